@@ -1,0 +1,61 @@
+"""Checkpoints: weights with the config they were trained by, read without running any code they may carry."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .compose import config_from_dict
+from .config import Config
+from .errors import CheckpointError
+from .model import CapsNet
+
+NETWORK_PREFIX = "network."  # where the Lightning module keeps the CapsNet
+CONFIG_KEY = "capsnet_config"
+
+
+def build_network(config: Config, image_shape: tuple[int, int, int], num_classes: int) -> CapsNet:
+    """The CapsNet that a config describes. Raises ConfigError-worthy ValueErrors of `CapsNet`."""
+    return CapsNet(
+        image_shape, num_classes, **vars(config.model), routing=config.routing.name, routing_iters=config.routing.iters
+    )
+
+
+def load_checkpoint(
+    path: Path, overrides: dict[str, Any] | None = None
+) -> tuple[Config, dict[str, Tensor], int]:
+    """Config, network weights and the epoch (counted from 1) of a checkpoint.
+
+    Args:
+        path: a file written by training.
+        overrides: settings by dotted key that replace those in the checkpoint.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, carries code, or is no checkpoint of this project.
+        ConfigError: the config in it, or an override, is not valid.
+    """
+    content = read_checkpoint(path)
+    saved, weights = content.get(CONFIG_KEY), content.get("state_dict")
+    if not isinstance(saved, dict) or not isinstance(weights, dict):
+        raise CheckpointError(f"{path}: not a checkpoint of this project (it holds no config beside its weights)")
+    own = {key.removeprefix(NETWORK_PREFIX): value for key, value in weights.items() if key.startswith(NETWORK_PREFIX)}
+    return config_from_dict(saved, overrides, origin=str(path)), own, int(content.get("epoch", -1)) + 1
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """A checkpoint file's content; nothing in it is executed. Raises CheckpointError."""
+    if not path.is_file():
+        raise CheckpointError(f"{path}: there is no such checkpoint")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{path}: refused, it holds more than tensors and plain values and loading it could run code, or it is damaged"
+        ) from error
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{path}: damaged or not a checkpoint ({' '.join(str(error).split())[:200]})") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path}: not a checkpoint of this project")
+    return content

@@ -1,0 +1,52 @@
+"""What the two programs share: errors for the person at the terminal in one line, with exit code 2."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from hydra.errors import HydraException
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from .compose import config_from_hydra, one_line
+from .errors import CapsNetError
+
+USAGE_ERROR = 2
+INTERRUPTED = 130
+
+_FULL_ERROR = "HYDRA_FULL_ERROR"
+_wants_traceback = os.environ.get(_FULL_ERROR, "0") not in ("", "0")
+
+
+def run_program(main: Callable[[], Any]) -> None:
+    """Run a program's main function, which may be one of Hydra's, as it is run from a terminal."""
+    os.environ[_FULL_ERROR] = "1"  # else Hydra prints errors itself, in several lines, and exits with 1
+    try:
+        with one_line_errors():
+            main()
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+
+
+@contextlib.contextmanager
+def one_line_errors() -> Iterator[None]:
+    """End the program with one line for errors meant for the person; with HYDRA_FULL_ERROR=1, with the traceback."""
+    try:
+        yield
+    except (CapsNetError, HydraException, OmegaConfBaseException) as error:
+        if _wants_traceback:
+            raise
+        message = str(error) if isinstance(error, CapsNetError) else one_line(error)
+        print(f"Error: {message}", file=sys.stderr)
+        sys.exit(USAGE_ERROR)
+
+
+class CheckConfig(Callback):
+    """Hydra callback: holds the config against its ranges before a folder is made for the run."""
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        with one_line_errors():
+            config_from_hydra(OmegaConf.masked_copy(config, [key for key in config if key != "hydra"]))

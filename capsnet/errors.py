@@ -1,0 +1,17 @@
+"""Errors meant for the person at the terminal: one line that says what was wrong, where, and what to do."""
+
+
+class CapsNetError(Exception):
+    """Base of every error that the command lines print as one line and answer with exit code 2."""
+
+
+class ConfigError(CapsNetError):
+    """A setting is unknown, of the wrong type, or out of range."""
+
+
+class DataError(CapsNetError):
+    """The images or labels are missing, damaged, or cannot be used as asked."""
+
+
+class CheckpointError(CapsNetError):
+    """A checkpoint or a run's folder cannot be read or does not fit."""

@@ -1,0 +1,204 @@
+"""Pictures of a run: training curves, reconstructions, perturbed capsules, confusion matrix."""
+
+from collections.abc import Sequence
+from functools import cache
+
+import numpy as np
+import torch
+from matplotlib import font_manager
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ft2font import FT2Font
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+from torch import Tensor
+
+from .model import CapsNet
+
+TRAIN_COLOUR, VAL_COLOUR, WRONG_COLOUR = "#4c72b0", "#dd8452", "#c8102e"
+TWEAKS = torch.arange(-5, 6) * 0.05  # section 5.1 of the paper: [-0.25, 0.25] in steps of 0.05
+MOST_PANELS = 10
+MOST_ANNOTATED = 20
+
+
+def curves(metrics: dict[str, list[float]], title: str) -> Figure:
+    """Loss and accuracy over the epochs, training and validation.
+
+    Args:
+        metrics: columns of metrics.csv, one value per epoch.
+        title: what was trained.
+    """
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    loss_axes, accuracy_axes = figure.subplots(1, 2)
+    epochs = np.asarray(metrics["epoch"])
+    for axes, name in ((loss_axes, "loss"), (accuracy_axes, "accuracy")):
+        for split, label, colour in (("train", "training", TRAIN_COLOUR), ("val", "validation", VAL_COLOUR)):
+            values = np.asarray(metrics.get(f"{split}/{name}", []))
+            known = ~np.isnan(values)
+            if known.any():
+                axes.plot(epochs[known], values[known], label=label, color=colour, marker="o", markersize=3)
+        axes.set(xlabel="epoch", ylabel=name, title=name.capitalize())
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    val_accuracy = np.asarray(metrics.get("val/accuracy", []))
+    if len(val_accuracy) and not np.isnan(val_accuracy).all():
+        best = int(np.nanargmax(val_accuracy))
+        accuracy_axes.axvline(epochs[best], color="grey", linestyle=":", label=f"best: epoch {epochs[best]:.0f}")
+    loss_axes.set_yscale("log")
+    accuracy_axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    for axes in (loss_axes, accuracy_axes):
+        axes.legend()
+    figure.suptitle(title)
+    return figure
+
+
+def reconstructions(
+    images: Tensor, drawn: Tensor, labels: Tensor, predictions: Tensor, class_names: Sequence[str], title: str
+) -> Figure:
+    """Each image above what the decoder draws from its longest capsule; wrongly classified ones are framed.
+
+    Args:
+        images: [n, channels, height, width] in [0, 1].
+        drawn: the same shape.
+        labels: right classes, [n].
+        predictions: classes that were seen, [n].
+        class_names: names of the classes.
+        title: what is shown.
+    """
+    columns = min(12, len(images))
+    bands = -(-len(images) // columns)
+    figure = Figure(figsize=(columns * 0.95, bands * 2.3 + 0.9), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02)
+    grid = figure.subplots(2 * bands, columns, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for index, (image, drawing) in enumerate(zip(images, drawn, strict=True)):
+        band, column = divmod(index, columns)
+        label, prediction = int(labels[index]), int(predictions[index])
+        above, below = grid[2 * band, column], grid[2 * band + 1, column]
+        _show(above, image)
+        _show(below, drawing)
+        if label == prediction:
+            above.set_title(class_names[label], fontsize=9)
+        else:
+            above.set_title(f"{class_names[label]} as {class_names[prediction]}", fontsize=9, color=WRONG_COLOUR)
+            for axes in (above, below):
+                axes.set_axis_on()
+                axes.set(xticks=[], yticks=[])
+                for spine in axes.spines.values():
+                    spine.set(edgecolor=WRONG_COLOUR, linewidth=2.5)
+    wrong = int((labels != predictions).sum())
+    figure.suptitle(f"{title}: input above, reconstruction below ({wrong} of {len(images)} misclassified, framed)")
+    return figure
+
+
+@torch.no_grad()
+def perturbations(network: CapsNet, images: Tensor, labels: Tensor, class_names: Sequence[str], title: str) -> Figure:
+    """What each dimension of a class capsule means: one image per class, each dimension tweaked by itself.
+
+    As figure 4 of the paper: dimensions downwards, tweaks from -0.25 to 0.25 in steps of 0.05 across.
+
+    Args:
+        network: in evaluation mode.
+        images: one per panel, [panels, channels, height, width] in [0, 1].
+        labels: their classes, [panels]; the capsule of this class is tweaked.
+        class_names: names of the classes.
+        title: what is shown.
+    """
+    images, labels = images[:MOST_PANELS], labels[:MOST_PANELS]
+    capsules = network.encode(images)
+    class_dim = capsules.shape[-1]
+    columns = min(5, len(images))
+    rows = -(-len(images) // columns)
+    figure = Figure(figsize=(2.9 * columns, (0.24 * class_dim + 0.7) * rows + 0.6), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    steps = torch.eye(class_dim, device=images.device)[:, None, :] * TWEAKS.to(images.device)[None, :, None]
+    for axes, capsule, label in zip(grid.flat, capsules, labels, strict=False):
+        tweaked = capsule.expand(class_dim * len(TWEAKS), -1, -1).clone()
+        tweaked[:, label] += steps.flatten(0, 1)
+        drawn = network.decode(tweaked, label.expand(len(tweaked)))
+        _show(axes, _mosaic(drawn, class_dim, len(TWEAKS)))
+        axes.set_axis_on()
+        height, width = drawn.shape[2:]
+        ticks = range(0, len(TWEAKS), 5)
+        axes.set_xticks([(tick + 0.5) * width for tick in ticks], [f"{TWEAKS[tick]:+.2f}" for tick in ticks], fontsize=7)
+        axes.set_yticks(
+            [(dim + 0.5) * height for dim in range(class_dim)], [str(dim + 1) for dim in range(class_dim)], fontsize=6
+        )
+        axes.tick_params(length=0)
+        axes.set_title(class_names[int(label)], fontsize=11)
+    figure.supxlabel("added to the dimension", fontsize=10)
+    figure.supylabel("dimension of the class capsule", fontsize=10)
+    figure.suptitle(f"{title}: each dimension of the right class's capsule, tweaked")
+    return figure
+
+
+def confusion(counts: Tensor, class_names: Sequence[str], title: str) -> Figure:
+    """Which classes are taken for which.
+
+    Args:
+        counts: images by right class (rows) and seen class (columns), [classes, classes].
+        class_names: names of the classes.
+        title: what is shown.
+    """
+    classes = len(class_names)
+    side = max(5.0, 0.55 * classes + 1.5)
+    figure = Figure(figsize=(side + 1, side), layout="constrained")
+    axes = figure.subplots()
+    share = counts / counts.sum(1, keepdim=True).clamp(min=1)
+    # The root spreads the few mistakes over the colours; on a linear scale every one of them looks like none.
+    image = axes.imshow(share.sqrt().numpy(), cmap="Blues", vmin=0, vmax=1)
+    if classes <= MOST_ANNOTATED:
+        for row in range(classes):
+            for column in range(classes):
+                if counts[row, column]:
+                    ink = "white" if share[row, column] > 0.4 else "black"
+                    axes.text(column, row, f"{int(counts[row, column])}", ha="center", va="center", color=ink, fontsize=9)
+    rotation = 0 if max(map(len, class_names)) <= 4 else 45
+    axes.set_xticks(range(classes), class_names, rotation=rotation, ha="right" if rotation else "center")
+    axes.set_yticks(range(classes), class_names)
+    accuracy = float(counts.diagonal().sum() / counts.sum())
+    axes.set(xlabel="predicted class", ylabel="right class", title=f"{title}: {accuracy:.2%} right")
+    bar = figure.colorbar(image, ax=axes, shrink=0.8, label="share of the right class's images")
+    bar.set_ticks(np.sqrt([0, 0.01, 0.05, 0.2, 0.5, 1]), labels=["0", "1%", "5%", "20%", "50%", "100%"])
+    return figure
+
+
+def display_names(names: Sequence[str], characters: Sequence[str] | None) -> list[str]:
+    """Class names for a figure: with the characters themselves where a font on this machine has them all."""
+    if characters is None:
+        return list(names)
+    family = _family_with("".join(characters))
+    if family is None:
+        return list(names)
+    from matplotlib import rcParams
+
+    if family not in rcParams["font.family"]:
+        rcParams["font.family"] = [*rcParams["font.family"], family]  # a fallback: Latin text keeps its font
+    return [f"{character} {name}" for name, character in zip(names, characters, strict=True)]
+
+
+@cache
+def _family_with(characters: str) -> str | None:
+    for entry in font_manager.fontManager.ttflist:
+        try:
+            font = FT2Font(entry.fname)
+        except (OSError, RuntimeError):
+            continue
+        if all(font.get_char_index(ord(character)) for character in characters):
+            return entry.name
+    return None
+
+
+def _show(axes: Axes, image: Tensor) -> None:
+    """Draw [1 or 3, height, width] in [0, 1]."""
+    pixels = image.float().cpu().clamp(0, 1)
+    axes.imshow(pixels[0] if len(pixels) == 1 else pixels.movedim(0, -1), cmap="gray", vmin=0, vmax=1)
+
+
+def _mosaic(images: Tensor, rows: int, columns: int) -> Tensor:
+    """[rows * columns, channels, height, width] -> [channels, rows * height, columns * width]."""
+    tiles = images.unflatten(0, (rows, columns))
+    return tiles.permute(2, 0, 3, 1, 4).flatten(3, 4).flatten(1, 2)

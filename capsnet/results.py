@@ -1,0 +1,113 @@
+"""A run's record: results.json, metrics.csv, and what is needed to know where a number came from."""
+
+import csv
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from .errors import CheckpointError
+
+RECORDED_PACKAGES = (
+    "torch",
+    "torchvision",
+    "pytorch-lightning",
+    "hydra-core",
+    "omegaconf",
+    "tensorboard",
+    "numpy",
+    "scikit-learn",
+)
+
+
+@dataclass
+class RunResults:
+    """The content of results.json; what is not known yet, or does not apply, is None."""
+
+    status: str
+    """running, completed, interrupted or failed."""
+    dataset: dict[str, Any]
+    """name, official (whether the files are those of the official release), sha256, files, and counts by split."""
+    overrides: list[str]
+    seed: int
+    parameters: int
+    device: str
+    precision: str
+    versions: dict[str, str]
+    git_commit: str | None
+    reason: str | None = None
+    """Why it failed."""
+    epochs: int = 0
+    """Epochs trained to their end."""
+    best_epoch: int | None = None
+    """Counted from 1."""
+    val_accuracy: float | None = None
+    """Best over the epochs, as a fraction."""
+    test_accuracy: float | None = None
+    """Of the best checkpoint."""
+    test_loss: float | None = None
+    train_seconds: float = 0.0
+    """Wall time of training and validation, without start-up and test."""
+    train_images_per_second: float | None = None
+    """In the training part of the epochs, data and logging included."""
+
+    def write(self, run_dir: Path) -> None:
+        write_json(run_dir / "results.json", asdict(self))
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a JSON file whole or not at all."""
+    draft = path.with_name(path.name + ".part")
+    draft.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(draft, path)
+
+
+def combined_digest(files: dict[str, str]) -> str:
+    """One sha256 for several files: that of `sha256sum`'s lines over them, sorted by name."""
+    lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(files.items()))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that numbers depend on."""
+    found = {"python": platform.python_version()}
+    for package in ("capsnet", *RECORDED_PACKAGES):
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def git_commit() -> str | None:
+    """Commit of the code that runs, with "-dirty" where tracked files were changed; None outside a checkout."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(Path(__file__).parent), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + ("-dirty" if git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def read_metrics(path: Path) -> dict[str, list[float]]:
+    """metrics.csv by column; a value that was not measured in an epoch is NaN. Empty where there is no file.
+
+    Raises:
+        CheckpointError: the file is not a table of numbers.
+    """
+    if not path.exists():
+        return {}
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        return {key: [float(row[key] or "nan") for row in rows] for key in (rows[0] if rows else {})}
+    except (OSError, ValueError, TypeError, csv.Error) as error:
+        raise CheckpointError(f"{path}: not a readable table of metrics ({error}); remove it to go on without") from error

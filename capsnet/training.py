@@ -1,0 +1,406 @@
+"""Training a CapsNet with Lightning, and the report at its end."""
+
+import csv
+import logging
+import os
+import platform
+import shlex
+import sys
+import time
+import warnings
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import hparams
+
+from .checkpoint import CONFIG_KEY, build_network, read_checkpoint
+from .config import Config, TrainerConfig, settings
+from .data import ImageDataModule
+from .errors import ConfigError
+from .evaluation import evaluate
+from .losses import margin_loss, reconstruction_loss
+from .progress import TrainingBar, aligned, duration
+from .results import RunResults, combined_digest, git_commit, versions
+
+log = logging.getLogger(__name__)
+
+METRICS = ("loss", "margin_loss", "reconstruction_loss", "accuracy")
+
+
+class Means:
+    """Means over the images of an epoch, summed on the device, so that a step waits for nothing."""
+
+    def __init__(self) -> None:
+        self.sums: Tensor | None = None
+
+    def add(self, values: Tensor, images: int) -> None:
+        """Add a batch's means of METRICS, [len(METRICS)]."""
+        weighted = torch.cat([values.detach().float(), values.new_ones(1, dtype=torch.float32)]) * images
+        self.sums = weighted if self.sums is None else self.sums + weighted
+
+    def compute(self, strategy: pl.strategies.Strategy | None = None) -> dict[str, float]:
+        """The means so far by name; over all processes where their strategy is given."""
+        assert self.sums is not None
+        sums = self.sums.clone() if strategy is None else strategy.reduce(self.sums.clone(), reduce_op="sum")
+        *totals, images = sums.tolist()
+        return dict(zip(METRICS, (total / images for total in totals), strict=True))
+
+
+class CapsNetModule(pl.LightningModule):
+    """A CapsNet with its losses and its optimiser.
+
+    Logs `train/` and `val/` loss, margin_loss, reconstruction_loss and accuracy once an epoch, exact over all images
+    and processes. In training the right class's capsule is decoded, in validation the longest one.
+
+    Args:
+        config: the whole config; it travels in every checkpoint.
+        image_shape: (channels, height, width).
+        num_classes: number of classes.
+    """
+
+    def __init__(self, config: Config, image_shape: tuple[int, int, int], num_classes: int):
+        super().__init__()
+        self.config = config
+        self.network = build_network(config, image_shape, num_classes)
+        self.means = {"train": Means(), "val": Means()}
+        self.epoch_metrics: dict[str, float] = {}
+
+    def forward(self, images: Tensor, labels: Tensor | None = None):
+        return self.network(images, labels)
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
+        images, labels = batch
+        return self._losses("train", images, labels, decode=labels)
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
+        images, labels = batch
+        return self._losses("val", images, labels, decode=None)
+
+    def _losses(self, split: str, images: Tensor, labels: Tensor, decode: Tensor | None) -> Tensor:
+        settings = self.config.loss
+        output = self.network(images, decode)
+        margin = margin_loss(output.lengths, labels, settings.m_pos, settings.m_neg, settings.down_weight)
+        reconstruction = reconstruction_loss(output.reconstruction, images)
+        loss = margin + settings.reconstruction_weight * reconstruction
+        accuracy = (output.lengths.argmax(1) == labels).to(loss.dtype).mean()
+        self.means[split].add(torch.stack([loss, margin, reconstruction, accuracy]), len(labels))
+        return loss
+
+    def running_means(self) -> dict[str, float]:
+        """This epoch's training metrics so far, in this process. Waits for the device."""
+        return self.means["train"].compute()
+
+    def on_train_epoch_start(self) -> None:
+        self.means = {"train": Means(), "val": Means()}
+        self.epoch_metrics = {"lr": self.optimizers().param_groups[0]["lr"]}
+
+    def on_validation_epoch_end(self) -> None:
+        self._finish("val")
+
+    def on_train_epoch_end(self) -> None:
+        self.log_dict(self.finished_epoch(), logger=False)
+
+    def finished_epoch(self) -> dict[str, float]:
+        """This epoch's metrics by their full names, over all processes; each process has to ask."""
+        if "train/loss" not in self.epoch_metrics:
+            self._finish("train")
+        return self.epoch_metrics
+
+    def _finish(self, split: str) -> None:
+        means = self.means[split].compute(self.trainer.strategy)
+        named = {f"{split}/{name}": value for name, value in means.items()}
+        self.epoch_metrics.update(named)
+        if split == "val":  # for the callbacks that watch validation, before the epoch ends
+            self.log_dict(named, logger=False)
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        optimizer = torch.optim.Adam(self.parameters(), lr=self.config.optimizer.lr)
+        schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, self.config.optimizer.lr_decay)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "epoch"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint[CONFIG_KEY] = asdict(self.config)
+
+
+class EpochLog(Callback):
+    """Writes each epoch's metrics to metrics.csv, TensorBoard and the log, and keeps the time.
+
+    Args:
+        run_dir: the run's folder.
+        tensorboard: a writer on the same folder.
+    """
+
+    def __init__(self, run_dir: Path, tensorboard: SummaryWriter):
+        self.path, self.tensorboard = run_dir / "metrics.csv", tensorboard
+        self.epochs = 0
+        self.best_epoch: int | None = None
+        self.best_val_accuracy: float | None = None
+        self.images, self.training_seconds = 0, 0.0
+        self.interrupted = False
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.epoch_began, self.validation_seconds = time.perf_counter(), 0.0
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.validation_began = time.perf_counter()
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.validation_seconds = time.perf_counter() - self.validation_began
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs, batch, *_: Any) -> None:
+        self.images += len(batch[1]) * trainer.world_size
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: CapsNetModule) -> None:
+        metrics = pl_module.finished_epoch()
+        seconds = time.perf_counter() - self.epoch_began
+        self.training_seconds += seconds - self.validation_seconds
+        self.epochs = trainer.current_epoch + 1
+        accuracy = metrics.get("val/accuracy")
+        if accuracy is None and trainer.limit_val_batches == 0:
+            self.best_epoch = self.epochs  # nothing to choose by: the newest stands for the best
+        elif accuracy is not None and accuracy > (self.best_val_accuracy or -1):
+            self.best_epoch, self.best_val_accuracy = self.epochs, accuracy
+        if not trainer.is_global_zero:
+            return
+        self._append({"epoch": self.epochs, "step": trainer.global_step, **metrics})
+        for name, value in metrics.items():
+            self.tensorboard.add_scalar(name, value, self.epochs)
+        self.tensorboard.flush()
+        parts = [f"train loss {metrics['train/loss']:.4f}  accuracy {metrics['train/accuracy']:.2%}"]
+        if accuracy is not None:
+            parts.append(f"val loss {metrics['val/loss']:.4f}  accuracy {accuracy:.2%}")
+        log.info("epoch %*d/%d  %s  %s", len(str(trainer.max_epochs)), self.epochs, trainer.max_epochs, "  |  ".join(parts), duration(seconds))
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        self.interrupted = isinstance(exception, KeyboardInterrupt)
+
+    def _append(self, row: dict[str, float]) -> None:
+        names = ["epoch", "step", "lr", *(f"{split}/{name}" for split in ("train", "val") for name in METRICS)]
+        new = not self.path.exists()
+        with self.path.open("a", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, names, restval="")
+            if new:
+                writer.writeheader()
+            writer.writerow(row)
+
+
+def train(config: Config, run_dir: Path, overrides: list[str] | None = None) -> RunResults:
+    """Train a CapsNet, test its best checkpoint, and leave everything in the run's folder.
+
+    Args:
+        config: a checked config.
+        run_dir: an existing folder.
+        overrides: what the person asked for, for the record.
+
+    Returns:
+        The content of results.json; in a helper process of a distributed run, one with status "running".
+
+    Raises:
+        ConfigError: the device or another choice of the trainer is not to be had.
+        DataError: the dataset cannot be read.
+    """
+    _quieten()
+    bar, tensorboard = TrainingBar(), SummaryWriter(str(run_dir))
+    epoch_log = EpochLog(run_dir, tensorboard)
+    trainer = _build_trainer(config, run_dir, [bar, epoch_log])
+    if not trainer.is_global_zero:
+        logging.getLogger(__package__).setLevel(logging.ERROR)
+    data = ImageDataModule(config.data, config.augment, config.seed)
+    data.setup("fit")
+    pl.seed_everything(config.seed, verbose=False)
+    try:
+        module = CapsNetModule(config, data.image_shape, len(data.class_names))
+    except ValueError as error:
+        raise ConfigError(f"data.name={config.data.name}: {error}") from error
+    results = RunResults(
+        status="running",
+        dataset=_dataset_record(data),
+        overrides=overrides or [],
+        seed=config.seed,
+        parameters=sum(parameter.numel() for parameter in module.parameters()),
+        device=_device_name(trainer),
+        precision=trainer.precision,
+        versions=versions(),
+        git_commit=git_commit(),
+    )
+    if trainer.is_global_zero:
+        results.write(run_dir)
+        log.info("%s\n", _summary(config, data, results, trainer, run_dir))
+    began = time.perf_counter()
+    try:
+        trainer.fit(module, datamodule=data)
+    except SystemExit:  # Lightning's answer to Ctrl-C, once it has cleaned up
+        if not epoch_log.interrupted:
+            raise
+    except BaseException as error:
+        results.status, results.reason = "failed", f"{type(error).__name__}: {error}"
+        results.write(run_dir)
+        raise
+    if not trainer.is_global_zero:
+        return results
+    results.train_seconds = round(time.perf_counter() - began, 3)
+    results.epochs, results.best_epoch = epoch_log.epochs, epoch_log.best_epoch
+    results.val_accuracy = epoch_log.best_val_accuracy
+    if epoch_log.training_seconds:
+        results.train_images_per_second = round(epoch_log.images / epoch_log.training_seconds, 1)
+    results.status = "interrupted" if epoch_log.interrupted else "completed"
+    best = run_dir / "checkpoints" / "best.ckpt"
+    if results.status == "completed":
+        if best.exists():
+            module.load_state_dict(read_checkpoint(best)["state_dict"])
+        data.setup("test")
+        results.dataset = _dataset_record(data)
+        report, drawn = evaluate(module.network.to(trainer.strategy.root_device), data, config, run_dir)
+        results.test_accuracy, results.test_loss = report["accuracy"], report["loss"]
+        for name in METRICS:
+            tensorboard.add_scalar(f"test/{name}", report[name], results.best_epoch)
+        for name, figure in drawn.items():
+            tensorboard.add_figure(f"figures/{name}", figure, results.epochs)
+    _log_hyperparameters(tensorboard, config, results)
+    tensorboard.close()
+    results.write(run_dir)
+    log.info("\n%s", _outcome(results, run_dir))
+    return results
+
+
+def resolve_precision(trainer: TrainerConfig) -> str:
+    """What `trainer.precision=auto` means on this machine."""
+    if trainer.precision != "auto":
+        return trainer.precision
+    on_cuda = trainer.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    return "bf16-mixed" if on_cuda and torch.cuda.is_bf16_supported() else "32-true"
+
+
+def _build_trainer(config: Config, run_dir: Path, callbacks: list[Callback]) -> pl.Trainer:
+    arguments = {key: value for key, value in vars(config.trainer).items() if value is not None}
+    arguments["precision"] = resolve_precision(config.trainer)
+    validates = config.data.val_size > 0 and config.trainer.limit_val_batches != 0
+    if not validates:
+        arguments["limit_val_batches"] = 0
+    folder = run_dir / "checkpoints"
+    keep = {"dirpath": folder, "enable_version_counter": False}
+    best = {"monitor": "val/accuracy", "mode": "max", "save_on_train_epoch_end": False} if validates else {"save_on_train_epoch_end": True}
+    callbacks = [
+        *callbacks,
+        ModelCheckpoint(filename="best", save_weights_only=True, **best, **keep),
+        ModelCheckpoint(filename="last", save_on_train_epoch_end=True, **keep),
+    ]
+    if config.early_stopping.patience is not None:
+        callbacks.append(
+            EarlyStopping("val/accuracy", mode="max", check_on_train_epoch_end=False, **vars(config.early_stopping))
+        )
+    if config.trainer.fast_dev_run:
+        callbacks = [callback for callback in callbacks if not isinstance(callback, ModelCheckpoint)]
+    try:
+        return pl.Trainer(
+            **arguments,
+            callbacks=callbacks,
+            logger=False,
+            default_root_dir=run_dir,
+            enable_model_summary=False,
+            use_distributed_sampler=False,  # the batches know their process themselves
+        )
+    except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
+        raise ConfigError(f"trainer: {' '.join(str(error).split())}") from error
+
+
+def _dataset_record(data: ImageDataModule) -> dict[str, Any]:
+    source = data.source
+    return {
+        "name": source.name,
+        "official": source.official,
+        "sha256": combined_digest(source.sha256),
+        "files": source.sha256,
+        **data.counts,
+    }
+
+
+def _device_name(trainer: pl.Trainer) -> str:
+    processes = f" x {trainer.world_size}" if trainer.world_size > 1 else ""
+    if trainer.strategy.root_device.type == "cuda":
+        return torch.cuda.get_device_name(trainer.strategy.root_device) + processes
+    return f"{_processor()}, {torch.get_num_threads()} threads{processes}"
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _summary(config: Config, data: ImageDataModule, results: RunResults, trainer: pl.Trainer, run_dir: Path) -> str:
+    augment = ", ".join(f"{key} {value}" for key, value in data.augmentation._asdict().items() if value)
+    return aligned(
+        {
+            "dataset": f"{data.title}, {_counts(data.counts)}" + (f", {augment}" if augment else ""),
+            "model": f"CapsNet, {results.parameters:,} parameters,"
+            f" {config.routing.name} routing, {config.routing.iters} iterations",
+            "training": f"{config.trainer.max_epochs} epochs, batches of {config.data.batch_size}, seed {config.seed}",
+            "device": f"{results.device}, {results.precision}",
+            "run": _relative(run_dir),
+        }
+    )
+
+
+def _counts(counts: dict[str, int]) -> str:
+    names = {"train": "training", "val": "validation", "test": "test"}
+    return ", ".join(f"{count:,} {names[split]}" for split, count in counts.items()) + " images"
+
+
+def _outcome(results: RunResults, run_dir: Path) -> str:
+    def percent(value: float | None) -> str:
+        return "-" if value is None else f"{value:.2%}"
+
+    rows = {"status": results.status} if results.status != "completed" else {}
+    rows |= {
+        "best epoch": f"{results.best_epoch or '-'} of {results.epochs}",
+        "validation accuracy": percent(results.val_accuracy),
+        "test accuracy": percent(results.test_accuracy),
+        "time": f"{duration(results.train_seconds)}, {results.train_images_per_second or 0:,.0f} images/s",
+    }
+    folder = _relative(run_dir)
+    if results.best_epoch is not None:
+        rows["evaluate"] = f"python evaluate.py {shlex.quote(f'run={folder}')}"
+    rows["curves"] = f"tensorboard --logdir {shlex.quote(folder)}"
+    if results.status == "completed":
+        rows["figures"] = f"{folder}/figures"
+    return aligned(rows)
+
+
+def _relative(path: Path) -> str:
+    """A path as a person here would type it."""
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith("..") else relative
+
+
+def _log_hyperparameters(tensorboard: SummaryWriter, config: Config, results: RunResults) -> None:
+    """Fill TensorBoard's HPARAMS tab, in the run's own event file (the writer's own method would add a folder)."""
+    chosen = {
+        key: value if isinstance(value, bool | int | float | str) else str(value)
+        for key, value, _ in settings(config)
+        if value is not None
+    }
+    outcome = {"hparam/val_accuracy": results.val_accuracy, "hparam/test_accuracy": results.test_accuracy}
+    measured = {name: value for name, value in outcome.items() if value is not None}
+    for summary in hparams(chosen, measured):
+        tensorboard.file_writer.add_summary(summary)
+    for name, value in measured.items():
+        tensorboard.add_scalar(name, value, results.epochs)
+
+
+def _quieten() -> None:
+    """Keep Lightning's advertisements and notes on what is meant here out of the terminal."""
+    for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*exists and is not empty.*")  # the run's folder holds .hydra
