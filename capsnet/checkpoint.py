@@ -23,9 +23,7 @@ def build_network(config: Config, image_shape: tuple[int, int, int], num_classes
     )
 
 
-def load_checkpoint(
-    path: Path, overrides: dict[str, Any] | None = None
-) -> tuple[Config, dict[str, Tensor], int]:
+def load_checkpoint(path: Path, overrides: dict[str, Any] | None = None) -> tuple[Config, dict[str, Tensor], int]:
     """Config, network weights and the epoch (counted from 1) of a checkpoint.
 
     Args:
@@ -52,7 +50,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
-            f"{path}: refused, it holds more than tensors and plain values and loading it could run code, or it is damaged"
+            f"{path}: refused: it holds more than tensors and plain values, so that loading it could run code,"
+            " or it is damaged"
         ) from error
     except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
         raise CheckpointError(f"{path}: damaged or not a checkpoint ({' '.join(str(error).split())[:200]})") from error

@@ -131,7 +131,9 @@ class ImageDataModule(pl.LightningDataModule):
             self.val_split = Labelled(images[val], labels[val])
             images, labels = images[train], labels[train]
         if self.data.batch_size > len(labels):
-            raise ConfigError(f"data.batch_size={self.data.batch_size}: larger than the training set, {len(labels):,} images")
+            raise ConfigError(
+                f"data.batch_size={self.data.batch_size}: larger than the training set, {len(labels):,} images"
+            )
         self.train_split = Labelled(images, labels)
 
     @property

@@ -17,7 +17,7 @@ from .errors import CheckpointError
 from .losses import margin_loss, reconstruction_loss
 from .model import CapsNet
 from .progress import aligned
-from .results import read_metrics, write_json
+from .results import METRICS, METRICS_FILE, read_metrics, write_json
 from .sources import Labelled
 
 log = logging.getLogger(__name__)
@@ -146,7 +146,7 @@ def draw_figures(
     names = figures.display_names(data.class_names, data.source.class_characters)
     device = next(network.parameters()).device
     drawn = {}
-    metrics = read_metrics(report_dir / "metrics.csv")
+    metrics = read_metrics(report_dir / METRICS_FILE)
     if metrics:
         drawn["curves"] = figures.curves(metrics, title)
     shown = torch.randperm(len(split.labels), generator=torch.Generator().manual_seed(0))[:SHOWN_RECONSTRUCTIONS]

@@ -9,7 +9,7 @@ from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ft2font import FT2Font
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 from torch import Tensor
 
 from .model import CapsNet
@@ -45,6 +45,9 @@ def curves(metrics: dict[str, list[float]], title: str) -> Figure:
         best = int(np.nanargmax(val_accuracy))
         accuracy_axes.axvline(epochs[best], color="grey", linestyle=":", label=f"best: epoch {epochs[best]:.0f}")
     loss_axes.set_yscale("log")
+    loss_axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    loss_axes.yaxis.set_major_formatter("{x:g}")
+    loss_axes.yaxis.set_minor_formatter(NullFormatter())
     accuracy_axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     for axes in (loss_axes, accuracy_axes):
         axes.legend()
@@ -66,27 +69,21 @@ def reconstructions(
         title: what is shown.
     """
     columns = min(12, len(images))
-    bands = -(-len(images) // columns)
-    figure = Figure(figsize=(columns * 0.95, bands * 2.3 + 0.9), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02)
-    grid = figure.subplots(2 * bands, columns, squeeze=False)
+    rows = -(-len(images) // columns)
+    figure = Figure(figsize=(columns * 0.95, rows * 2.15 + 0.5), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.03, h_pad=0.05)
+    grid = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.flat:
-        axes.set_axis_off()
-    for index, (image, drawing) in enumerate(zip(images, drawn, strict=True)):
-        band, column = divmod(index, columns)
-        label, prediction = int(labels[index]), int(predictions[index])
-        above, below = grid[2 * band, column], grid[2 * band + 1, column]
-        _show(above, image)
-        _show(below, drawing)
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_visible(False)
+    for axes, image, drawing, label, prediction in zip(grid.flat, images, drawn, labels, predictions, strict=False):
+        _show(axes, torch.cat([image.cpu(), drawing.cpu()], dim=1))
+        axes.axhline(image.shape[1] - 0.5, color="white", linewidth=2)
         if label == prediction:
-            above.set_title(class_names[label], fontsize=9)
+            axes.set_title(class_names[label], fontsize=9)
         else:
-            above.set_title(f"{class_names[label]} as {class_names[prediction]}", fontsize=9, color=WRONG_COLOUR)
-            for axes in (above, below):
-                axes.set_axis_on()
-                axes.set(xticks=[], yticks=[])
-                for spine in axes.spines.values():
-                    spine.set(edgecolor=WRONG_COLOUR, linewidth=2.5)
+            axes.set_title(f"{class_names[label]} as {class_names[prediction]}", fontsize=8, color=WRONG_COLOUR)
+            axes.spines[:].set(visible=True, edgecolor=WRONG_COLOUR, linewidth=3)
     wrong = int((labels != predictions).sum())
     figure.suptitle(f"{title}: input above, reconstruction below ({wrong} of {len(images)} misclassified, framed)")
     return figure
@@ -110,7 +107,7 @@ def perturbations(network: CapsNet, images: Tensor, labels: Tensor, class_names:
     class_dim = capsules.shape[-1]
     columns = min(5, len(images))
     rows = -(-len(images) // columns)
-    figure = Figure(figsize=(2.9 * columns, (0.24 * class_dim + 0.7) * rows + 0.6), layout="constrained")
+    figure = Figure(figsize=(2.9 * columns, (0.21 * class_dim + 0.5) * rows + 0.6), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
@@ -123,7 +120,9 @@ def perturbations(network: CapsNet, images: Tensor, labels: Tensor, class_names:
         axes.set_axis_on()
         height, width = drawn.shape[2:]
         ticks = range(0, len(TWEAKS), 5)
-        axes.set_xticks([(tick + 0.5) * width for tick in ticks], [f"{TWEAKS[tick]:+.2f}" for tick in ticks], fontsize=7)
+        axes.set_xticks(
+            [(tick + 0.5) * width for tick in ticks], [f"{TWEAKS[tick]:+.2g}" for tick in ticks], fontsize=7
+        )
         axes.set_yticks(
             [(dim + 0.5) * height for dim in range(class_dim)], [str(dim + 1) for dim in range(class_dim)], fontsize=6
         )
@@ -155,7 +154,9 @@ def confusion(counts: Tensor, class_names: Sequence[str], title: str) -> Figure:
             for column in range(classes):
                 if counts[row, column]:
                     ink = "white" if share[row, column] > 0.4 else "black"
-                    axes.text(column, row, f"{int(counts[row, column])}", ha="center", va="center", color=ink, fontsize=9)
+                    axes.text(
+                        column, row, f"{int(counts[row, column])}", ha="center", va="center", color=ink, fontsize=9
+                    )
     rotation = 0 if max(map(len, class_names)) <= 4 else 45
     axes.set_xticks(range(classes), class_names, rotation=rotation, ha="right" if rotation else "center")
     axes.set_yticks(range(classes), class_names)

@@ -158,7 +158,9 @@ class CapsNet(nn.Module):
             ValueError: the images are not of `image_shape`.
         """
         if images.shape[1:] != self.image_shape:
-            raise ValueError(f"expected images [batch, {', '.join(map(str, self.image_shape))}], got {list(images.shape)}")
+            raise ValueError(
+                f"expected images [batch, {', '.join(map(str, self.image_shape))}], got {list(images.shape)}"
+            )
         capsules = self.encode(images)
         lengths = torch.linalg.vector_norm(capsules, dim=-1)
         return CapsNetOutput(capsules, lengths, self.decode(capsules, lengths.argmax(1) if labels is None else labels))

@@ -13,6 +13,11 @@ from typing import Any
 
 from .errors import CheckpointError
 
+METRICS = ("loss", "margin_loss", "reconstruction_loss", "accuracy")
+"""What is measured on every split."""
+METRICS_FILE = "metrics.csv"
+METRICS_COLUMNS = ("epoch", "step", "lr", *(f"{split}/{name}" for split in ("train", "val") for name in METRICS))
+
 RECORDED_PACKAGES = (
     "torch",
     "torchvision",
@@ -97,6 +102,16 @@ def git_commit() -> str | None:
         return None
 
 
+def append_metrics(path: Path, row: dict[str, float]) -> None:
+    """Add an epoch's row to metrics.csv; what was not measured stays empty."""
+    new = not path.exists()
+    with path.open("a", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, METRICS_COLUMNS, restval="")
+        if new:
+            writer.writeheader()
+        writer.writerow(row)
+
+
 def read_metrics(path: Path) -> dict[str, list[float]]:
     """metrics.csv by column; a value that was not measured in an epoch is NaN. Empty where there is no file.
 
@@ -110,4 +125,6 @@ def read_metrics(path: Path) -> dict[str, list[float]]:
             rows = list(csv.DictReader(file))
         return {key: [float(row[key] or "nan") for row in rows] for key in (rows[0] if rows else {})}
     except (OSError, ValueError, TypeError, csv.Error) as error:
-        raise CheckpointError(f"{path}: not a readable table of metrics ({error}); remove it to go on without") from error
+        raise CheckpointError(
+            f"{path}: not a readable table of metrics ({error}); remove it to go on without"
+        ) from error

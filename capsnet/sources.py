@@ -248,7 +248,9 @@ def _idx_shape(path: Path, dims: int | None = None) -> tuple[int, ...]:
         raise DataError(f"{path}: is compressed; unpack it with gunzip (the name without .gz)")
     if len(head) < 4 or head[:3] != b"\0\0\x08" or head[3] != (dims or head[3]):
         wanted = f", expected 0000080{dims}" if dims else ""
-        raise DataError(f"{path}: not an IDX file of that kind (begins with {head[:4].hex() or 'nothing'}{wanted}); {remedy}")
+        raise DataError(
+            f"{path}: not an IDX file of that kind (begins with {head[:4].hex() or 'nothing'}{wanted}); {remedy}"
+        )
     rank = head[3]
     if len(head) < 4 + 4 * rank:
         raise DataError(f"{path}: cut off after {size:,} bytes; {remedy}")

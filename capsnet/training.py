@@ -1,14 +1,13 @@
 """Training a CapsNet with Lightning, and the report at its end."""
 
-import csv
 import logging
 import os
 import platform
 import shlex
-import sys
 import time
 import warnings
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import pytorch_lightning as pl
 import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
@@ -27,11 +27,9 @@ from .errors import ConfigError
 from .evaluation import evaluate
 from .losses import margin_loss, reconstruction_loss
 from .progress import TrainingBar, aligned, duration
-from .results import RunResults, combined_digest, git_commit, versions
+from .results import METRICS, METRICS_FILE, RunResults, append_metrics, combined_digest, git_commit, versions
 
 log = logging.getLogger(__name__)
-
-METRICS = ("loss", "margin_loss", "reconstruction_loss", "accuracy")
 
 
 class Means:
@@ -130,20 +128,24 @@ class CapsNetModule(pl.LightningModule):
 
 
 class EpochLog(Callback):
-    """Writes each epoch's metrics to metrics.csv, TensorBoard and the log, and keeps the time.
+    """Writes each epoch's metrics to metrics.csv, TensorBoard and the log, and keeps score and time.
 
     Args:
         run_dir: the run's folder.
-        tensorboard: a writer on the same folder.
     """
 
-    def __init__(self, run_dir: Path, tensorboard: SummaryWriter):
-        self.path, self.tensorboard = run_dir / "metrics.csv", tensorboard
+    def __init__(self, run_dir: Path):
+        self.run_dir = run_dir
         self.epochs = 0
         self.best_epoch: int | None = None
         self.best_val_accuracy: float | None = None
-        self.images, self.training_seconds = 0, 0.0
+        self.images, self.training_seconds, self.validation_seconds = 0, 0.0, 0.0
         self.interrupted = False
+
+    @cached_property
+    def tensorboard(self) -> SummaryWriter:
+        """Opened by the main process alone, when it first has something to write."""
+        return SummaryWriter(str(self.run_dir))
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.epoch_began, self.validation_seconds = time.perf_counter(), 0.0
@@ -154,10 +156,13 @@ class EpochLog(Callback):
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.validation_seconds = time.perf_counter() - self.validation_began
 
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs, batch, *_: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         self.images += len(batch[1]) * trainer.world_size
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: CapsNetModule) -> None:
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, CapsNetModule)
         metrics = pl_module.finished_epoch()
         seconds = time.perf_counter() - self.epoch_began
         self.training_seconds += seconds - self.validation_seconds
@@ -169,26 +174,18 @@ class EpochLog(Callback):
             self.best_epoch, self.best_val_accuracy = self.epochs, accuracy
         if not trainer.is_global_zero:
             return
-        self._append({"epoch": self.epochs, "step": trainer.global_step, **metrics})
+        append_metrics(self.run_dir / METRICS_FILE, {"epoch": self.epochs, "step": trainer.global_step, **metrics})
         for name, value in metrics.items():
             self.tensorboard.add_scalar(name, value, self.epochs)
         self.tensorboard.flush()
-        parts = [f"train loss {metrics['train/loss']:.4f}  accuracy {metrics['train/accuracy']:.2%}"]
-        if accuracy is not None:
-            parts.append(f"val loss {metrics['val/loss']:.4f}  accuracy {accuracy:.2%}")
-        log.info("epoch %*d/%d  %s  %s", len(str(trainer.max_epochs)), self.epochs, trainer.max_epochs, "  |  ".join(parts), duration(seconds))
+        line = f"epoch {self.epochs:{len(str(trainer.max_epochs))}}/{trainer.max_epochs}"
+        for split in ("train", "val"):
+            if f"{split}/loss" in metrics:
+                line += f"  {split} loss {metrics[f'{split}/loss']:.4f}  accuracy {metrics[f'{split}/accuracy']:.2%}  |"
+        log.info("%s  %s", line, duration(seconds))
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        self.interrupted = isinstance(exception, KeyboardInterrupt)
-
-    def _append(self, row: dict[str, float]) -> None:
-        names = ["epoch", "step", "lr", *(f"{split}/{name}" for split in ("train", "val") for name in METRICS)]
-        new = not self.path.exists()
-        with self.path.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, names, restval="")
-            if new:
-                writer.writeheader()
-            writer.writerow(row)
+        self.interrupted = isinstance(exception, KeyboardInterrupt | SIGTERMException)
 
 
 def train(config: Config, run_dir: Path, overrides: list[str] | None = None) -> RunResults:
@@ -200,17 +197,17 @@ def train(config: Config, run_dir: Path, overrides: list[str] | None = None) -> 
         overrides: what the person asked for, for the record.
 
     Returns:
-        The content of results.json; in a helper process of a distributed run, one with status "running".
+        The content of results.json; in a helper process of a distributed run, one that nobody writes.
 
     Raises:
         ConfigError: the device or another choice of the trainer is not to be had.
         DataError: the dataset cannot be read.
     """
     _quieten()
-    bar, tensorboard = TrainingBar(), SummaryWriter(str(run_dir))
-    epoch_log = EpochLog(run_dir, tensorboard)
-    trainer = _build_trainer(config, run_dir, [bar, epoch_log])
-    if not trainer.is_global_zero:
+    epoch_log = EpochLog(run_dir)
+    trainer = _build_trainer(config, run_dir, [TrainingBar(), epoch_log])
+    is_main = trainer.is_global_zero
+    if not is_main:
         logging.getLogger(__package__).setLevel(logging.ERROR)
     data = ImageDataModule(config.data, config.augment, config.seed)
     data.setup("fit")
@@ -230,44 +227,64 @@ def train(config: Config, run_dir: Path, overrides: list[str] | None = None) -> 
         versions=versions(),
         git_commit=git_commit(),
     )
-    if trainer.is_global_zero:
+    if is_main:
         results.write(run_dir)
-        log.info("%s\n", _summary(config, data, results, trainer, run_dir))
+        log.info("%s\n", _summary(config, data, results, run_dir))
+    try:
+        _fit(trainer, module, data, epoch_log, results)
+        if is_main:
+            _test(trainer, module, data, epoch_log, results)
+        results.status = "completed"
+    except KeyboardInterrupt:
+        results.status = "interrupted"
+    except BaseException as error:
+        results.status, results.reason = "failed", f"{type(error).__name__}: {error}"
+        raise
+    finally:
+        if is_main:
+            _log_hyperparameters(epoch_log.tensorboard, config, results)
+            epoch_log.tensorboard.close()
+            results.write(run_dir)
+    if is_main:
+        log.info("\n%s", _outcome(results, run_dir))
+    return results
+
+
+def _fit(
+    trainer: pl.Trainer, module: CapsNetModule, data: ImageDataModule, epoch_log: EpochLog, results: RunResults
+) -> None:
+    """Train, and note what came of it; raises KeyboardInterrupt where it was stopped."""
     began = time.perf_counter()
     try:
         trainer.fit(module, datamodule=data)
-    except SystemExit:  # Lightning's answer to Ctrl-C, once it has cleaned up
-        if not epoch_log.interrupted:
-            raise
-    except BaseException as error:
-        results.status, results.reason = "failed", f"{type(error).__name__}: {error}"
-        results.write(run_dir)
+    except SystemExit as error:  # Lightning's own answer to Ctrl-C and SIGTERM, once it has cleaned up
+        if epoch_log.interrupted:
+            raise KeyboardInterrupt from error
         raise
-    if not trainer.is_global_zero:
-        return results
-    results.train_seconds = round(time.perf_counter() - began, 3)
-    results.epochs, results.best_epoch = epoch_log.epochs, epoch_log.best_epoch
-    results.val_accuracy = epoch_log.best_val_accuracy
-    if epoch_log.training_seconds:
-        results.train_images_per_second = round(epoch_log.images / epoch_log.training_seconds, 1)
-    results.status = "interrupted" if epoch_log.interrupted else "completed"
-    best = run_dir / "checkpoints" / "best.ckpt"
-    if results.status == "completed":
-        if best.exists():
-            module.load_state_dict(read_checkpoint(best)["state_dict"])
-        data.setup("test")
-        results.dataset = _dataset_record(data)
-        report, drawn = evaluate(module.network.to(trainer.strategy.root_device), data, config, run_dir)
-        results.test_accuracy, results.test_loss = report["accuracy"], report["loss"]
-        for name in METRICS:
-            tensorboard.add_scalar(f"test/{name}", report[name], results.best_epoch)
-        for name, figure in drawn.items():
-            tensorboard.add_figure(f"figures/{name}", figure, results.epochs)
-    _log_hyperparameters(tensorboard, config, results)
-    tensorboard.close()
-    results.write(run_dir)
-    log.info("\n%s", _outcome(results, run_dir))
-    return results
+    finally:
+        results.train_seconds = round(time.perf_counter() - began, 3)
+        results.epochs, results.best_epoch = epoch_log.epochs, epoch_log.best_epoch
+        results.val_accuracy = epoch_log.best_val_accuracy
+        if epoch_log.training_seconds:
+            results.train_images_per_second = round(epoch_log.images / epoch_log.training_seconds, 1)
+
+
+def _test(
+    trainer: pl.Trainer, module: CapsNetModule, data: ImageDataModule, epoch_log: EpochLog, results: RunResults
+) -> None:
+    """Score the best checkpoint on the test images, once, and draw the figures."""
+    best = epoch_log.run_dir / "checkpoints" / "best.ckpt"
+    if best.exists():  # fast_dev_run keeps none
+        module.load_state_dict(read_checkpoint(best)["state_dict"])
+    data.setup("test")
+    results.dataset = _dataset_record(data)
+    network = module.network.to(trainer.strategy.root_device)
+    report, drawn = evaluate(network, data, module.config, epoch_log.run_dir)
+    results.test_accuracy, results.test_loss = report["accuracy"], report["loss"]
+    for name in METRICS:
+        epoch_log.tensorboard.add_scalar(f"test/{name}", report[name], results.best_epoch)
+    for name, figure in drawn.items():
+        epoch_log.tensorboard.add_figure(f"figures/{name}", figure, results.epochs)
 
 
 def resolve_precision(trainer: TrainerConfig) -> str:
@@ -286,7 +303,11 @@ def _build_trainer(config: Config, run_dir: Path, callbacks: list[Callback]) -> 
         arguments["limit_val_batches"] = 0
     folder = run_dir / "checkpoints"
     keep = {"dirpath": folder, "enable_version_counter": False}
-    best = {"monitor": "val/accuracy", "mode": "max", "save_on_train_epoch_end": False} if validates else {"save_on_train_epoch_end": True}
+    best = (
+        {"monitor": "val/accuracy", "mode": "max", "save_on_train_epoch_end": False}
+        if validates
+        else {"save_on_train_epoch_end": True}
+    )
     callbacks = [
         *callbacks,
         ModelCheckpoint(filename="best", save_weights_only=True, **best, **keep),
@@ -339,7 +360,7 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _summary(config: Config, data: ImageDataModule, results: RunResults, trainer: pl.Trainer, run_dir: Path) -> str:
+def _summary(config: Config, data: ImageDataModule, results: RunResults, run_dir: Path) -> str:
     augment = ", ".join(f"{key} {value}" for key, value in data.augmentation._asdict().items() if value)
     return aligned(
         {
