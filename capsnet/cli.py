@@ -4,8 +4,10 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
@@ -36,12 +38,31 @@ def one_line_errors() -> Iterator[None]:
     """End the program with one line for errors meant for the person; with HYDRA_FULL_ERROR=1, with the traceback."""
     try:
         yield
-    except (CapsNetError, HydraException, OmegaConfBaseException) as error:
-        if _wants_traceback:
+    except Exception as error:
+        message = _message(error)
+        if message is None or _wants_traceback:
             raise
-        message = str(error) if isinstance(error, CapsNetError) else one_line(error)
         print(f"Error: {message}", file=sys.stderr)
         sys.exit(USAGE_ERROR)
+
+
+def _message(error: Exception) -> str | None:
+    """What to tell the person; None for a fault of the program itself, which wants a traceback."""
+    if isinstance(error, CapsNetError):
+        return str(error)
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        return one_line(error)
+    if not HydraConfig.initialized():  # Hydra stumbled over the arguments before the program began
+        return f"{' '.join(sys.argv[1:])}: not understood ({error})"
+    return None
+
+
+def config_groups(folder: Path) -> str:
+    """The config groups in a folder with their options, a line each."""
+    groups = sorted(group for group in folder.iterdir() if group.is_dir() and group.name != "hydra")
+    return "\n".join(
+        f"{group.name}: {', '.join(sorted(file.stem for file in group.glob('*.yaml')))}" for group in groups
+    )
 
 
 class CheckConfig(Callback):

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from . import figures
-from .checkpoint import build_network, load_checkpoint
+from .checkpoint import BEST_CHECKPOINT, build_network, load_checkpoint
 from .config import Config, LossConfig
 from .data import Batches, ImageDataModule, to_float
 from .errors import CheckpointError
 from .losses import margin_loss, reconstruction_loss
 from .model import CapsNet
 from .progress import aligned
-from .results import METRICS, METRICS_FILE, read_metrics, write_json
+from .results import METRICS_FILE, read_metrics, write_json
 from .sources import Labelled
 
 log = logging.getLogger(__name__)
@@ -69,6 +69,21 @@ def score(network: CapsNet, batches: Iterable[tuple[Tensor, Tensor]], loss: Loss
         predictions=predicted,
         confusion=torch.bincount(right * classes + predicted, minlength=classes**2).view(classes, classes),
     )
+
+
+def find_checkpoint(run: str | None, checkpoint: str | None) -> tuple[Path, Path]:
+    """The checkpoint that is meant, and the folder of the run that it belongs to.
+
+    Raises:
+        CheckpointError: there is no such run or checkpoint.
+    """
+    if run is not None:
+        if not Path(run).is_dir():
+            raise CheckpointError(f"run={run}: there is no such folder")
+        return Path(run, BEST_CHECKPOINT), Path(run)
+    assert checkpoint is not None
+    folder = Path(checkpoint).parent
+    return Path(checkpoint), folder.parent if folder.name == BEST_CHECKPOINT.parent.name else folder
 
 
 def evaluate_checkpoint(checkpoint: Path, report_dir: Path, overrides: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -169,7 +184,7 @@ def draw_figures(
 
 
 def _one_per_class(split: Labelled, predictions: Tensor, classes: int) -> Tensor:
-    """Index of each class's first recognised image, or of its first where none is; classes without images are left out."""
+    """Index of each class's first recognised image, or of its first where none was; a class without images has none."""
     chosen = []
     for label in range(classes):
         of_class = split.labels == label

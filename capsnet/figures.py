@@ -196,7 +196,8 @@ def _family_with(characters: str) -> str | None:
 def _show(axes: Axes, image: Tensor) -> None:
     """Draw [1 or 3, height, width] in [0, 1]."""
     pixels = image.float().cpu().clamp(0, 1)
-    axes.imshow(pixels[0] if len(pixels) == 1 else pixels.movedim(0, -1), cmap="gray", vmin=0, vmax=1)
+    picture = pixels[0] if len(pixels) == 1 else pixels.movedim(0, -1)
+    axes.imshow(picture.numpy(), cmap="gray", vmin=0, vmax=1)
 
 
 def _mosaic(images: Tensor, rows: int, columns: int) -> Tensor:

@@ -7,7 +7,7 @@ import shlex
 import time
 import warnings
 from dataclasses import asdict
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
-from .checkpoint import CONFIG_KEY, build_network, read_checkpoint
+from .checkpoint import BEST_CHECKPOINT, CONFIG_KEY, build_network, read_checkpoint
 from .config import Config, TrainerConfig, settings
 from .data import ImageDataModule
 from .errors import ConfigError
@@ -103,7 +103,7 @@ class CapsNetModule(pl.LightningModule):
         self._finish("val")
 
     def on_train_epoch_end(self) -> None:
-        self.log_dict(self.finished_epoch(), logger=False)
+        self.log_dict(self.finished_epoch(), logger=False, sync_dist=True)
 
     def finished_epoch(self) -> dict[str, float]:
         """This epoch's metrics by their full names, over all processes; each process has to ask."""
@@ -116,7 +116,7 @@ class CapsNetModule(pl.LightningModule):
         named = {f"{split}/{name}": value for name, value in means.items()}
         self.epoch_metrics.update(named)
         if split == "val":  # for the callbacks that watch validation, before the epoch ends
-            self.log_dict(named, logger=False)
+            self.log_dict(named, logger=False, sync_dist=True)
 
     def configure_optimizers(self) -> dict[str, Any]:
         optimizer = torch.optim.Adam(self.parameters(), lr=self.config.optimizer.lr)
@@ -273,7 +273,7 @@ def _test(
     trainer: pl.Trainer, module: CapsNetModule, data: ImageDataModule, epoch_log: EpochLog, results: RunResults
 ) -> None:
     """Score the best checkpoint on the test images, once, and draw the figures."""
-    best = epoch_log.run_dir / "checkpoints" / "best.ckpt"
+    best = epoch_log.run_dir / BEST_CHECKPOINT
     if best.exists():  # fast_dev_run keeps none
         module.load_state_dict(read_checkpoint(best)["state_dict"])
     data.setup("test")
@@ -301,18 +301,12 @@ def _build_trainer(config: Config, run_dir: Path, callbacks: list[Callback]) -> 
     validates = config.data.val_size > 0 and config.trainer.limit_val_batches != 0
     if not validates:
         arguments["limit_val_batches"] = 0
-    folder = run_dir / "checkpoints"
-    keep = {"dirpath": folder, "enable_version_counter": False}
-    best = (
-        {"monitor": "val/accuracy", "mode": "max", "save_on_train_epoch_end": False}
-        if validates
-        else {"save_on_train_epoch_end": True}
-    )
-    callbacks = [
-        *callbacks,
-        ModelCheckpoint(filename="best", save_weights_only=True, **best, **keep),
-        ModelCheckpoint(filename="last", save_on_train_epoch_end=True, **keep),
-    ]
+    keep = partial(ModelCheckpoint, (run_dir / BEST_CHECKPOINT).parent, enable_version_counter=False)
+    if validates:
+        best = keep(filename="best", save_weights_only=True, monitor="val/accuracy", mode="max")
+        callbacks = [*callbacks, best, keep(filename="last", save_on_train_epoch_end=True)]
+    else:  # nothing to choose by: the newest stands for the best
+        callbacks = [*callbacks, keep(filename="best", save_last=True, save_on_train_epoch_end=True)]
     if config.early_stopping.patience is not None:
         callbacks.append(
             EarlyStopping("val/accuracy", mode="max", check_on_train_epoch_end=False, **vars(config.early_stopping))
@@ -391,7 +385,7 @@ def _outcome(results: RunResults, run_dir: Path) -> str:
         "time": f"{duration(results.train_seconds)}, {results.train_images_per_second or 0:,.0f} images/s",
     }
     folder = _relative(run_dir)
-    if results.best_epoch is not None:
+    if (run_dir / BEST_CHECKPOINT).exists():
         rows["evaluate"] = f"python evaluate.py {shlex.quote(f'run={folder}')}"
     rows["curves"] = f"tensorboard --logdir {shlex.quote(folder)}"
     if results.status == "completed":
@@ -424,4 +418,4 @@ def _quieten() -> None:
     """Keep Lightning's advertisements and notes on what is meant here out of the terminal."""
     for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", message=".*exists and is not empty.*")  # the run's folder holds .hydra
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated")  # between Lightning and torch

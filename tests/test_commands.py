@@ -1,0 +1,227 @@
+"""The command lines, run as a person runs them, from a folder that is not the project's."""
+
+import csv
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from conftest import REPO, SMALL, only_run, run_command
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+DIGITS = ("data=digits", "data.limit=300", "data.batch_size=32", *SMALL)
+FIGURES = {"curves", "reconstructions", "perturbations", "confusion"}
+RECORD = {
+    *("status", "dataset", "overrides", "seed", "parameters", "epochs", "best_epoch", "val_accuracy", "test_accuracy"),
+    *("test_loss", "train_seconds", "train_images_per_second", "device", "precision", "versions", "git_commit"),
+}
+METRICS = {
+    f"{split}/{name}"
+    for split in ("train", "val")
+    for name in ("loss", "margin_loss", "reconstruction_loss", "accuracy")
+}
+
+
+def rows(run):
+    with (run / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+class TestTrain:
+    def test_leaves_every_file_of_a_runs_folder(self, finished_run):
+        for name in (".hydra/config.yaml", ".hydra/overrides.yaml", "train.log", "metrics.csv", "results.json"):
+            assert (finished_run / name).is_file(), name
+        assert {path.name for path in (finished_run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+        assert {path.stem for path in (finished_run / "figures").glob("*.png")} == FIGURES
+        assert len(list(finished_run.glob("events.out.tfevents.*"))) == 1
+
+    def test_learns_digits(self, finished_run):
+        assert json.loads((finished_run / "results.json").read_text())["test_accuracy"] > 0.8
+
+    def test_record_is_complete_and_agrees_with_the_metrics(self, finished_run):
+        record = json.loads((finished_run / "results.json").read_text())
+        assert set(record) >= RECORD
+        assert record["status"] == "completed"
+        assert (record["epochs"], record["seed"]) == (3, 0)
+        assert "routing.iters=2" in record["overrides"]
+        counts = {name: record["dataset"][name] for name in ("train", "val", "test")}
+        assert counts == {"train": 1293, "val": 144, "test": 360}
+        accuracies = [float(row["val/accuracy"]) for row in rows(finished_run)]
+        assert record["val_accuracy"] == max(accuracies)
+        assert record["best_epoch"] == accuracies.index(max(accuracies)) + 1
+        assert record["train_images_per_second"] > 0
+
+    def test_metrics_have_a_row_per_epoch_with_every_name(self, finished_run):
+        table = rows(finished_run)
+        assert [row["epoch"] for row in table] == ["1", "2", "3"]
+        assert set(table[0]) == METRICS | {"epoch", "step", "lr"}
+        for row in table:
+            total = float(row["train/margin_loss"]) + 0.392 * float(row["train/reconstruction_loss"])
+            assert float(row["train/loss"]) == pytest.approx(total, rel=1e-4)
+        rates = [float(row["lr"]) for row in table]
+        assert rates == pytest.approx([0.001, 0.0009, 0.00081])
+
+    def test_tensorboard_has_curves_figures_and_hyper_parameters(self, finished_run):
+        events = EventAccumulator(str(finished_run), size_guidance={"images": 0})
+        events.Reload()
+        tags = events.Tags()
+        assert METRICS | {"lr", "test/accuracy", "test/loss"} <= set(tags["scalars"])
+        assert {f"figures/{name}" for name in FIGURES} <= set(tags["images"])
+        assert [event.step for event in events.Scalars("val/accuracy")] == [1, 2, 3]
+        plugin = events.SummaryMetadata("_hparams_/session_start_info").plugin_data
+        assert b"routing.iters" in plugin.content
+        record = json.loads((finished_run / "results.json").read_text())
+        assert events.Scalars("hparam/test_accuracy")[0].value == pytest.approx(record["test_accuracy"])
+
+    def test_terminal_shows_summary_epochs_and_what_to_do_next(self, finished_run):
+        printed = (finished_run.parents[2] / "terminal.txt").read_text()
+        for part in ("1,293 training, 144 validation", "parameters", "epoch 3/3", "test accuracy"):
+            assert part in printed
+        assert f"python evaluate.py run=outputs/{finished_run.parent.name}/{finished_run.name}" in printed
+        assert f"tensorboard --logdir outputs/{finished_run.parent.name}/{finished_run.name}" in printed
+        log = (finished_run / "train.log").read_text()
+        assert all(line in log for line in printed.splitlines())
+
+    def test_checkpoints_hold_nothing_but_tensors_and_plain_values(self, finished_run):
+        for name in ("best.ckpt", "last.ckpt"):
+            content = torch.load(finished_run / "checkpoints" / name, weights_only=True)
+            assert content["capsnet_config"]["routing"]["iters"] == 2
+
+    def test_same_seed_twice_gives_identical_metrics(self, tmp_path):
+        metrics = []
+        for folder in (tmp_path / "one", tmp_path / "two"):
+            folder.mkdir()
+            arguments = ("augment=shift_cutout", "model.dropout=0.3", "trainer.max_epochs=2", "seed=5")
+            done = run_command("train.py", *DIGITS, *arguments, cwd=folder)
+            assert done.returncode == 0, done.stderr
+            metrics.append((only_run(folder) / "metrics.csv").read_bytes())
+        assert metrics[0] == metrics[1]
+
+    def test_bf16_debug_and_early_stopping_work_together(self, tmp_path):
+        arguments = ("data=digits", "trainer=debug", "trainer.precision=bf16-mixed", "early_stopping.patience=1")
+        done = run_command("train.py", *arguments, *SMALL[:2], cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert json.loads((only_run(tmp_path) / "results.json").read_text())["precision"] == "bf16-mixed"
+
+    def test_without_validation_the_newest_checkpoint_is_tested(self, tmp_path):
+        done = run_command("train.py", *DIGITS, "data.val_size=0", "trainer.max_epochs=2", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        record = json.loads((only_run(tmp_path) / "results.json").read_text())
+        assert (record["val_accuracy"], record["best_epoch"]) == (None, 2)
+        assert record["test_accuracy"] > 0.1
+        assert {path.name for path in (only_run(tmp_path) / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+
+    def test_two_processes_train_together(self, tmp_path):
+        done = run_command("train.py", *DIGITS, "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2",
+                           "trainer.max_epochs=2", cwd=tmp_path)  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        run = only_run(tmp_path)
+        assert json.loads((run / "results.json").read_text())["status"] == "completed"
+        assert len(rows(run)) == 2
+        assert len(list(run.glob("events.out.tfevents.*"))) == 1
+        assert done.stdout.count("epoch 2/2") == 1
+
+    def test_multirun_makes_a_folder_per_job(self, tmp_path):
+        done = run_command("train.py", "-m", *DIGITS, "routing.iters=1,2", "trainer.max_epochs=1", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        records = sorted((tmp_path / "outputs/sweeps").glob("*/*/results.json"))
+        assert [record.parent.name for record in records] == ["0", "1"]
+        overrides = [json.loads(record.read_text())["overrides"] for record in records]
+        assert ["routing.iters=1" in overrides[0], "routing.iters=2" in overrides[1]] == [True, True]
+
+    @pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
+    def test_an_interrupt_ends_the_run_cleanly(self, tmp_path, signal_number):
+        command = [sys.executable, str(REPO / "train.py"), *DIGITS, "trainer.max_epochs=10000"]
+        process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        try:
+            deadline = time.monotonic() + 120
+            while not list(tmp_path.rglob("last.ckpt")):
+                assert process.poll() is None, process.stderr.read()
+                assert time.monotonic() < deadline
+                time.sleep(0.2)
+            process.send_signal(signal_number)
+            printed, errors = process.communicate(timeout=60)
+        finally:
+            process.kill()
+        assert process.returncode == 130, errors
+        assert "Traceback" not in errors
+        run = only_run(tmp_path)
+        record = json.loads((run / "results.json").read_text())
+        assert record["status"] == "interrupted"
+        assert record["epochs"] == len(rows(run))
+        assert (run / "checkpoints/last.ckpt").is_file()
+        assert "interrupted" in printed
+
+
+class TestMistakes:
+    """Each ends in one line that names the thing, with exit code 2, no traceback and no folder."""
+
+    @pytest.mark.parametrize(
+        ("argument", "named"),
+        [
+            ("routing.iter=3", "did you mean routing.iters"),
+            ("+routing.extra=3", "routing.extra"),
+            ("routing.iters=0", "routing.iters=0: must be at least 1"),
+            ("routing.iters=many", "routing.iters=many"),
+            ("data=imagenet", "data=imagenet: no such option; there are digits"),
+            ("experiment=none_such", "experiment=none_such"),
+            ("optimizer.lr=.nan", "optimizer.lr"),
+            ("model=[1,2]", "model"),
+            ("nonsense", "nonsense"),
+        ],
+    )
+    def test_in_the_config(self, tmp_path, argument, named):
+        done = run_command("train.py", argument, cwd=tmp_path)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert named in done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1
+        assert not list(tmp_path.iterdir())
+
+    def test_full_error_shows_the_traceback(self, tmp_path):
+        done = run_command("train.py", "routing.iters=0", cwd=tmp_path, HYDRA_FULL_ERROR="1")
+        assert "Traceback" in done.stderr
+        assert done.returncode != 0
+
+    def test_missing_data_says_what_to_do(self, tmp_path):
+        done = run_command("train.py", "data.download=false", cwd=tmp_path)
+        assert done.returncode == 2
+        assert len(done.stderr.strip().splitlines()) == 1
+        assert "data=digits" in done.stderr
+
+    @pytest.mark.parametrize(
+        ("arguments", "named"),
+        [
+            (["run=nowhere"], "nowhere"),
+            (["checkpoint=nothing.ckpt"], "nothing.ckpt"),
+            (["outputs"], "KEY=VALUE"),
+            (["data.root=x"], "run=RUN_DIR"),
+        ],
+    )
+    def test_in_what_to_evaluate(self, tmp_path, arguments, named):
+        done = run_command("evaluate.py", *arguments, cwd=tmp_path)
+        assert done.returncode == 2
+        assert named in done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1
+
+
+class TestHelp:
+    @pytest.mark.parametrize("program", ["train.py", "evaluate.py"])
+    def test_lists_groups_options_and_keys(self, tmp_path, program):
+        done = run_command(program, "--help", cwd=tmp_path)
+        assert done.returncode == 0
+        for part in ("augment", "shift_cutout", "kmnist", "fashion_mnist", "routing.iters", "data.root"):
+            assert part in done.stdout
+        assert not list(tmp_path.iterdir())
+
+
+class TestEvaluate:
+    def test_writes_the_report_and_prints_it(self, finished_run, tmp_path):
+        (finished_run / "evaluation.json").unlink()
+        done = run_command("evaluate.py", f"run={finished_run}", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        report = json.loads((finished_run / "evaluation.json").read_text())
+        assert {"accuracy", "loss", "per_class_accuracy", "confusion"} <= set(report)
+        assert f"{report['accuracy']:.2%} of 360 images" in done.stdout

@@ -1,0 +1,42 @@
+"""Claims about the losses, held against sums written out by hand."""
+
+import pytest
+import torch
+
+from capsnet import margin_loss, reconstruction_loss
+
+
+def test_margin_loss_is_equation_four_term_by_term():
+    lengths = torch.rand(5, 4, dtype=torch.float64)
+    labels = torch.tensor([0, 3, 2, 2, 1])
+    total = 0.0
+    for image in range(5):
+        for k in range(4):
+            v, t = lengths[image, k].item(), float(labels[image] == k)
+            total += t * max(0, 0.9 - v) ** 2 + 0.5 * (1 - t) * max(0, v - 0.1) ** 2
+    assert margin_loss(lengths, labels).item() == pytest.approx(total / 5)
+
+
+def test_lengths_beyond_both_margins_cost_nothing():
+    lengths = torch.full((2, 3), 0.05)
+    lengths[0, 1] = lengths[1, 2] = 0.95
+    assert margin_loss(lengths, torch.tensor([1, 2])) == 0
+
+
+def test_margins_and_down_weight_are_those_given():
+    loss = margin_loss(torch.tensor([[0.5, 0.5]]), torch.tensor([0]), m_pos=0.8, m_neg=0.3, down_weight=0.25)
+    assert loss.item() == pytest.approx(0.3**2 + 0.25 * 0.2**2)
+
+
+def test_reconstruction_loss_at_the_default_weight_is_the_papers_for_28x28():
+    images, drawn = torch.rand(6, 1, 28, 28), torch.rand(6, 1, 28, 28)
+    papers = 0.0005 * sum(((a - b) ** 2).sum().item() for a, b in zip(images, drawn, strict=True)) / 6
+    assert 0.392 * reconstruction_loss(drawn, images).item() == pytest.approx(papers, rel=1e-5)
+
+
+def test_reconstruction_loss_of_half_precision_is_summed_in_float32():
+    images = torch.rand(64, 1, 28, 28)
+    drawn = torch.rand(64, 1, 28, 28).bfloat16()
+    loss = reconstruction_loss(drawn, images)
+    assert loss.dtype == torch.float32
+    torch.testing.assert_close(loss, (drawn.float() - images).square().mean())

@@ -1,0 +1,132 @@
+"""Claims about the network: its size, its shapes, which channels make a capsule, what is decoded, how it starts."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from capsnet import CapsNet, margin_loss, squash
+from capsnet.model import PrimaryCapsules, primary_grid
+
+SMALL = {"conv_channels": 8, "primary_capsules": 2, "primary_dim": 4, "class_dim": 6}
+
+
+def test_the_papers_network_has_8215568_parameters():
+    assert sum(parameter.numel() for parameter in CapsNet().parameters()) == 8_215_568
+
+
+@given(
+    channels=st.sampled_from([1, 3]), height=st.integers(17, 40), width=st.integers(17, 40), classes=st.integers(2, 6)
+)
+def test_any_image_shape_and_number_of_classes_works(channels, height, width, classes):
+    network = CapsNet((channels, height, width), classes, **SMALL)
+    output = network(torch.rand(2, channels, height, width))
+    assert output.capsules.shape == (2, classes, 6)
+    assert output.lengths.shape == (2, classes)
+    assert output.reconstruction.shape == (2, channels, height, width)
+    assert ((output.lengths >= 0) & (output.lengths < 1)).all()
+    assert ((output.reconstruction >= 0) & (output.reconstruction <= 1)).all()
+
+
+@given(height=st.integers(17, 80), width=st.integers(17, 80))
+def test_the_computed_grid_is_what_the_convolutions_leave(height, width):
+    convolutions = torch.nn.Sequential(torch.nn.Conv2d(1, 1, 9), torch.nn.Conv2d(1, 1, 9, 2))
+    assert primary_grid(height, width) == tuple(convolutions(torch.zeros(1, 1, height, width)).shape[2:])
+
+
+@pytest.mark.parametrize("shape", [(1, 16, 28), (1, 28, 16), (3, 8, 8)])
+def test_too_small_an_image_is_refused_with_the_size_that_is_needed(shape):
+    with pytest.raises(ValueError, match="at least 17x17"):
+        CapsNet(shape)
+
+
+def test_images_of_another_shape_are_refused():
+    with pytest.raises(ValueError, match=r"expected images \[batch, 1, 28, 28\]"):
+        CapsNet(**SMALL)(torch.rand(2, 1, 32, 32))
+
+
+@pytest.mark.parametrize("wrong", [{"routing": "em"}, {"routing_iters": 0}])
+def test_an_impossible_routing_is_refused_when_the_network_is_built(wrong):
+    with pytest.raises(ValueError, match=r"must be one of|at least 1"):
+        CapsNet(**SMALL, **wrong)
+
+
+def test_a_primary_capsule_is_neighbouring_channels_at_one_position():
+    layer = PrimaryCapsules(in_channels=3, types=2, dim=4)
+    features = torch.randn(1, 3, 13, 15)
+    channels = layer.conv(features)[0]  # [types * dim, rows, columns]
+    rows, columns = channels.shape[1:]
+    capsules = layer(features)[0].view(2, rows, columns, 4)
+    for kind in range(2):
+        for row in range(rows):
+            for column in range(columns):
+                vector = channels[kind * 4 : kind * 4 + 4, row, column]
+                torch.testing.assert_close(capsules[kind, row, column], squash(vector))
+
+
+def test_the_decoder_sees_the_labelled_capsule_alone():
+    network = CapsNet(**SMALL).eval()
+    images, labels = torch.rand(3, 1, 28, 28), torch.tensor([4, 0, 9])
+    output = network(images, labels)
+    others = torch.ones_like(output.lengths, dtype=torch.bool).scatter_(1, labels[:, None], False)
+    changed = torch.where(others.unsqueeze(-1), torch.randn_like(output.capsules), output.capsules)
+    torch.testing.assert_close(network.decode(changed, labels), output.reconstruction)
+    assert not torch.allclose(network.decode(output.capsules, (labels + 1) % 10), output.reconstruction)
+
+
+def test_without_labels_the_longest_capsule_is_decoded():
+    network = CapsNet(**SMALL).eval()
+    images = torch.rand(4, 1, 28, 28)
+    free = network(images)
+    torch.testing.assert_close(network(images, free.lengths.argmax(1)).reconstruction, free.reconstruction)
+
+
+def test_dropout_acts_on_the_decoder_in_training_only():
+    network = CapsNet(**SMALL, dropout=0.5)
+    images, labels = torch.rand(2, 1, 28, 28), torch.tensor([1, 2])
+    one, other = network(images, labels), network(images, labels)
+    torch.testing.assert_close(one.capsules, other.capsules, rtol=0, atol=0)
+    assert not torch.equal(one.reconstruction, other.reconstruction)
+    network.eval()
+    assert torch.equal(network(images, labels).reconstruction, network(images, labels).reconstruction)
+
+
+def test_every_parameter_gets_a_gradient_that_is_finite_even_on_black_images():
+    network = CapsNet(**SMALL)
+    labels = torch.tensor([0, 1])
+    for images in (torch.rand(2, 1, 28, 28), torch.zeros(2, 1, 28, 28)):
+        network.zero_grad()
+        output = network(images, labels)
+        (margin_loss(output.lengths, labels) + output.reconstruction.mean()).backward()
+        for name, parameter in network.named_parameters():
+            assert torch.isfinite(parameter.grad).all(), name
+
+
+@pytest.mark.parametrize("sizes", [{}, {"num_classes": 49}, {"image_shape": (1, 40, 40)}, SMALL])
+def test_class_capsules_start_neither_dead_nor_saturated(sizes):
+    shape = sizes.get("image_shape", (1, 28, 28))
+    strokes = (torch.rand(16, *shape) > 0.8).float()
+    lengths = CapsNet(**sizes)(strokes).lengths
+    assert 0.05 < lengths.mean() < 0.6
+
+
+def test_the_library_needs_neither_hydra_nor_lightning():
+    code = (
+        "import sys; from capsnet import CapsNet, dynamic_routing, squash, margin_loss;"
+        "print({'hydra', 'omegaconf', 'pytorch_lightning', 'torchvision'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_works_under_bf16_autocast_with_capsules_in_float32():
+    network = CapsNet(**SMALL)
+    images = torch.rand(2, 1, 28, 28)
+    plain = network(images)
+    with torch.autocast("cpu", torch.bfloat16):
+        output = network(images)
+    assert output.capsules.dtype == torch.float32
+    assert (output.capsules - plain.capsules).norm() / plain.capsules.norm() < 2e-2

@@ -1,0 +1,133 @@
+"""Claims about squashing and routing, held against the paper's text in float64."""
+
+import math
+
+import pytest
+import reference
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from capsnet import dynamic_routing, squash
+
+ITERS = [1, 2, 3, 5]
+
+
+def capsules(batch=3, in_caps=7, in_dim=4, out_caps=5, out_dim=6, dtype=torch.float64, scale=1.0):
+    """Input capsules shorter than 1 and weights that make the output capsules neither tiny nor saturated."""
+    u = squash(torch.randn(batch, in_caps, in_dim, dtype=torch.float64) * scale)
+    weight = torch.randn(out_caps, in_caps, in_dim, out_dim, dtype=torch.float64)
+    return u.to(dtype), weight.to(dtype)
+
+
+class TestSquash:
+    @given(length=st.floats(1e-6, 1e3), dim=st.integers(1, 20), seed=st.integers(0, 1000))
+    def test_length_is_the_papers_and_direction_stays(self, length, dim, seed):
+        direction = torch.randn(dim, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+        direction /= direction.norm()
+        v = squash(length * direction)
+        assert v.norm().item() == pytest.approx(length**2 / (1 + length**2), rel=1e-12)
+        assert v.norm() < 1
+        torch.testing.assert_close(v / v.norm(), direction)
+
+    def test_acts_along_the_given_axis(self):
+        s = torch.randn(2, 3, 4)
+        torch.testing.assert_close(squash(s, dim=1), squash(s.movedim(1, -1)).movedim(-1, 1))
+
+    def test_gradient_at_zero_is_finite(self):
+        s = torch.zeros(2, 8, requires_grad=True)
+        squash(s).sum().backward()
+        assert torch.isfinite(s.grad).all()
+
+    def test_gradient_is_that_of_finite_differences(self):
+        assert torch.autograd.gradcheck(squash, torch.randn(3, 4, dtype=torch.float64, requires_grad=True))
+
+
+class TestDynamicRouting:
+    @pytest.mark.parametrize("iters", ITERS)
+    def test_agrees_with_the_papers_procedure_in_value_and_gradient(self, iters):
+        u, weight = capsules()
+        towards = torch.randn(3, 5, 6, dtype=torch.float64)
+        found, expected = [], []
+        for route, into in ((dynamic_routing, found), (reference.routing, expected)):
+            leaves = [u.clone().requires_grad_(), weight.clone().requires_grad_()]
+            v = route(*leaves, iters)
+            (v * towards).sum().backward()
+            into.extend([v, *(leaf.grad for leaf in leaves)])
+        for ours, theirs in zip(found, expected, strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
+
+    @pytest.mark.parametrize("iters", ITERS)
+    def test_float32_agrees_with_float64_to_its_own_precision(self, iters):
+        u, weight = capsules(in_caps=200, in_dim=8, out_caps=10, out_dim=16)
+        v = dynamic_routing(u.float(), weight.float() / 20, iters)
+        expected = reference.routing(u, weight / 20, iters)
+        assert (v - expected).norm() / expected.norm() < 1e-5
+
+    @given(
+        iters=st.integers(1, 4),
+        shape=st.tuples(*[st.integers(1, 5)] * 5),
+        scale=st.floats(0.01, 10),
+    )
+    def test_any_shape_gives_capsules_shorter_than_one(self, iters, shape, scale):
+        u, weight = capsules(*shape, scale=scale)
+        v = dynamic_routing(u, weight, iters)
+        assert v.shape == (shape[0], shape[3], shape[4])
+        assert (v.norm(dim=-1) < 1).all()
+        torch.testing.assert_close(v, reference.routing(u, weight, iters))
+
+    @given(iters=st.integers(1, 4), seed=st.integers(0, 100))
+    def test_order_of_capsules_is_the_order_of_results(self, iters, seed):
+        u, weight = capsules()
+        generator = torch.Generator().manual_seed(seed)
+        outputs, inputs = torch.randperm(5, generator=generator), torch.randperm(7, generator=generator)
+        v = dynamic_routing(u, weight, iters)
+        torch.testing.assert_close(dynamic_routing(u, weight[outputs], iters), v[:, outputs])
+        torch.testing.assert_close(dynamic_routing(u[:, inputs], weight[:, inputs], iters), v)
+
+    def test_coupling_coefficients_of_each_input_capsule_sum_to_one(self):
+        # Output capsules that all predict alike share each input capsule's vote equally at any iteration. With
+        # coefficients that sum to one, the s_j then sum to Σ_i û_i, whatever the number of output capsules.
+        u, weight = capsules(out_caps=1)
+        total = torch.einsum("bid,oide->be", u, weight)
+        for out_caps in (1, 2, 7):
+            v = dynamic_routing(u, weight.expand(out_caps, -1, -1, -1), 3)
+            torch.testing.assert_close(v, squash(total / out_caps).unsqueeze(1).expand(-1, out_caps, -1))
+
+    def test_a_lone_output_capsule_takes_every_vote_in_full(self):
+        u, weight = capsules(out_caps=1)
+        expected = squash(torch.einsum("bid,oide->boe", u, weight))
+        torch.testing.assert_close(dynamic_routing(u, weight, 3), expected)
+
+    def test_images_do_not_influence_each_other(self):
+        u, weight = capsules(batch=4)
+        together = dynamic_routing(u, weight, 3)
+        alone = torch.cat([dynamic_routing(image.unsqueeze(0), weight, 3) for image in u])
+        torch.testing.assert_close(together, alone)
+
+    def test_more_iterations_strengthen_the_capsule_that_votes_agree_on(self):
+        u = torch.ones(1, 10, 1, dtype=torch.float64)
+        weight = torch.zeros(2, 10, 1, 2, dtype=torch.float64)
+        weight[0, :, 0, 0] = 1  # every vote for the first capsule says the same
+        weight[1, :, 0] = torch.tensor([[math.cos(angle), math.sin(angle)] for angle in range(10)])
+        shares = [dynamic_routing(u, weight, iters).norm(dim=-1)[0, 0].item() for iters in (1, 2, 3)]
+        assert shares == sorted(shares)
+        assert shares[2] > shares[0]
+
+    @pytest.mark.parametrize("iters", [0, -1])
+    def test_fewer_than_one_iteration_is_refused(self, iters):
+        with pytest.raises(ValueError, match="at least 1"):
+            dynamic_routing(*capsules(), iters)
+
+    def test_shapes_that_do_not_fit_are_refused(self):
+        u, weight = capsules()
+        with pytest.raises(ValueError, match="in_caps"):
+            dynamic_routing(u[:, :-1], weight, 3)
+
+    def test_computes_in_float32_under_autocast(self):
+        u, weight = capsules(dtype=torch.float32)
+        plain = dynamic_routing(u, weight, 3)
+        with torch.autocast("cpu", torch.bfloat16):
+            under_autocast = dynamic_routing(u, weight, 3)
+        assert under_autocast.dtype == torch.float32
+        torch.testing.assert_close(under_autocast, plain, rtol=0, atol=0)

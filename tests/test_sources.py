@@ -1,0 +1,245 @@
+"""Claims about reading, checking and downloading datasets, by files that are right and files that are not."""
+
+import gzip
+import hashlib
+import os
+import re
+import shutil
+import struct
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_kmnist, write_idx
+from hypothesis import given
+from hypothesis import strategies as st
+from torchvision.datasets import KMNIST
+
+from capsnet.config import DataConfig
+from capsnet.errors import DataError
+from capsnet.sources import open_source, stratified_split
+
+SHARED = Path(__file__).parents[2] / "shared"
+FILES = [f"{kind}-{what}-ubyte" for kind in ("train", "t10k") for what in ("images-idx3", "labels-idx1")]
+
+
+def source(root: Path, **settings):
+    return open_source(DataConfig(root=str(root), download=False, **settings))
+
+
+def refusal(root: Path) -> str:
+    """The one line that refuses these files."""
+    with pytest.raises(DataError) as caught:
+        source(root).prepare()
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+class TestReading:
+    def test_images_and_labels_are_those_in_the_files(self, kmnist_root):
+        kmnist = source(kmnist_root)
+        kmnist.prepare()
+        images, labels = kmnist.train()
+        raw = (kmnist_root / "KMNIST/raw" / FILES[0]).read_bytes()[16:]
+        assert images.dtype == torch.uint8
+        assert np.array_equal(images.numpy().reshape(-1), np.frombuffer(raw, np.uint8))
+        assert labels.tolist() == [n % 10 for n in range(200)]
+        assert len(kmnist.test().labels) == 50
+
+    def test_other_readable_files_are_accepted_with_one_warning_line_and_marked(self, kmnist_root, caplog):
+        kmnist = source(kmnist_root)
+        kmnist.prepare()
+        (record,) = caplog.records
+        assert record.levelname == "WARNING"
+        assert "not the official files" in record.getMessage()
+        assert "\n" not in record.getMessage()
+        assert not kmnist.official
+
+    def test_official_files_are_accepted_silently(self, kmnist_root, caplog, monkeypatch):
+        raw = kmnist_root / "KMNIST/raw"
+        digests = {name: f"sha256:{hashlib.sha256((raw / name).read_bytes()).hexdigest()}" for name in FILES}
+        monkeypatch.setattr("capsnet.sources.KMNIST_DIGESTS", digests)
+        kmnist = source(kmnist_root)
+        kmnist.prepare()
+        assert kmnist.official
+        assert not caplog.records
+
+    def test_recorded_digests_are_those_of_sha256sum(self, kmnist_root):
+        kmnist = source(kmnist_root)
+        kmnist.prepare()
+        for name in FILES:
+            content = (kmnist_root / "KMNIST/raw" / name).read_bytes()
+            assert kmnist.sha256[name] == hashlib.sha256(content).hexdigest()
+
+    def test_an_old_cache_of_torchvision_is_not_read_in_place_of_the_checked_files(self, kmnist_root):
+        processed = kmnist_root / "KMNIST/processed"
+        processed.mkdir()
+        for name in ("training.pt", "test.pt"):
+            torch.save((torch.zeros(1, 28, 28), torch.zeros(1)), processed / name)
+        kmnist = source(kmnist_root)
+        kmnist.prepare()
+        assert len(kmnist.train().labels) == 200
+
+    def test_digits_are_scikit_learns_at_28x28_with_a_fixed_test_set(self):
+        digits = open_source(DataConfig(name="digits"))
+        digits.prepare()
+        train, test = digits.train(), digits.test()
+        assert len(train.labels) + len(test.labels) == 1797
+        assert train.images.shape[1:] == (1, 28, 28)
+        assert train.images.max() == 255
+        again = open_source(DataConfig(name="digits"))
+        again.prepare()
+        assert torch.equal(again.test().images, test.images)
+
+    @pytest.mark.skipif(not (SHARED / "KMNIST").is_dir(), reason="the KMNIST subset is not beside this checkout")
+    def test_the_real_subset_is_read(self):
+        kmnist = source(SHARED)
+        kmnist.prepare()
+        assert kmnist.train().images.shape == (7011, 1, 28, 28)
+        assert torch.bincount(kmnist.train().labels).tolist() == [690, 690, 695, 702, 757, 708, 688, 708, 672, 701]
+        assert torch.bincount(kmnist.test().labels).tolist() == [200] * 10
+
+
+class TestDamage:
+    """Each kind of damage is refused in one line that names the file."""
+
+    @pytest.fixture
+    def raw(self, kmnist_root):
+        return kmnist_root / "KMNIST/raw"
+
+    @pytest.mark.parametrize("name", FILES)
+    def test_missing(self, kmnist_root, raw, name):
+        (raw / name).unlink()
+        assert name in refusal(kmnist_root)
+
+    @pytest.mark.parametrize("name", FILES)
+    def test_empty(self, kmnist_root, raw, name):
+        (raw / name).write_bytes(b"")
+        assert str(raw / name) in refusal(kmnist_root)
+
+    @pytest.mark.parametrize("name", FILES)
+    def test_wrong_magic_number(self, kmnist_root, raw, name):
+        content = (raw / name).read_bytes()
+        (raw / name).write_bytes(b"\0\0\x0b" + content[3:])
+        assert re.search(f"{name}: not an IDX file", refusal(kmnist_root))
+
+    def test_images_and_labels_swapped(self, kmnist_root, raw):
+        (raw / FILES[0]).rename(raw / "x")
+        (raw / FILES[1]).rename(raw / FILES[0])
+        (raw / "x").rename(raw / FILES[1])
+        assert FILES[0] in refusal(kmnist_root)
+
+    def test_counts_that_differ(self, kmnist_root, raw):
+        write_idx(raw / FILES[1], np.zeros(199))
+        assert re.search(r"199 labels, but train-images-idx3-ubyte has 200 images", refusal(kmnist_root))
+
+    def test_labels_out_of_range(self, kmnist_root, raw):
+        write_idx(raw / FILES[3], np.full(50, 10))
+        assert re.search(f"{FILES[3]}: holds label 10", refusal(kmnist_root))
+
+    def test_compressed(self, kmnist_root, raw):
+        (raw / FILES[0]).write_bytes(gzip.compress((raw / FILES[0]).read_bytes()))
+        assert "gunzip" in refusal(kmnist_root)
+
+    def test_a_folder_in_its_place(self, kmnist_root, raw):
+        (raw / FILES[0]).unlink()
+        (raw / FILES[0]).mkdir()
+        assert str(raw / FILES[0]) in refusal(kmnist_root)
+
+    def test_a_declared_size_beyond_all_memory(self, kmnist_root, raw):
+        (raw / FILES[0]).write_bytes(struct.pack(">IIII", 0x803, 2**32 - 1, 2**32 - 1, 2**32 - 1) + b"0" * 100)
+        assert "cut off" in refusal(kmnist_root)
+
+    @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+    def test_no_permission(self, kmnist_root, raw):
+        (raw / FILES[0]).chmod(0)
+        assert str(raw / FILES[0]) in refusal(kmnist_root)
+
+    @given(name=st.sampled_from(FILES), share=st.floats(0, 1, exclude_max=True))
+    def test_cut_off_anywhere(self, tmp_path_factory, name, share):
+        root = tmp_path_factory.mktemp("cut")
+        make_kmnist(root)
+        path = root / "KMNIST/raw" / name
+        content = path.read_bytes()
+        path.write_bytes(content[: int(share * len(content))])
+        assert str(path) in refusal(root)
+        shutil.rmtree(root)
+
+
+class TestDownload:
+    @pytest.fixture
+    def server(self, tmp_path):
+        """A local server of KMNIST archives; its address and its folder."""
+        make_kmnist(tmp_path / "origin")
+        folder = tmp_path / "served"
+        folder.mkdir()
+        for name in FILES:
+            (folder / f"{name}.gz").write_bytes(gzip.compress((tmp_path / "origin/KMNIST/raw" / name).read_bytes()))
+
+        class Quiet(SimpleHTTPRequestHandler):
+            def log_message(self, *args):
+                pass
+
+        http = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=folder))
+        threading.Thread(target=http.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{http.server_port}", folder
+        http.shutdown()
+        http.server_close()
+
+    @staticmethod
+    def expect(monkeypatch, folder):
+        """Let torchvision expect what the local server has, in place of the official archives."""
+        resources = [(f"{name}.gz", hashlib.md5((folder / f"{name}.gz").read_bytes()).hexdigest()) for name in FILES]
+        monkeypatch.setattr(KMNIST, "resources", resources)
+
+    def test_fetches_what_is_missing_and_leaves_nothing_else(self, server, tmp_path, monkeypatch):
+        address, folder = server
+        self.expect(monkeypatch, folder)
+        root = tmp_path / "new" / "root"
+        kmnist = open_source(DataConfig(root=str(root), mirror=address))
+        kmnist.prepare()
+        assert len(kmnist.train().labels) == 200
+        assert sorted(p.name for p in root.rglob("*") if p.is_file()) == sorted(FILES)
+
+    def test_other_content_than_the_official_is_refused_and_not_kept(self, server, tmp_path):
+        address, _ = server
+        root = tmp_path / "new"
+        with pytest.raises(DataError, match="not found or corrupted") as caught:
+            open_source(DataConfig(root=str(root), mirror=address)).prepare()
+        assert "\n" not in str(caught.value)
+        assert not [p for p in root.rglob("*") if p.is_file()]
+
+    def test_without_an_answer_says_where_it_looked_and_what_to_do(self, tmp_path):
+        with pytest.raises(DataError) as caught:
+            open_source(DataConfig(root=str(tmp_path), mirror="http://127.0.0.1:9")).prepare()
+        message = str(caught.value)
+        for part in (str(tmp_path / "KMNIST/raw"), "http://127.0.0.1:9", "by hand", *FILES, "data=digits"):
+            assert part in message
+
+    def test_is_not_tried_where_it_is_switched_off(self, tmp_path):
+        assert "data.download=false" in refusal(tmp_path)
+
+    def test_does_not_mix_official_files_with_others(self, server, kmnist_root):
+        (kmnist_root / "KMNIST/raw" / FILES[2]).unlink()
+        with pytest.raises(DataError, match="beside 3 files that are there"):
+            open_source(DataConfig(root=str(kmnist_root), mirror=server[0])).prepare()
+
+
+class TestSplit:
+    @given(seed=st.integers(0, 2**32 - 1), held_out=st.integers(10, 190))
+    def test_splits_each_class_in_proportion_and_loses_no_image(self, seed, held_out):
+        labels = torch.arange(200) % 10
+        stay, leave = stratified_split(labels, held_out, seed)
+        assert sorted([*stay.tolist(), *leave.tolist()]) == list(range(200))
+        assert len(leave) == held_out
+        counts = torch.bincount(labels[leave], minlength=10)
+        assert counts.max() - counts.min() <= 1
+
+    def test_too_few_images_for_every_class_is_refused(self):
+        with pytest.raises(DataError, match="cannot hold out 3 of 200"):
+            stratified_split(torch.arange(200) % 10, 3, 0)
