@@ -34,15 +34,13 @@ def main() -> None:
     run, checkpoint = values.pop("run", None), values.pop("checkpoint", None)
     if (run is None) == (checkpoint is None):
         raise ConfigError("give either run=RUN_DIR or checkpoint=FILE")
-    from capsnet.evaluation import (
-        evaluate_checkpoint,
-        find_checkpoint,
-        summary,
-    )  # bring torch: only once the arguments are right
+    # These bring torch: only once the arguments are right.
+    from capsnet.evaluation import evaluate_checkpoint, find_checkpoint
+    from capsnet.terminal import evaluation_summary
 
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     report = evaluate_checkpoint(*find_checkpoint(run, checkpoint), values)
-    print(summary(report))
+    print(evaluation_summary(report))
 
 
 if __name__ == "__main__":

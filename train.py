@@ -6,8 +6,8 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from capsnet.cli import one_line_errors, run_program
-from capsnet.compose import config_from_hydra, register_schema
+from capsnet.cli import one_line_errors, register_schema, run_program
+from capsnet.compose import config_from_omegaconf
 
 register_schema()
 
@@ -15,7 +15,7 @@ register_schema()
 @hydra.main(version_base="1.3", config_path="configs", config_name="config")
 def main(composed: DictConfig) -> float | None:
     with one_line_errors():
-        config = config_from_hydra(composed)
+        config = config_from_omegaconf(composed)
         from capsnet.training import train  # brings torch: only once the config is known to be right
 
         job = HydraConfig.get()

@@ -3,17 +3,19 @@
 import contextlib
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.core.config_store import ConfigStore
+from hydra.errors import HydraException, MissingConfigException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from .compose import config_from_hydra, one_line
+from .compose import config_from_omegaconf, one_line
+from .config import Config
 from .errors import CapsNetError
 
 USAGE_ERROR = 2
@@ -21,6 +23,11 @@ INTERRUPTED = 130
 
 _FULL_ERROR = "HYDRA_FULL_ERROR"
 _wants_traceback = os.environ.get(_FULL_ERROR, "0") not in ("", "0")
+
+
+def register_schema() -> None:
+    """Make `Config` known to Hydra under the name that `configs/config.yaml` begins with."""
+    ConfigStore.instance().store(name="schema", node=Config)
 
 
 def run_program(main: Callable[[], Any]) -> None:
@@ -50,9 +57,13 @@ def _message(error: Exception) -> str | None:
     """What to tell the person; None for a fault of the program itself, which wants a traceback."""
     if isinstance(error, CapsNetError):
         return str(error)
+    if isinstance(error, MissingConfigException) and error.options is not None:
+        group, _, option = str(error.missing_cfg_file).rpartition("/")
+        return f"{group}={option}: no such option; there are {', '.join(error.options)}"
     if isinstance(error, HydraException | OmegaConfBaseException):
         return one_line(error)
-    if not HydraConfig.initialized():  # Hydra stumbled over the arguments before the program began
+    *_, (innermost, _) = traceback.walk_tb(error.__traceback__)
+    if innermost.f_globals["__name__"].startswith(("hydra.", "omegaconf.")):  # stumbled over odd arguments
         return f"{' '.join(sys.argv[1:])}: not understood ({error})"
     return None
 
@@ -70,4 +81,4 @@ class CheckConfig(Callback):
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         with one_line_errors():
-            config_from_hydra(OmegaConf.masked_copy(config, [key for key in config if key != "hydra"]))
+            config_from_omegaconf(OmegaConf.masked_copy(config, [key for key in config if key != "hydra"]))

@@ -3,8 +3,6 @@
 import difflib
 from typing import Any
 
-from hydra.core.config_store import ConfigStore
-from hydra.errors import MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -12,13 +10,8 @@ from .config import Config, check, settings
 from .errors import ConfigError
 
 
-def register_schema() -> None:
-    """Make `Config` known to Hydra under the name that `configs/config.yaml` begins with."""
-    ConfigStore.instance().store(name="schema", node=Config)
-
-
-def config_from_hydra(composed: DictConfig) -> Config:
-    """The typed config in what Hydra composed. Raises ConfigError."""
+def config_from_omegaconf(composed: DictConfig) -> Config:
+    """The typed config in a composed one. Raises ConfigError."""
     try:
         plain = OmegaConf.to_container(composed, resolve=True)  # forgets keys that were added with +
         config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), plain))
@@ -41,7 +34,7 @@ def config_from_dict(saved: dict[str, Any], overrides: dict[str, Any] | None = N
             OmegaConf.update(merged, key, value, force_add=False)
         except OmegaConfBaseException as error:
             raise ConfigError(_about_override(f"{key}={value}", error)) from error
-    return config_from_hydra(merged)
+    return config_from_omegaconf(merged)
 
 
 def parse_values(arguments: list[str]) -> dict[str, str | None]:
@@ -65,9 +58,6 @@ def one_line(error: Exception) -> str:
     if isinstance(cause, OmegaConfBaseException) and cause.full_key:
         override = _quoted_override(str(error)) or f"{cause.full_key}"
         return _about_override(override, cause)
-    if isinstance(error, MissingConfigException) and error.options is not None:
-        group, _, option = str(error.missing_cfg_file).rpartition("/")
-        return f"{group}={option}: no such option; there are {', '.join(error.options)}"
     return _flat(str(error))
 
 

@@ -16,7 +16,6 @@ from .data import Batches, ImageDataModule, to_float
 from .errors import CheckpointError
 from .losses import margin_loss, reconstruction_loss
 from .model import CapsNet
-from .progress import aligned
 from .results import METRICS_FILE, read_metrics, write_json
 from .sources import Labelled
 
@@ -140,17 +139,6 @@ def evaluate(
     }
     write_json(report_dir / "evaluation.json", report)
     return report, draw_figures(network, data, scores, report_dir)
-
-
-def summary(report: dict[str, Any]) -> str:
-    """The content of evaluation.json as a person reads it."""
-    names, confusion = report["class_names"], torch.tensor(report["confusion"])
-    mistakes = confusion - torch.diag(confusion.diagonal())
-    rows = {"accuracy": f"{report['accuracy']:.2%} of {int(confusion.sum()):,} images", "loss": f"{report['loss']:.4f}"}
-    for name, accuracy, row in zip(names, report["per_class_accuracy"].values(), mistakes, strict=True):
-        often = f"   most often taken for {names[int(row.argmax())]} ({int(row.max())})" if row.any() else ""
-        rows[f"  {name}"] = "no images" if accuracy is None else f"{accuracy:7.2%}{often}"
-    return aligned(rows)
 
 
 def draw_figures(

@@ -157,7 +157,7 @@ def confusion(counts: Tensor, class_names: Sequence[str], title: str) -> Figure:
                     axes.text(
                         column, row, f"{int(counts[row, column])}", ha="center", va="center", color=ink, fontsize=9
                     )
-    rotation = 0 if max(map(len, class_names)) <= 4 else 45
+    rotation = 0 if max(map(len, class_names)) <= 6 else 45
     axes.set_xticks(range(classes), class_names, rotation=rotation, ha="right" if rotation else "center")
     axes.set_yticks(range(classes), class_names)
     accuracy = float(counts.diagonal().sum() / counts.sum())
@@ -184,6 +184,8 @@ def display_names(names: Sequence[str], characters: Sequence[str] | None) -> lis
 @cache
 def _family_with(characters: str) -> str | None:
     for entry in font_manager.fontManager.ttflist:
+        if entry.name.startswith("Last Resort"):  # has a placeholder for every character there is
+            continue
         try:
             font = FT2Font(entry.fname)
         except (OSError, RuntimeError):

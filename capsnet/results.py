@@ -89,6 +89,17 @@ def versions() -> dict[str, str]:
     return found
 
 
+def processor_name() -> str:
+    """What the processor calls itself."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
 def git_commit() -> str | None:
     """Commit of the code that runs, with "-dirty" where tracked files were changed; None outside a checkout."""
 

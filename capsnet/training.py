@@ -1,9 +1,6 @@
 """Training a CapsNet with Lightning, and the report at its end."""
 
 import logging
-import os
-import platform
-import shlex
 import time
 import warnings
 from dataclasses import asdict
@@ -26,8 +23,17 @@ from .data import ImageDataModule
 from .errors import ConfigError
 from .evaluation import evaluate
 from .losses import margin_loss, reconstruction_loss
-from .progress import TrainingBar, aligned, duration
-from .results import METRICS, METRICS_FILE, RunResults, append_metrics, combined_digest, git_commit, versions
+from .results import (
+    METRICS,
+    METRICS_FILE,
+    RunResults,
+    append_metrics,
+    combined_digest,
+    git_commit,
+    processor_name,
+    versions,
+)
+from .terminal import TrainingBar, duration, run_outcome, run_summary
 
 log = logging.getLogger(__name__)
 
@@ -229,7 +235,7 @@ def train(config: Config, run_dir: Path, overrides: list[str] | None = None) -> 
     )
     if is_main:
         results.write(run_dir)
-        log.info("%s\n", _summary(config, data, results, run_dir))
+        log.info("%s\n", run_summary(config, data, results, run_dir))
     try:
         _fit(trainer, module, data, epoch_log, results)
         if is_main:
@@ -246,7 +252,7 @@ def train(config: Config, run_dir: Path, overrides: list[str] | None = None) -> 
             epoch_log.tensorboard.close()
             results.write(run_dir)
     if is_main:
-        log.info("\n%s", _outcome(results, run_dir))
+        log.info("\n%s", run_outcome(results, run_dir))
     return results
 
 
@@ -341,62 +347,7 @@ def _device_name(trainer: pl.Trainer) -> str:
     processes = f" x {trainer.world_size}" if trainer.world_size > 1 else ""
     if trainer.strategy.root_device.type == "cuda":
         return torch.cuda.get_device_name(trainer.strategy.root_device) + processes
-    return f"{_processor()}, {torch.get_num_threads()} threads{processes}"
-
-
-def _processor() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
-
-
-def _summary(config: Config, data: ImageDataModule, results: RunResults, run_dir: Path) -> str:
-    augment = ", ".join(f"{key} {value}" for key, value in data.augmentation._asdict().items() if value)
-    return aligned(
-        {
-            "dataset": f"{data.title}, {_counts(data.counts)}" + (f", {augment}" if augment else ""),
-            "model": f"CapsNet, {results.parameters:,} parameters,"
-            f" {config.routing.name} routing, {config.routing.iters} iterations",
-            "training": f"{config.trainer.max_epochs} epochs, batches of {config.data.batch_size}, seed {config.seed}",
-            "device": f"{results.device}, {results.precision}",
-            "run": _relative(run_dir),
-        }
-    )
-
-
-def _counts(counts: dict[str, int]) -> str:
-    names = {"train": "training", "val": "validation", "test": "test"}
-    return ", ".join(f"{count:,} {names[split]}" for split, count in counts.items()) + " images"
-
-
-def _outcome(results: RunResults, run_dir: Path) -> str:
-    def percent(value: float | None) -> str:
-        return "-" if value is None else f"{value:.2%}"
-
-    rows = {"status": results.status} if results.status != "completed" else {}
-    rows |= {
-        "best epoch": f"{results.best_epoch or '-'} of {results.epochs}",
-        "validation accuracy": percent(results.val_accuracy),
-        "test accuracy": percent(results.test_accuracy),
-        "time": f"{duration(results.train_seconds)}, {results.train_images_per_second or 0:,.0f} images/s",
-    }
-    folder = _relative(run_dir)
-    if (run_dir / BEST_CHECKPOINT).exists():
-        rows["evaluate"] = f"python evaluate.py {shlex.quote(f'run={folder}')}"
-    rows["curves"] = f"tensorboard --logdir {shlex.quote(folder)}"
-    if results.status == "completed":
-        rows["figures"] = f"{folder}/figures"
-    return aligned(rows)
-
-
-def _relative(path: Path) -> str:
-    """A path as a person here would type it."""
-    relative = os.path.relpath(path)
-    return str(path) if relative.startswith("..") else relative
+    return f"{processor_name()}, {torch.get_num_threads()} threads{processes}"
 
 
 def _log_hyperparameters(tensorboard: SummaryWriter, config: Config, results: RunResults) -> None:

@@ -1,0 +1,27 @@
+PYTHON ?= python3
+BIN := .venv/bin
+RUN := outputs/demo/$(shell date +%Y-%m-%d_%H-%M-%S)
+
+.PHONY: demo test lint format
+
+demo: .venv/ready
+	$(BIN)/python train.py experiment=demo hydra.run.dir=$(RUN)
+	$(BIN)/python evaluate.py run=$(RUN)
+	@echo
+	@echo "Look at $(RUN)/figures, and at the curves by: $(BIN)/tensorboard --logdir outputs"
+
+test: .venv/ready
+	$(BIN)/python -m pytest
+
+lint: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: .venv/ready
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@
