@@ -16,6 +16,7 @@ from .model import CapsNet
 
 TRAIN_COLOUR, VAL_COLOUR, WRONG_COLOUR = "#4c72b0", "#dd8452", "#c8102e"
 TWEAKS = torch.arange(-5, 6) * 0.05  # section 5.1 of the paper: [-0.25, 0.25] in steps of 0.05
+GAP = 1  # grey pixels between the pictures of a mosaic
 MOST_PANELS = 10
 MOST_ANNOTATED = 20
 
@@ -118,11 +119,10 @@ def perturbations(network: CapsNet, images: Tensor, labels: Tensor, class_names:
         drawn = network.decode(tweaked, label.expand(len(tweaked)))
         _show(axes, _mosaic(drawn, class_dim, len(TWEAKS)))
         axes.set_axis_on()
-        height, width = drawn.shape[2:]
+        height, width = (side + GAP for side in drawn.shape[2:])
         ticks = range(0, len(TWEAKS), 5)
-        axes.set_xticks(
-            [(tick + 0.5) * width for tick in ticks], [f"{TWEAKS[tick]:+.2g}" for tick in ticks], fontsize=7
-        )
+        amounts = [f"{TWEAKS[tick]:+.2f}" if TWEAKS[tick] else "0" for tick in ticks]
+        axes.set_xticks([(tick + 0.5) * width for tick in ticks], amounts, fontsize=7)
         axes.set_yticks(
             [(dim + 0.5) * height for dim in range(class_dim)], [str(dim + 1) for dim in range(class_dim)], fontsize=6
         )
@@ -203,6 +203,6 @@ def _show(axes: Axes, image: Tensor) -> None:
 
 
 def _mosaic(images: Tensor, rows: int, columns: int) -> Tensor:
-    """[rows * columns, channels, height, width] -> [channels, rows * height, columns * width]."""
-    tiles = images.unflatten(0, (rows, columns))
+    """[rows * columns, channels, height, width] -> [channels, rows * (height + GAP), columns * (width + GAP)]."""
+    tiles = torch.nn.functional.pad(images, (0, GAP, 0, GAP), value=0.5).unflatten(0, (rows, columns))
     return tiles.permute(2, 0, 3, 1, 4).flatten(3, 4).flatten(1, 2)

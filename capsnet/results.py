@@ -16,6 +16,7 @@ from .errors import CheckpointError
 METRICS = ("loss", "margin_loss", "reconstruction_loss", "accuracy")
 """What is measured on every split."""
 METRICS_FILE = "metrics.csv"
+RESULTS_FILE = "results.json"
 METRICS_COLUMNS = ("epoch", "step", "lr", *(f"{split}/{name}" for split in ("train", "val") for name in METRICS))
 
 RECORDED_PACKAGES = (
@@ -62,7 +63,7 @@ class RunResults:
     """In the training part of the epochs, data and logging included."""
 
     def write(self, run_dir: Path) -> None:
-        write_json(run_dir / "results.json", asdict(self))
+        write_json(run_dir / RESULTS_FILE, asdict(self))
 
 
 def write_json(path: Path, content: Any) -> None:

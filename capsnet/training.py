@@ -26,6 +26,7 @@ from .losses import margin_loss, reconstruction_loss
 from .results import (
     METRICS,
     METRICS_FILE,
+    RESULTS_FILE,
     RunResults,
     append_metrics,
     combined_digest,
@@ -36,6 +37,8 @@ from .results import (
 from .terminal import TrainingBar, duration, run_outcome, run_summary
 
 log = logging.getLogger(__name__)
+
+NOT_HYPERPARAMETERS = ("data.root", "data.download", "data.mirror", "trainer.")
 
 
 class Means:
@@ -213,6 +216,8 @@ def train(config: Config, run_dir: Path, overrides: list[str] | None = None) -> 
     epoch_log = EpochLog(run_dir)
     trainer = _build_trainer(config, run_dir, [TrainingBar(), epoch_log])
     is_main = trainer.is_global_zero
+    if is_main and (run_dir / RESULTS_FILE).exists():
+        raise ConfigError(f"{run_dir}: holds a run already; choose another folder")
     if not is_main:
         logging.getLogger(__package__).setLevel(logging.ERROR)
     data = ImageDataModule(config.data, config.augment, config.seed)
@@ -355,8 +360,9 @@ def _log_hyperparameters(tensorboard: SummaryWriter, config: Config, results: Ru
     chosen = {
         key: value if isinstance(value, bool | int | float | str) else str(value)
         for key, value, _ in settings(config)
-        if value is not None
+        if value is not None and not key.startswith(NOT_HYPERPARAMETERS)
     }
+    chosen |= {"trainer.max_epochs": config.trainer.max_epochs, "trainer.precision": results.precision}
     outcome = {"hparam/val_accuracy": results.val_accuracy, "hparam/test_accuracy": results.test_accuracy}
     measured = {name: value for name, value in outcome.items() if value is not None}
     for summary in hparams(chosen, measured):
