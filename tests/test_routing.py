@@ -131,3 +131,39 @@ class TestDynamicRouting:
             under_autocast = dynamic_routing(u, weight, 3)
         assert under_autocast.dtype == torch.float32
         torch.testing.assert_close(under_autocast, plain, rtol=0, atol=0)
+
+
+class TestChunks:
+    """Routing goes over the input capsules in chunks; how large they are changes nothing."""
+
+    @pytest.mark.parametrize("chunk_bytes", [1, 3 * 8 * 5 * 4 * 3, 10**9])
+    def test_any_chunk_size_gives_the_same(self, monkeypatch, chunk_bytes):
+        u, weight = capsules()
+        expected = dynamic_routing(u, weight, 3)
+        monkeypatch.setattr("capsnet.routing.CPU_CHUNK_BYTES", chunk_bytes)
+        torch.testing.assert_close(dynamic_routing(u, weight, 3), expected)
+
+    @pytest.mark.parametrize("iters", ITERS)
+    @pytest.mark.parametrize("chunk_bytes", [1, 10**9])
+    def test_gradient_is_that_of_finite_differences(self, monkeypatch, iters, chunk_bytes):
+        monkeypatch.setattr("capsnet.routing.CPU_CHUNK_BYTES", chunk_bytes)
+        u, weight = capsules(batch=2, in_caps=3, in_dim=2, out_caps=3, out_dim=2)
+        leaves = u.requires_grad_(), weight.requires_grad_()
+        assert torch.autograd.gradcheck(lambda u, weight: dynamic_routing(u, weight, iters), leaves)
+
+    def test_gradient_is_finite_for_capsules_of_length_zero(self):
+        u, weight = capsules()
+        leaves = torch.zeros_like(u).requires_grad_(), weight.requires_grad_()
+        dynamic_routing(*leaves, 3).sum().backward()
+        assert all(torch.isfinite(leaf.grad).all() for leaf in leaves)
+
+    def test_float32_gradients_agree_with_float64_to_their_own_precision(self):
+        u, weight = capsules(in_caps=200, in_dim=8, out_caps=10, out_dim=16)
+        towards = torch.randn(3, 10, 16, dtype=torch.float64)
+        grads = []
+        for route, dtype in ((dynamic_routing, torch.float32), (reference.routing, torch.float64)):
+            leaves = [x.to(dtype).requires_grad_() for x in (u, weight / 20)]
+            (route(*leaves, 3) * towards.to(dtype)).sum().backward()
+            grads.append([leaf.grad.double() for leaf in leaves])
+        for ours, theirs in zip(*grads, strict=True):
+            assert (ours - theirs).norm() / theirs.norm() < 1e-5
