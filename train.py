@@ -14,12 +14,13 @@ register_schema()
 
 @hydra.main(version_base="1.3", config_path="configs", config_name="config")
 def main(composed: DictConfig) -> float | None:
-    with one_line_errors():
+    job = HydraConfig.get()
+    run_dir = Path(job.runtime.output_dir)
+    with one_line_errors(run_dir):
         config = config_from_omegaconf(composed)
         from capsnet.training import train  # brings torch: only once the config is known to be right
 
-        job = HydraConfig.get()
-        results = train(config, Path(job.runtime.output_dir), list(job.overrides.task))
+        results = train(config, run_dir, list(job.overrides.task))
     if results.status == "interrupted":
         raise KeyboardInterrupt
     return results.val_accuracy

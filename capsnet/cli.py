@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from .compose import config_from_omegaconf, one_line
 from .config import Config
 from .errors import CapsNetError
+from .results import RESULTS_FILE
 
 USAGE_ERROR = 2
 INTERRUPTED = 130
@@ -41,11 +42,17 @@ def run_program(main: Callable[[], Any]) -> None:
 
 
 @contextlib.contextmanager
-def one_line_errors() -> Iterator[None]:
-    """End the program with one line for errors meant for the person; with HYDRA_FULL_ERROR=1, with the traceback."""
+def one_line_errors(run_dir: Path | None = None) -> Iterator[None]:
+    """End the program with one line for errors meant for the person; with HYDRA_FULL_ERROR=1, with the traceback.
+
+    Args:
+        run_dir: the folder that Hydra made for a run; it goes again where the run had not begun.
+    """
     try:
         yield
     except Exception as error:
+        if isinstance(error, CapsNetError) and run_dir is not None:
+            _remove_unused(run_dir)
         message = _message(error)
         if message is None or _wants_traceback:
             raise
@@ -66,6 +73,20 @@ def _message(error: Exception) -> str | None:
     if innermost.f_globals["__name__"].startswith(("hydra.", "omegaconf.")):  # stumbled over odd arguments
         return f"{' '.join(sys.argv[1:])}: not understood ({error})"
     return None
+
+
+def _remove_unused(run_dir: Path) -> None:
+    """Remove what Hydra left in the folder of a run that never began, and the folders that are empty then."""
+    if (run_dir / RESULTS_FILE).exists():
+        return
+    for name in ("config.yaml", "hydra.yaml", "overrides.yaml"):
+        (run_dir / ".hydra" / name).unlink(missing_ok=True)
+    (run_dir / "train.log").unlink(missing_ok=True)
+    here = Path.cwd()
+    inside = [folder for folder in run_dir.parents if here in folder.parents]
+    with contextlib.suppress(OSError):  # the first one that is not empty ends it
+        for folder in (run_dir / ".hydra", run_dir, *inside):
+            folder.rmdir()
 
 
 def config_groups(folder: Path) -> str:

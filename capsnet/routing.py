@@ -95,37 +95,43 @@ class _DynamicRouting(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, v_grad: Tensor) -> tuple[Tensor, Tensor, None]:
         u, weight, *sums = ctx.saved_tensors
-        batch, in_caps, in_dim = u.shape
-        out_caps, _, _, out_dim = weight.shape
-        u_grad, weight_grad = u.new_zeros(in_dim, in_caps, batch), torch.zeros_like(weight)
-        capsules = [squash(s, dim=1) for s in sums]
-        later = torch.zeros_like(sums[0])  # what the logits of later iterations ask of this iteration's v
-        for iteration in range(len(sums) - 1, 0, -1):
-            last = iteration == len(sums) - 1
-            s_grad = _squash_backward(sums[iteration], v_grad.permute(1, 2, 0) if last else later)
-            v_sum = torch.stack(capsules[:iteration]).sum(0)
-            v_sum_grad = torch.zeros_like(v_sum)
-            for part, u_part, w_part in _chunks(u, weight):
-                # s = Σ_i (c ∘ u) W and b = u · (W v_sum): each takes its part of u's and W's gradient.
-                through_sum = _times_capsules(w_part, s_grad, in_dim)
-                through_logits = _times_capsules(w_part, v_sum, in_dim)
-                coupling = _dot(through_logits, u_part).softmax(dim=0)
-                logits_grad = coupling * _dot(through_sum, u_part)
-                logits_grad -= coupling * logits_grad.sum(0)
-                coupling, logits_grad = coupling.unsqueeze(1), logits_grad.unsqueeze(1)  # the same for every d
-                u_grad[:, part] += through_sum.mul_(coupling).addcmul_(through_logits, logits_grad).sum(0)
-                by_sum = torch.mul(coupling, u_part, out=through_sum).view(out_caps, -1, batch)
-                by_logits = torch.mul(logits_grad, u_part, out=through_logits).view(out_caps, -1, batch)
-                w_grad = torch.bmm(by_sum, s_grad.transpose(1, 2)).baddbmm_(by_logits, v_sum.transpose(1, 2))
-                weight_grad[:, part] += w_grad.view(out_caps, in_dim, -1, out_dim).transpose(1, 2)
-                v_sum_grad.baddbmm_(w_part.transpose(1, 2), by_logits)
-            later = later + v_sum_grad
-        s_grad = _squash_backward(sums[0], v_grad.permute(1, 2, 0) if len(sums) == 1 else later)
-        s_grad = s_grad.reshape(-1, batch).t() / out_caps
-        first_u_grad = (s_grad @ _as_matrix(weight).t()).view(u.shape)
-        first_weight_grad = u.reshape(batch, -1).t() @ s_grad
-        weight_grad += first_weight_grad.view(in_caps, in_dim, out_caps, out_dim).permute(2, 0, 1, 3)
-        return first_u_grad + u_grad.permute(2, 1, 0), weight_grad, None
+        with torch.autocast(u.device.type, enabled=False):
+            return *_route_backward(u, weight, sums, v_grad), None
+
+
+def _route_backward(u: Tensor, weight: Tensor, sums: list[Tensor], v_grad: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradients at u and W from that at v [b, o, e], given s [o, e, b] of each iteration; axes as above."""
+    batch, in_caps, in_dim = u.shape
+    out_caps, _, _, out_dim = weight.shape
+    u_grad, weight_grad = u.new_zeros(in_dim, in_caps, batch), torch.zeros_like(weight)
+    capsules = [squash(s, dim=1) for s in sums]
+    later = torch.zeros_like(sums[0])  # what the logits of later iterations ask of this iteration's v
+    for iteration in range(len(sums) - 1, 0, -1):
+        last = iteration == len(sums) - 1
+        s_grad = _squash_backward(sums[iteration], v_grad.permute(1, 2, 0) if last else later)
+        v_sum = torch.stack(capsules[:iteration]).sum(0)
+        v_sum_grad = torch.zeros_like(v_sum)
+        for part, u_part, w_part in _chunks(u, weight):
+            # s = Σ_i (c ∘ u) W and b = u · (W v_sum): each takes its part of u's and W's gradient.
+            through_sum = _times_capsules(w_part, s_grad, in_dim)
+            through_logits = _times_capsules(w_part, v_sum, in_dim)
+            coupling = _dot(through_logits, u_part).softmax(dim=0)
+            logits_grad = coupling * _dot(through_sum, u_part)
+            logits_grad -= coupling * logits_grad.sum(0)
+            coupling, logits_grad = coupling.unsqueeze(1), logits_grad.unsqueeze(1)  # the same for every d
+            u_grad[:, part] += through_sum.mul_(coupling).addcmul_(through_logits, logits_grad).sum(0)
+            by_sum = torch.mul(coupling, u_part, out=through_sum).view(out_caps, -1, batch)
+            by_logits = torch.mul(logits_grad, u_part, out=through_logits).view(out_caps, -1, batch)
+            w_grad = torch.bmm(by_sum, s_grad.transpose(1, 2)).baddbmm_(by_logits, v_sum.transpose(1, 2))
+            weight_grad[:, part] += w_grad.view(out_caps, in_dim, -1, out_dim).transpose(1, 2)
+            v_sum_grad.baddbmm_(w_part.transpose(1, 2), by_logits)
+        later = later + v_sum_grad
+    s_grad = _squash_backward(sums[0], v_grad.permute(1, 2, 0) if len(sums) == 1 else later)
+    s_grad = s_grad.reshape(-1, batch).t() / out_caps
+    first_u_grad = (s_grad @ _as_matrix(weight).t()).view(u.shape)
+    first_weight_grad = u.reshape(batch, -1).t() @ s_grad
+    weight_grad += first_weight_grad.view(in_caps, in_dim, out_caps, out_dim).permute(2, 0, 1, 3)
+    return first_u_grad + u_grad.permute(2, 1, 0), weight_grad
 
 
 def _chunks(u: Tensor, weight: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:

@@ -190,6 +190,21 @@ class TestMistakes:
         assert done.returncode == 2
         assert len(done.stderr.strip().splitlines()) == 1
         assert "data=digits" in done.stderr
+        assert not list(tmp_path.iterdir())
+
+    def test_a_folder_that_was_there_before_stays(self, tmp_path):
+        (tmp_path / "mine").mkdir()
+        (tmp_path / "mine/notes.txt").touch()
+        done = run_command("train.py", "data.download=false", "hydra.run.dir=mine", cwd=tmp_path)
+        assert done.returncode == 2
+        assert [path.name for path in (tmp_path / "mine").iterdir()] == ["notes.txt"]
+
+    def test_a_second_run_in_the_same_folder(self, finished_run, tmp_path):
+        before = (finished_run / "metrics.csv").read_bytes()
+        done = run_command("train.py", *DIGITS, f"hydra.run.dir='{finished_run}'", cwd=tmp_path)
+        assert done.returncode == 2
+        assert "holds a run already" in done.stderr
+        assert (finished_run / "metrics.csv").read_bytes() == before
 
     @pytest.mark.parametrize(
         ("arguments", "named"),
