@@ -18,7 +18,7 @@ BEST_CHECKPOINT = Path("checkpoints", "best.ckpt")  # in the run's folder
 
 
 def build_network(config: Config, image_shape: tuple[int, int, int], num_classes: int) -> CapsNet:
-    """The CapsNet that a config describes. Raises ConfigError-worthy ValueErrors of `CapsNet`."""
+    """The CapsNet that a config describes. Raises ValueError where the images are too small for it."""
     return CapsNet(
         image_shape, num_classes, **vars(config.model), routing=config.routing.name, routing_iters=config.routing.iters
     )
@@ -36,11 +36,12 @@ def load_checkpoint(path: Path, overrides: dict[str, Any] | None = None) -> tupl
         ConfigError: the config in it, or an override, is not valid.
     """
     content = read_checkpoint(path)
-    saved, weights = content.get(CONFIG_KEY), content.get("state_dict")
-    if not isinstance(saved, dict) or not isinstance(weights, dict):
+    saved, weights, epoch = content.get(CONFIG_KEY), content.get("state_dict"), content.get("epoch")
+    is_ours = isinstance(saved, dict) and isinstance(weights, dict) and isinstance(epoch, int)
+    if not is_ours or not all(isinstance(key, str) for key in weights):
         raise CheckpointError(f"{path}: not a checkpoint of this project (it holds no config beside its weights)")
     own = {key.removeprefix(NETWORK_PREFIX): value for key, value in weights.items() if key.startswith(NETWORK_PREFIX)}
-    return config_from_dict(saved, overrides, origin=str(path)), own, int(content.get("epoch", -1)) + 1
+    return config_from_dict(saved, overrides, origin=str(path)), own, epoch + 1
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

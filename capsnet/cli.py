@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from .compose import config_from_omegaconf, one_line
 from .config import Config
 from .errors import CapsNetError
-from .results import RESULTS_FILE
+from .results import RESULTS_FILE, refuse_used
 
 USAGE_ERROR = 2
 INTERRUPTED = 130
@@ -39,6 +39,9 @@ def run_program(main: Callable[[], Any]) -> None:
             main()
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+    except BrokenPipeError:  # whoever read the output has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
 
 
 @contextlib.contextmanager
@@ -69,6 +72,8 @@ def _message(error: Exception) -> str | None:
         return f"{group}={option}: no such option; there are {', '.join(error.options)}"
     if isinstance(error, HydraException | OmegaConfBaseException):
         return one_line(error)
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
     *_, (innermost, _) = traceback.walk_tb(error.__traceback__)
     if innermost.f_globals["__name__"].startswith(("hydra.", "omegaconf.")):  # stumbled over odd arguments
         return f"{' '.join(sys.argv[1:])}: not understood ({error})"
@@ -103,3 +108,5 @@ class CheckConfig(Callback):
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         with one_line_errors():
             config_from_omegaconf(OmegaConf.masked_copy(config, [key for key in config if key != "hydra"]))
+            if "LOCAL_RANK" not in os.environ:  # else a process of a distributed run, which joins the run of the first
+                refuse_used(Path(config.hydra.run.dir))

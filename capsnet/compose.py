@@ -1,5 +1,6 @@
 """From YAML, overrides or a saved dictionary to a checked `Config`."""
 
+import dataclasses
 import difflib
 from typing import Any
 
@@ -30,6 +31,8 @@ def config_from_dict(saved: dict[str, Any], overrides: dict[str, Any] | None = N
         raise ConfigError(f"{origin}: its config is not one of this version ({one_line(error)})") from error
     assert isinstance(merged, DictConfig)
     for key, value in (overrides or {}).items():
+        if dataclasses.is_dataclass(getattr(Config(), key, None)):
+            raise ConfigError(f"{key}={value}: a group cannot be exchanged here, only its values, such as {key}.name")
         try:
             OmegaConf.update(merged, key, value, force_add=False)
         except OmegaConfBaseException as error:
@@ -58,7 +61,8 @@ def one_line(error: Exception) -> str:
     if isinstance(cause, OmegaConfBaseException) and cause.full_key:
         override = _quoted_override(str(error)) or f"{cause.full_key}"
         return _about_override(override, cause)
-    return _flat(str(error))
+    override = getattr(error, "override", None)  # what Hydra's parser could not read
+    return f"{override}: {_flat(str(error))}" if override else _flat(str(error))
 
 
 def _about_override(override: str, error: Exception) -> str:

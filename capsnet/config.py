@@ -6,8 +6,10 @@ and the YAML files under `configs/` say only where a choice differs from these d
 
 import dataclasses
 import math
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from .errors import ConfigError
@@ -25,13 +27,22 @@ def _setting(
     above: float | None = None,
     at_most: float | None = None,
     below: float | None = None,
-    one_of: tuple[str, ...] | None = None,
+    one_of: tuple[Any, ...] | None = None,
+    check: Callable[[Any], bool] | None = None,
 ) -> Any:
-    """A dataclass field that knows its meaning and range (None and strings are only held to `one_of`)."""
+    """A dataclass field that knows its meaning and range; for odd types, `check` holds where `help` says what may be.
+
+    None is always allowed where the type allows it.
+    """
     bounds = {"at least": at_least, "above": above, "at most": at_most, "below": below}
     return field(
         default=default,
-        metadata={"help": help, "bounds": {k: v for k, v in bounds.items() if v is not None}, "one_of": one_of},
+        metadata={
+            "help": help,
+            "bounds": {k: v for k, v in bounds.items() if v is not None},
+            "one_of": one_of,
+            "check": check,
+        },
     )
 
 
@@ -93,16 +104,40 @@ class EarlyStoppingConfig:
     min_delta: float = _setting(0.0, "what counts as better: a rise in accuracy above this", at_least=0)
 
 
+def _is_whole(value: Any, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _is_devices(value: Any) -> bool:
+    if isinstance(value, list):
+        return bool(value) and all(_is_whole(number, 0) for number in value)
+    return value == "auto" or _is_whole(value, 1)
+
+
+def _is_limit(value: Any, least: int) -> bool:
+    return _is_whole(value, least) or (isinstance(value, float) and 0 < value <= 1)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, bool) or _is_whole(value, 1)
+
+
+def _is_time(value: str) -> bool:
+    return re.fullmatch(r"\d\d:\d\d:\d\d:\d\d", value) is not None
+
+
 @dataclass
 class TrainerConfig:
     """Arguments of Lightning's `Trainer`; null leaves Lightning's own default.
 
-    Left out are those that the runner itself fills in: logger, callbacks, plugins, default_root_dir, and the switches
-    of parts that it replaces (enable_checkpointing, enable_model_summary, barebones, use_distributed_sampler).
+    Left out are those that the runner fills in itself (logger, callbacks, plugins, default_root_dir) and switches of
+    parts that it replaces (enable_checkpointing, enable_model_summary, barebones, use_distributed_sampler).
     """
 
     accelerator: str = _setting("auto", "auto, cpu, gpu, ...")
-    devices: Any = _setting("auto", "how many, or which; auto: all of them on a GPU machine, one process on CPU")
+    devices: Any = _setting(
+        "auto", "a number of devices or processes, a list of GPU numbers, or auto", check=_is_devices
+    )
     num_nodes: int = _setting(1, "machines", at_least=1)
     strategy: str = _setting("auto", "auto, ddp, ...")
     precision: str = _setting("auto", "auto: bf16-mixed on a GPU, 32-true on CPU", one_of=PRECISIONS)
@@ -110,24 +145,42 @@ class TrainerConfig:
     min_epochs: int | None = _setting(None, "epochs to train before early stopping may act", at_least=1)
     max_steps: int | None = _setting(None, "optimiser steps after which training ends", at_least=1)
     min_steps: int | None = _setting(None, "optimiser steps before which training does not end", at_least=1)
-    max_time: str | None = _setting(None, "time after which training ends, as DD:HH:MM:SS")
-    limit_train_batches: Any = _setting(None, "batches per epoch: a number, or a share as a float")
-    limit_val_batches: Any = _setting(None, "the same for validation")
-    overfit_batches: Any = _setting(None, "train and validate on these few batches")
-    fast_dev_run: Any = _setting(None, "run this many batches of everything and keep nothing")
+    max_time: str | None = _setting(None, "a time to train for, as DD:HH:MM:SS", check=_is_time)
+    limit_train_batches: Any = _setting(
+        None, "a number of batches per epoch from 1, or a share above 0 as a float", check=partial(_is_limit, least=1)
+    )
+    limit_val_batches: Any = _setting(
+        None, "a number of validation batches from 0, or a share above 0 as a float", check=partial(_is_limit, least=0)
+    )
+    limit_test_batches: Any = _setting(None, "no effect: the test is the runner's own, over every image")
+    limit_predict_batches: Any = _setting(None, "no effect: nothing is predicted but in the test")
+    overfit_batches: Any = _setting(
+        None,
+        "a number of batches to train on again and again, or a share as a float",
+        check=partial(_is_limit, least=0),
+    )
+    fast_dev_run: Any = _setting(
+        None, "true, or a number of batches to run of training and validation, keeping no checkpoint", check=_is_count
+    )
     check_val_every_n_epoch: int | None = _setting(None, "validate every this many epochs", at_least=1)
+    val_check_interval: Any = _setting(
+        None, "a number of batches from 1, or a share of the epoch as a float", check=partial(_is_limit, least=1)
+    )
     num_sanity_val_steps: int | None = _setting(0, "validation batches run before training", at_least=0)
-    log_every_n_steps: int | None = _setting(None, "unused: metrics are logged once an epoch", at_least=1)
+    log_every_n_steps: int | None = _setting(None, "no effect: metrics are logged once an epoch", at_least=1)
     accumulate_grad_batches: int | None = _setting(None, "batches per optimiser step", at_least=1)
     gradient_clip_val: float | None = _setting(None, "clip gradients at this", at_least=0)
     gradient_clip_algorithm: str | None = _setting(None, "norm or value", one_of=("norm", "value"))
-    deterministic: Any = _setting(None, "true, false or warn")
+    deterministic: Any = _setting(None, "true, false or warn", one_of=(True, False, "warn"))
     benchmark: bool | None = _setting(None, "let cuDNN pick its algorithms by trial")
     detect_anomaly: bool | None = _setting(None, "name the operation that made a NaN; slow")
     profiler: str | None = _setting(None, "simple, advanced or pytorch")
     enable_progress_bar: bool = _setting(True, "show progress")
     inference_mode: bool | None = _setting(None, "inference mode rather than no_grad in validation")
-    sync_batchnorm: bool | None = _setting(None, "no effect here: a CapsNet has no batch normalisation")
+    sync_batchnorm: bool | None = _setting(None, "no effect: a CapsNet has no batch normalisation")
+    reload_dataloaders_every_n_epochs: int | None = _setting(None, "how often to make the batches anew", at_least=0)
+    enable_autolog_hparams: bool | None = _setting(None, "no effect: hyper-parameters are logged at the end")
+    model_registry: str | None = _setting(None, "name of Lightning's model registry")
 
 
 @dataclass
@@ -170,6 +223,12 @@ def check(config: Config) -> None:
         raise ConfigError(
             f"early_stopping.patience={config.early_stopping.patience}: needs validation images, but data.val_size=0"
         )
+    trainer = config.trainer
+    if trainer.check_val_every_n_epoch is not None and trainer.check_val_every_n_epoch > trainer.max_epochs:
+        raise ConfigError(
+            f"trainer.check_val_every_n_epoch={trainer.check_val_every_n_epoch}:"
+            f" above trainer.max_epochs={trainer.max_epochs}, nothing would be validated"
+        )
 
 
 def _check_range(key: str, value: Any, metadata: Any) -> None:
@@ -177,7 +236,9 @@ def _check_range(key: str, value: Any, metadata: Any) -> None:
     if value is None:
         return
     if one_of is not None and value not in one_of:
-        raise ConfigError(f"{key}={value}: must be one of {', '.join(one_of)}")
+        raise ConfigError(f"{key}={value}: must be one of {', '.join(map(str, one_of))}")
+    if metadata.get("check") is not None and not metadata["check"](value):
+        raise ConfigError(f"{key}={value}: must be {metadata['help']}")
     if isinstance(value, float) and not math.isfinite(value):
         raise ConfigError(f"{key}={value}: must be a finite number")
     if not isinstance(value, int | float) or isinstance(value, bool):

@@ -22,7 +22,8 @@ def epoch_generator(seed: int, epoch: int) -> torch.Generator:
 class Batches:
     """Goes over images in batches of (images [batch, channels, height, width] float32 in [0, 1], labels [batch]).
 
-    With several processes, each takes its share of every batch, so that together they go over each image once.
+    With several processes, each takes its share of every batch, so that together they go over each image once. A last
+    batch with fewer images than processes is joined to the one before, so that none goes without.
 
     Args:
         split: images and labels.
@@ -41,17 +42,26 @@ class Batches:
         world_size: int = 1,
     ):
         self.images, self.labels = split.images.to(device), split.labels.to(device)
-        self.batch_size, self.rank, self.world_size = batch_size, rank, world_size
+        if min(batch_size, len(split.labels)) < world_size:
+            raise ConfigError(
+                f"data.batch_size={batch_size}: too small, {world_size} processes share a batch of"
+                f" {min(batch_size, len(split.labels))} images"
+            )
+        self.rank, self.world_size = rank, world_size
+        count = len(split.labels)
+        self.sizes = [min(batch_size, count - start) for start in range(0, count, batch_size)]
+        if len(self.sizes) > 1 and self.sizes[-1] < world_size:
+            self.sizes[-2:] = [sum(self.sizes[-2:])]
 
     def __len__(self) -> int:
-        return -(-len(self.labels) // self.batch_size)
+        return len(self.sizes)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         for rows in self._shares(torch.arange(len(self.labels))):
             yield to_float(self.images[rows]), self.labels[rows]
 
     def _shares(self, order: Tensor) -> Iterator[Tensor]:
-        for rows in order.to(self.images.device).split(self.batch_size):
+        for rows in order.to(self.images.device).split(self.sizes):
             yield rows[self.rank :: self.world_size]
 
 
@@ -120,14 +130,12 @@ class ImageDataModule(pl.LightningDataModule):
             if size > min(height, width):
                 raise ConfigError(f"augment.{key}={size}: larger than the images, {height}x{width} pixels")
         if self.data.limit is not None and self.data.limit < len(labels):
-            _, kept = stratified_split(labels, self.data.limit, self.seed)
+            kept = self._held_out("data.limit", labels, self.data.limit)[1]
             images, labels = images[kept], labels[kept]
         val_size = self.data.val_size
         held_out = int(val_size) if val_size >= 1 else round(val_size * len(labels))
-        if held_out >= len(labels):
-            raise ConfigError(f"data.val_size={val_size:g}: leaves none of {len(labels):,} images to train on")
         if held_out:
-            train, val = stratified_split(labels, held_out, self.seed)
+            train, val = self._held_out("data.val_size", labels, held_out)
             self.val_split = Labelled(images[val], labels[val])
             images, labels = images[train], labels[train]
         if self.data.batch_size > len(labels):
@@ -135,6 +143,16 @@ class ImageDataModule(pl.LightningDataModule):
                 f"data.batch_size={self.data.batch_size}: larger than the training set, {len(labels):,} images"
             )
         self.train_split = Labelled(images, labels)
+
+    def _held_out(self, key: str, labels: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """Indices of those that stay and of `count` that are held out, by class. Raises ConfigError about `key`."""
+        classes = len(self.class_names)
+        if not classes <= count <= len(labels) - classes:
+            raise ConfigError(
+                f"{key}={vars(self.data)[key.split('.')[1]]:g}: {count:,} of {len(labels):,} images cannot be taken"
+                f" with each of {classes} classes on both sides"
+            )
+        return stratified_split(labels, count, self.seed)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -147,7 +165,7 @@ class ImageDataModule(pl.LightningDataModule):
     @property
     def title(self) -> str:
         """The dataset's name for people, with a word where the files are not those of the official release."""
-        return self.source.name if self.source.official else f"{self.source.name} (not the official files)"
+        return self.source.name if self.source.official is not False else f"{self.source.name} (not the official files)"
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -159,7 +177,9 @@ class ImageDataModule(pl.LightningDataModule):
         splits = {"train": self.train_split, "val": self.val_split, "test": self.test_split}
         return {name: len(split.labels) for name, split in splits.items() if split is not None}
 
-    def train_dataloader(self) -> TrainingBatches:
+    def train_dataloader(self) -> Batches:
+        if self.trainer is not None and self.trainer.overfit_batches:
+            return Batches(self.train_split, **self._placement())  # the same few, every epoch
         return TrainingBatches(
             self.train_split,
             **self._placement(),

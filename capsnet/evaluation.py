@@ -13,8 +13,8 @@ from . import figures
 from .checkpoint import BEST_CHECKPOINT, build_network, load_checkpoint
 from .config import Config, LossConfig
 from .data import Batches, ImageDataModule, to_float
-from .errors import CheckpointError
-from .losses import margin_loss, reconstruction_loss
+from .errors import CheckpointError, ConfigError
+from .losses import capsnet_losses
 from .model import CapsNet
 from .results import METRICS_FILE, read_metrics, write_json
 from .sources import Labelled
@@ -22,6 +22,7 @@ from .sources import Labelled
 log = logging.getLogger(__name__)
 
 SHOWN_RECONSTRUCTIONS = 36
+TRAINING_ONLY = ("trainer.", "optimizer.", "augment.", "early_stopping.", "seed")
 SCORING_BATCH = 250  # forward passes only; no setting of the training changes what is scored
 
 
@@ -49,20 +50,19 @@ class Scores:
 def score(network: CapsNet, batches: Iterable[tuple[Tensor, Tensor]], loss: LossConfig) -> Scores:
     """Accuracy and losses in float32, every image counted once; the longest capsule is the one that is decoded."""
     network.eval()
-    sums, labels, predictions = torch.zeros(2, dtype=torch.float64), [], []
+    sums, labels, predictions = torch.zeros(3, dtype=torch.float64), [], []
     for images, right in batches:
         output = network(images)
-        margin = margin_loss(output.lengths, right, loss.m_pos, loss.m_neg, loss.down_weight)
-        reconstruction = reconstruction_loss(output.reconstruction, images)
-        sums += torch.stack([margin, reconstruction]).double().cpu() * len(right)
+        losses = capsnet_losses(output.lengths, output.reconstruction, images, right, loss)
+        sums += torch.stack(losses).cpu().double() * len(right)
         labels.append(right.cpu())
         predictions.append(output.lengths.argmax(1).cpu())
     right, predicted = torch.cat(labels), torch.cat(predictions)
-    margin, reconstruction = (sums / len(right)).tolist()
+    total, margin, reconstruction = (sums / len(right)).tolist()
     classes = network.num_classes
     return Scores(
         accuracy=float((right == predicted).double().mean()),
-        loss=margin + loss.reconstruction_weight * reconstruction,
+        loss=total,
         margin_loss=margin,
         reconstruction_loss=reconstruction,
         predictions=predicted,
@@ -100,33 +100,45 @@ def evaluate_checkpoint(checkpoint: Path, report_dir: Path, overrides: dict[str,
         CheckpointError: the file is missing, damaged, holds code, or does not fit the dataset.
         ConfigError, DataError: an override is wrong, or the dataset cannot be read.
     """
+    for key in overrides or {}:
+        if key.startswith(TRAINING_ONLY):
+            raise ConfigError(f"{key}: has no effect on an evaluation")
     config, weights, epoch = load_checkpoint(checkpoint, overrides)
     log.info("Scoring %s (epoch %d) on the test images of %s", checkpoint, epoch, config.data.name)
     data = ImageDataModule(config.data, seed=config.seed)
     data.setup("test")
-    network = build_network(config, data.image_shape, len(data.class_names))
     try:
+        network = build_network(config, data.image_shape, len(data.class_names))
         network.load_state_dict(weights)
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         raise CheckpointError(
             f"{checkpoint}: its weights do not fit a CapsNet for {config.data.name} with these settings"
             f" ({' '.join(str(error).split())[:200]})"
         ) from error
     network.to("cuda" if torch.cuda.is_available() else "cpu")
-    report, _ = evaluate(network, data, config, report_dir)
-    report = {"checkpoint": str(checkpoint), "epoch": epoch, **report}
-    write_json(report_dir / "evaluation.json", report)
-    return report
+    return evaluate(network, data, config, report_dir, checkpoint, epoch)[0]
 
 
 def evaluate(
-    network: CapsNet, data: ImageDataModule, config: Config, report_dir: Path
+    network: CapsNet, data: ImageDataModule, config: Config, report_dir: Path, checkpoint: Path, epoch: int | None
 ) -> tuple[dict[str, Any], dict[str, figures.Figure]]:
-    """Score a network on the test images, write evaluation.json and the figures, and return both."""
+    """Score a network on the test images, write evaluation.json and the figures, and return both.
+
+    Args:
+        network: on the device to use; computes in float32 from here on.
+        data: its test images are read.
+        config: of the run, for the record.
+        report_dir: the run's folder.
+        checkpoint: where the network's weights come from, for the record.
+        epoch: the epoch they are of, counted from 1, for the record.
+    """
+    network.float()
     assert data.test_split is not None, 'setup("test") comes first'
     device = next(network.parameters()).device
     scores = score(network, Batches(data.test_split, SCORING_BATCH, device), config.loss)
     report = {
+        "checkpoint": str(checkpoint),
+        "epoch": epoch,
         "dataset": {"name": data.source.name, "official": data.source.official, "test": len(data.test_split.labels)},
         "accuracy": scores.accuracy,
         "loss": scores.loss,
@@ -151,7 +163,7 @@ def draw_figures(
     drawn = {}
     metrics = read_metrics(report_dir / METRICS_FILE)
     if metrics:
-        drawn["curves"] = figures.curves(metrics, title)
+        drawn["curves"] = figures.curves(metrics)
     shown = torch.randperm(len(split.labels), generator=torch.Generator().manual_seed(0))[:SHOWN_RECONSTRUCTIONS]
     images = to_float(split.images[shown])
     with torch.no_grad():
@@ -165,7 +177,7 @@ def draw_figures(
     )
     drawn["confusion"] = figures.confusion(scores.confusion, names, title)
     folder = report_dir / "figures"
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for name, figure in drawn.items():
         figure.savefig(folder / f"{name}.png", dpi=150)
     return drawn

@@ -21,12 +21,11 @@ MOST_PANELS = 10
 MOST_ANNOTATED = 20
 
 
-def curves(metrics: dict[str, list[float]], title: str) -> Figure:
+def curves(metrics: dict[str, list[float]]) -> Figure:
     """Loss and accuracy over the epochs, training and validation.
 
     Args:
         metrics: columns of metrics.csv, one value per epoch.
-        title: what was trained.
     """
     figure = Figure(figsize=(10, 4), layout="constrained")
     loss_axes, accuracy_axes = figure.subplots(1, 2)
@@ -52,7 +51,6 @@ def curves(metrics: dict[str, list[float]], title: str) -> Figure:
     accuracy_axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     for axes in (loss_axes, accuracy_axes):
         axes.legend()
-    figure.suptitle(title)
     return figure
 
 

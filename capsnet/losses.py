@@ -1,5 +1,7 @@
 """What a CapsNet is trained on: the margin loss on capsule lengths, and the reconstruction loss."""
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -46,3 +48,29 @@ def reconstruction_loss(reconstruction: Tensor, images: Tensor) -> Tensor:
     """
     error = reconstruction.to(torch.promote_types(reconstruction.dtype, torch.float32)) - images
     return error.square().mean()
+
+
+class Losses(NamedTuple):
+    """What a batch costs; each a scalar, the mean over its images."""
+
+    loss: Tensor
+    """margin_loss + weight * reconstruction_loss: what is minimised."""
+    margin_loss: Tensor
+    reconstruction_loss: Tensor
+
+
+def capsnet_losses(
+    lengths: Tensor, reconstruction: Tensor, images: Tensor, labels: Tensor, config: LossConfig
+) -> Losses:
+    """What the output of a network costs.
+
+    Args:
+        lengths: of the class capsules, [batch, classes].
+        reconstruction: what the decoder drew, [batch, *image_shape].
+        images: what it should have drawn, the same shape.
+        labels: right classes, [batch].
+        config: margins and weights.
+    """
+    margin = margin_loss(lengths, labels, config.m_pos, config.m_neg, config.down_weight)
+    error = reconstruction_loss(reconstruction, images)
+    return Losses(margin + config.reconstruction_weight * error, margin, error)

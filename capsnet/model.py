@@ -72,9 +72,9 @@ class ClassCapsules(nn.Module):
             raise ValueError(f"routing_iters={iters}: routing needs at least 1 iteration")
         self.route, self.iters = ROUTINGS[routing], iters
         self.weight = nn.Parameter(torch.empty(out_caps, in_caps, in_dim, out_dim))
-        # The first s_j sums in_caps predictions, each shared out 1 / out_caps. This scale makes capsules of length 0.2
-        # of it, whatever the capsule counts: there squash is steep, while much shorter ones get next to no gradient
-        # and much longer ones begin with a large loss on every absent class. benchmarks/initialisation.py shows both.
+        # The first s_j sums in_caps predictions, each shared out 1 / out_caps. At this scale the first class capsules
+        # are about 0.2 long, whatever the capsule counts: much shorter ones get next to no gradient through squash,
+        # much longer ones begin with a large loss on every absent class (see benchmarks/initialisation.py).
         nn.init.normal_(self.weight, std=CLASS_GAIN * out_caps / math.sqrt(in_caps * out_dim))
 
     def forward(self, u: Tensor) -> Tensor:

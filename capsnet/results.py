@@ -4,6 +4,7 @@ import csv
 import hashlib
 import importlib.metadata
 import json
+import math
 import os
 import platform
 import subprocess
@@ -11,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from .errors import CheckpointError
+from .errors import CheckpointError, ConfigError
 
 METRICS = ("loss", "margin_loss", "reconstruction_loss", "accuracy")
 """What is measured on every split."""
@@ -67,10 +68,26 @@ class RunResults:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write a JSON file whole or not at all."""
+    """Write a JSON file whole or not at all; numbers that JSON does not know (NaN, infinity) become null."""
     draft = path.with_name(path.name + ".part")
-    draft.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    draft.write_text(
+        json.dumps(_finite(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8"
+    )
     os.replace(draft, path)
+
+
+def _finite(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {key: _finite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
+
+
+def refuse_used(run_dir: Path) -> None:
+    """Raise ConfigError where a folder holds a run already."""
+    if (run_dir / RESULTS_FILE).exists():
+        raise ConfigError(f"{run_dir}: holds a run already; choose another folder")
 
 
 def combined_digest(files: dict[str, str]) -> str:
@@ -135,7 +152,10 @@ def read_metrics(path: Path) -> dict[str, list[float]]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
-        return {key: [float(row[key] or "nan") for row in rows] for key in (rows[0] if rows else {})}
+        columns = {key: [float(row[key] or "nan") for row in rows] for key in (rows[0] if rows else {})}
+        if columns and "epoch" not in columns:
+            raise ValueError("no column epoch")
+        return columns
     except (OSError, ValueError, TypeError, csv.Error) as error:
         raise CheckpointError(
             f"{path}: not a readable table of metrics ({error}); remove it to go on without"

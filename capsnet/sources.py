@@ -24,7 +24,7 @@ from .errors import DataError
 
 log = logging.getLogger(__name__)
 
-DOWNLOAD_TIMEOUT = 15  # seconds without an answer; a dataset has at most two mirrors, so failing takes under a minute
+DOWNLOAD_TIMEOUT = 15  # seconds that an address may leave us without an answer
 DIGITS_TEST_IMAGES = 360  # of 1,797: scikit-learn ships no split of its own
 
 # The raw files of the official release; where one is damaged on its way, or is another file, its digest differs.
@@ -56,8 +56,8 @@ class Source(Protocol):
     """What the classes look like in their own script, where that is not their name."""
     sha256: dict[str, str]
     """Digest of each file that stands behind the images; filled in by `prepare`."""
-    official: bool
-    """False where the files are readable but not those of the official release; known after `prepare`."""
+    official: bool | None
+    """False where the files are readable but not those of the official release; None where nothing tells."""
 
     def prepare(self) -> None:
         """Fetch what is missing and check what is there. Raises DataError."""
@@ -134,7 +134,7 @@ class IdxSource:
         self.raw = self.root / dataset.__name__ / "raw"
         self.files = [archive.removesuffix(".gz") for archive, _ in dataset.resources]
         self.sha256: dict[str, str] = {}
-        self.official = True
+        self.official: bool | None = None
         mirrors = [data.mirror.rstrip("/") + "/"] if data.mirror else list(dataset.mirrors)
         # torchvision names the folder after the class, and would prefer an old cache to the files checked here.
         self.dataset = type(
@@ -155,7 +155,7 @@ class IdxSource:
                 algorithm, digest = self.digests[name].split(":")
                 if hashlib.new(algorithm, content, usedforsecurity=False).hexdigest() != digest:
                     differing.append(name)
-        self.official = not differing
+        self.official = not differing if self.digests else None
         if differing:
             log.warning(
                 "%s: not the official files, call its results by another name: %s",

@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -106,11 +107,23 @@ def run_outcome(results: RunResults, run_dir: Path) -> str:
     }
     folder = relative(run_dir)
     if (run_dir / BEST_CHECKPOINT).exists():
-        rows["evaluate"] = f"python evaluate.py {shlex.quote(f'run={folder}')}"
-    rows["curves"] = f"tensorboard --logdir {shlex.quote(folder)}"
+        rows["evaluate"] = f"{_program('python')} {_evaluate_script()} {shlex.quote(f'run={folder}')}"
+    rows["curves"] = f"{_program('tensorboard')} --logdir {shlex.quote(folder)}"
     if results.status == "completed":
         rows["figures"] = f"{folder}/figures"
     return aligned(rows)
+
+
+def _program(name: str) -> str:
+    """How to call a program of this Python's environment from here."""
+    own = Path(sys.executable).with_name(name)
+    found = shutil.which(name)
+    return name if found is not None and Path(found) == own else shlex.quote(relative(own))
+
+
+def _evaluate_script() -> str:
+    script = Path(sys.argv[0]).absolute().with_name("evaluate.py")
+    return shlex.quote(relative(script)) if script.exists() else "evaluate.py"
 
 
 def relative(path: Path) -> str:

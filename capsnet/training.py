@@ -12,6 +12,7 @@ import pytorch_lightning as pl
 import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
@@ -22,16 +23,16 @@ from .config import Config, TrainerConfig, settings
 from .data import ImageDataModule
 from .errors import ConfigError
 from .evaluation import evaluate
-from .losses import margin_loss, reconstruction_loss
+from .losses import capsnet_losses
 from .results import (
     METRICS,
     METRICS_FILE,
-    RESULTS_FILE,
     RunResults,
     append_metrics,
     combined_digest,
     git_commit,
     processor_name,
+    refuse_used,
     versions,
 )
 from .terminal import TrainingBar, duration, run_outcome, run_summary
@@ -91,22 +92,22 @@ class CapsNetModule(pl.LightningModule):
         return self._losses("val", images, labels, decode=None)
 
     def _losses(self, split: str, images: Tensor, labels: Tensor, decode: Tensor | None) -> Tensor:
-        settings = self.config.loss
         output = self.network(images, decode)
-        margin = margin_loss(output.lengths, labels, settings.m_pos, settings.m_neg, settings.down_weight)
-        reconstruction = reconstruction_loss(output.reconstruction, images)
-        loss = margin + settings.reconstruction_weight * reconstruction
-        accuracy = (output.lengths.argmax(1) == labels).to(loss.dtype).mean()
-        self.means[split].add(torch.stack([loss, margin, reconstruction, accuracy]), len(labels))
-        return loss
+        losses = capsnet_losses(output.lengths, output.reconstruction, images, labels, self.config.loss)
+        accuracy = (output.lengths.argmax(1) == labels).to(losses.loss.dtype).mean()
+        self.means[split].add(torch.stack([*losses, accuracy]), len(labels))
+        return losses.loss
 
     def running_means(self) -> dict[str, float]:
         """This epoch's training metrics so far, in this process. Waits for the device."""
         return self.means["train"].compute()
 
     def on_train_epoch_start(self) -> None:
-        self.means = {"train": Means(), "val": Means()}
+        self.means["train"] = Means()
         self.epoch_metrics = {"lr": self.optimizers().param_groups[0]["lr"]}
+
+    def on_validation_epoch_start(self) -> None:
+        self.means["val"] = Means()
 
     def on_validation_epoch_end(self) -> None:
         self._finish("val")
@@ -150,7 +151,7 @@ class EpochLog(Callback):
         self.epochs = 0
         self.best_epoch: int | None = None
         self.best_val_accuracy: float | None = None
-        self.images, self.training_seconds, self.validation_seconds = 0, 0.0, 0.0
+        self.images, self.training_seconds = 0, 0.0  # of finished epochs
         self.interrupted = False
 
     @cached_property
@@ -159,7 +160,7 @@ class EpochLog(Callback):
         return SummaryWriter(str(self.run_dir))
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.epoch_began, self.validation_seconds = time.perf_counter(), 0.0
+        self.epoch_began, self.validation_seconds, self.epoch_images = time.perf_counter(), 0.0, 0
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.validation_began = time.perf_counter()
@@ -170,18 +171,19 @@ class EpochLog(Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self.images += len(batch[1]) * trainer.world_size
+        self.epoch_images += len(batch[1]) * trainer.world_size
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, CapsNetModule)
         metrics = pl_module.finished_epoch()
         seconds = time.perf_counter() - self.epoch_began
         self.training_seconds += seconds - self.validation_seconds
+        self.images += self.epoch_images
         self.epochs = trainer.current_epoch + 1
         accuracy = metrics.get("val/accuracy")
         if accuracy is None and trainer.limit_val_batches == 0:
             self.best_epoch = self.epochs  # nothing to choose by: the newest stands for the best
-        elif accuracy is not None and accuracy > (self.best_val_accuracy or -1):
+        elif accuracy is not None and (self.best_val_accuracy is None or accuracy > self.best_val_accuracy):
             self.best_epoch, self.best_val_accuracy = self.epochs, accuracy
         if not trainer.is_global_zero:
             return
@@ -215,15 +217,15 @@ def train(config: Config, run_dir: Path, overrides: list[str] | None = None) -> 
         DataError: the dataset cannot be read.
     """
     _quieten()
-    epoch_log = EpochLog(run_dir)
-    trainer = _build_trainer(config, run_dir, [TrainingBar(), epoch_log])
-    is_main = trainer.is_global_zero
-    if is_main and (run_dir / RESULTS_FILE).exists():
-        raise ConfigError(f"{run_dir}: holds a run already; choose another folder")
-    if not is_main:
+    if rank_zero_only.rank == 0:
+        refuse_used(run_dir)
+    else:
         logging.getLogger(__package__).setLevel(logging.ERROR)
     data = ImageDataModule(config.data, config.augment, config.seed)
     data.setup("fit")
+    epoch_log = EpochLog(run_dir)
+    trainer = _build_trainer(config, run_dir, epoch_log, validates=data.val_split is not None)
+    is_main = trainer.is_global_zero
     pl.seed_everything(config.seed, verbose=False)
     try:
         module = CapsNetModule(config, data.image_shape, len(data.class_names))
@@ -274,6 +276,8 @@ def _fit(
         if epoch_log.interrupted:
             raise KeyboardInterrupt from error
         raise
+    except MisconfigurationException as error:
+        raise ConfigError(f"trainer: {' '.join(str(error).split())}") from error
     finally:
         results.train_seconds = round(time.perf_counter() - began, 3)
         results.epochs, results.best_epoch = epoch_log.epochs, epoch_log.best_epoch
@@ -287,12 +291,15 @@ def _test(
 ) -> None:
     """Score the best checkpoint on the test images, once, and draw the figures."""
     best = epoch_log.run_dir / BEST_CHECKPOINT
-    if best.exists():  # fast_dev_run keeps none
+    if not best.exists() and not module.config.trainer.fast_dev_run:  # ended before the first validation
+        trainer.save_checkpoint(best, weights_only=True)
+        results.best_epoch = results.epochs
+    if best.exists():
         module.load_state_dict(read_checkpoint(best)["state_dict"])
     data.setup("test")
     results.dataset = _dataset_record(data)
     network = module.network.to(trainer.strategy.root_device)
-    report, drawn = evaluate(network, data, module.config, epoch_log.run_dir)
+    report, drawn = evaluate(network, data, module.config, epoch_log.run_dir, best, results.best_epoch)
     results.test_accuracy, results.test_loss = report["accuracy"], report["loss"]
     for name in METRICS:
         epoch_log.tensorboard.add_scalar(f"test/{name}", report[name], results.best_epoch)
@@ -308,24 +315,24 @@ def resolve_precision(trainer: TrainerConfig) -> str:
     return "bf16-mixed" if on_cuda and torch.cuda.is_bf16_supported() else "32-true"
 
 
-def _build_trainer(config: Config, run_dir: Path, callbacks: list[Callback]) -> pl.Trainer:
+def _build_trainer(config: Config, run_dir: Path, epoch_log: EpochLog, validates: bool) -> pl.Trainer:
     arguments = {key: value for key, value in vars(config.trainer).items() if value is not None}
     arguments["precision"] = resolve_precision(config.trainer)
-    validates = config.data.val_size > 0 and config.trainer.limit_val_batches != 0
+    validates = validates and config.trainer.limit_val_batches != 0
+    callbacks: list[Callback] = [TrainingBar()] if config.trainer.enable_progress_bar else []
+    callbacks.append(epoch_log)
     if not validates:
         arguments["limit_val_batches"] = 0
     keep = partial(ModelCheckpoint, (run_dir / BEST_CHECKPOINT).parent, enable_version_counter=False)
     if validates:
         best = keep(filename="best", save_weights_only=True, monitor="val/accuracy", mode="max")
-        callbacks = [*callbacks, best, keep(filename="last", save_on_train_epoch_end=True)]
+        callbacks += [best, keep(filename="last", save_on_train_epoch_end=True)]
     else:  # nothing to choose by: the newest stands for the best
-        callbacks = [*callbacks, keep(filename="best", save_last=True, save_on_train_epoch_end=True)]
-    if config.early_stopping.patience is not None:
+        callbacks.append(keep(filename="best", save_last=True, save_on_train_epoch_end=True))
+    if config.early_stopping.patience is not None and validates:
         callbacks.append(
             EarlyStopping("val/accuracy", mode="max", check_on_train_epoch_end=False, **vars(config.early_stopping))
         )
-    if config.trainer.fast_dev_run:
-        callbacks = [callback for callback in callbacks if not isinstance(callback, ModelCheckpoint)]
     try:
         return pl.Trainer(
             **arguments,
@@ -335,7 +342,7 @@ def _build_trainer(config: Config, run_dir: Path, callbacks: list[Callback]) -> 
             enable_model_summary=False,
             use_distributed_sampler=False,  # the batches know their process themselves
         )
-    except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
+    except (MisconfigurationException, ValueError, TypeError, RuntimeError, ImportError) as error:
         raise ConfigError(f"trainer: {' '.join(str(error).split())}") from error
 
 
@@ -377,4 +384,5 @@ def _quieten() -> None:
     """Keep Lightning's advertisements and notes on what is meant here out of the terminal."""
     for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("pytorch_lightning.profilers").setLevel(logging.INFO)  # trainer.profiler reports here
     warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated")  # between Lightning and torch

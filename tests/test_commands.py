@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -80,8 +81,7 @@ class TestTrain:
         printed = (finished_run.parents[2] / "terminal.txt").read_text()
         for part in ("1,293 training, 144 validation", "parameters", "epoch 3/3", "test accuracy"):
             assert part in printed
-        assert f"python evaluate.py run=outputs/{finished_run.parent.name}/{finished_run.name}" in printed
-        assert f"tensorboard --logdir outputs/{finished_run.parent.name}/{finished_run.name}" in printed
+        assert f"--logdir outputs/{finished_run.parent.name}/{finished_run.name}" in printed
         log = (finished_run / "train.log").read_text()
         assert all(line in log for line in printed.splitlines())
 
@@ -114,7 +114,36 @@ class TestTrain:
         assert record["test_accuracy"] > 0.1
         assert {path.name for path in (only_run(tmp_path) / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
 
-    def test_two_processes_train_together(self, tmp_path):
+    def test_early_stopping_ends_a_run_that_gets_no_better(self, tmp_path):
+        arguments = ("optimizer.lr=1e-12", "early_stopping.patience=2", "trainer.max_epochs=50")
+        done = run_command("train.py", *DIGITS, *arguments, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        record = json.loads((only_run(tmp_path) / "results.json").read_text())
+        assert (record["epochs"], record["best_epoch"]) == (3, 1)
+
+    @pytest.mark.parametrize(
+        "argument", ["trainer.max_steps=3", "trainer.check_val_every_n_epoch=2", "trainer.precision=64-true"]
+    )
+    def test_a_completed_run_has_a_best_checkpoint_that_can_be_evaluated(self, tmp_path, argument):
+        done = run_command("train.py", *DIGITS, "trainer.max_epochs=3", argument, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        done = run_command("evaluate.py", f"run={only_run(tmp_path)}", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+
+    def test_two_processes_train_as_one_does(self, tmp_path):
+        last_rows = []
+        for processes, trainer in enumerate((["trainer=cpu"], ["trainer=ddp", "trainer.accelerator=cpu"]), start=1):
+            folder = tmp_path / str(processes)
+            folder.mkdir()
+            settings = ["data.batch_size=67", "trainer.max_epochs=2", f"trainer.devices={processes}"]
+            done = run_command("train.py", *DIGITS[:2], *SMALL[:2], *trainer, *settings, cwd=folder)
+            assert done.returncode == 0, done.stderr
+            last_rows.append(rows(only_run(folder))[-1])
+        alone, together = last_rows
+        for name in METRICS:  # a last batch of 2 images, and gradients averaged by process: not exact, but near
+            assert float(together[name]) == pytest.approx(float(alone[name]), rel=0.02), name
+
+    def test_two_processes_leave_one_run(self, tmp_path):
         done = run_command("train.py", *DIGITS, "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2",
                            "trainer.max_epochs=2", cwd=tmp_path)  # fmt: skip
         assert done.returncode == 0, done.stderr
@@ -171,6 +200,10 @@ class TestMistakes:
             ("optimizer.lr=.nan", "optimizer.lr"),
             ("model=[1,2]", "model"),
             ("nonsense", "nonsense"),
+            ("data.root=/x(1)", "data.root=/x(1)"),
+            ("trainer.devices=many", "trainer.devices=many: must be a number"),
+            ("trainer.limit_train_batches=0", "trainer.limit_train_batches=0"),
+            ("trainer.max_time=soon", "DD:HH:MM:SS"),
         ],
     )
     def test_in_the_config(self, tmp_path, argument, named):
@@ -233,6 +266,13 @@ class TestHelp:
 
 
 class TestEvaluate:
+    def test_the_command_that_training_printed_works_as_it_stands(self, finished_run):
+        folder = finished_run.parents[2]
+        (command,) = re.findall(r"^  evaluate +(.*)$", (folder / "terminal.txt").read_text(), re.MULTILINE)
+        done = subprocess.run(command, shell=True, cwd=folder, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert "of 360 images" in done.stdout
+
     def test_writes_the_report_and_prints_it(self, finished_run, tmp_path):
         (finished_run / "evaluation.json").unlink()
         done = run_command("evaluate.py", f"run={finished_run}", cwd=tmp_path)

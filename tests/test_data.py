@@ -41,10 +41,23 @@ def test_an_epoch_holds_every_image_once(batch_size):
     assert labels_of(Batches(SPLIT, batch_size)) == list(range(COUNT))
 
 
+@pytest.mark.parametrize(("batch_size", "world_size"), [(7, 2), (7, 3), (49, 2), (16, 3)])
+def test_no_process_goes_without_images_in_any_batch(batch_size, world_size):
+    shares = [list(training(batch_size, rank=rank, world_size=world_size)) for rank in range(world_size)]
+    assert len({len(share) for share in shares}) == 1
+    assert all(len(labels) for share in shares for _, labels in share)
+    assert sorted(label for share in shares for label in labels_of(share)) == list(range(COUNT))
+
+
+def test_more_processes_than_images_in_a_batch_are_refused():
+    with pytest.raises(ConfigError, match=r"data.batch_size=2: too small, 3 processes"):
+        training(2, world_size=3)
+
+
 @pytest.mark.parametrize("world_size", [2, 3])
 def test_processes_share_every_batch_without_overlap(world_size):
-    alone = [set(labels.tolist()) for _, labels in training(8)]
-    shares = [list(training(8, rank=rank, world_size=world_size)) for rank in range(world_size)]
+    alone = [set(labels.tolist()) for _, labels in training(10)]
+    shares = [list(training(10, rank=rank, world_size=world_size)) for rank in range(world_size)]
     for batch, *parts in zip(alone, *shares, strict=True):
         seen = [label for _, labels in parts for label in labels.tolist()]
         assert sorted(seen) == sorted(batch)
@@ -109,7 +122,12 @@ def test_limit_keeps_so_many_training_images():
 
 
 @pytest.mark.parametrize(
-    ("settings", "key"), [({"batch_size": 2000}, "data.batch_size=2000"), ({"val_size": 1437}, "data.val_size=1437")]
+    ("settings", "key"),
+    [
+        ({"batch_size": 2000}, "data.batch_size=2000"),
+        ({"limit": 5}, "data.limit=5"),
+        ({"val_size": 1437}, "data.val_size=1437"),
+    ],
 )
 def test_sizes_that_leave_nothing_to_train_on_are_refused(settings, key):
     with pytest.raises(ConfigError, match=key):
