@@ -158,7 +158,7 @@ def _dot(votes: Tensor, u: Tensor) -> Tensor:
     if votes.device.type != "cpu":
         return (votes * u).sum(1)
     total = votes[:, 0] * u[0]
-    for d in range(1, len(u)):  # at two thirds of the time of a product that is written out and read again
+    for d in range(1, len(u)):  # faster than a product that is written out and read again
         total.addcmul_(votes[:, d], u[d])
     return total
 

@@ -129,7 +129,7 @@ class CapsNetModule(pl.LightningModule):
             self.log_dict(named, logger=False, sync_dist=True)
 
     def configure_optimizers(self) -> dict[str, Any]:
-        # The fused step takes a third of the time; it cannot unscale 16-bit floats' gradients where they are clipped.
+        # The fused step goes over the weights once; it cannot unscale 16-bit floats' gradients where they are clipped.
         fused = self.config.trainer.precision not in ("16-mixed", "16")
         optimizer = torch.optim.Adam(self.parameters(), lr=self.config.optimizer.lr, fused=fused)
         schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, self.config.optimizer.lr_decay)
