@@ -73,8 +73,9 @@ class ClassCapsules(nn.Module):
         self.route, self.iters = ROUTINGS[routing], iters
         self.weight = nn.Parameter(torch.empty(out_caps, in_caps, in_dim, out_dim))
         # The first s_j sums in_caps predictions, each shared out 1 / out_caps. At this scale the first class capsules
-        # are about 0.2 long, whatever the capsule counts: much shorter ones get next to no gradient through squash,
-        # much longer ones begin with a large loss on every absent class (see benchmarks/initialisation.py).
+        # are about 0.2 long, whatever the capsule counts. Shorter ones learn more slowly, since squash passes little
+        # gradient there; at four times this scale every capsule starts near length 1, and nothing is learnt for long
+        # (measured in benchmarks/RESULTS.md).
         nn.init.normal_(self.weight, std=CLASS_GAIN * out_caps / math.sqrt(in_caps * out_dim))
 
     def forward(self, u: Tensor) -> Tensor:
