@@ -164,7 +164,15 @@ class TestTrain:
     @pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
     def test_an_interrupt_ends_the_run_cleanly(self, tmp_path, signal_number):
         command = [sys.executable, str(REPO / "train.py"), *DIGITS, "trainer.max_epochs=10000"]
-        process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            command,
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            # A shell's background jobs, as these tests may be, pass on that Ctrl-C is ignored.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
         try:
             deadline = time.monotonic() + 120
             while not list(tmp_path.rglob("last.ckpt")):
