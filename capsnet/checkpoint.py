@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .compose import config_from_dict
 from .config import Config
-from .errors import CheckpointError
+from .errors import CheckpointError, on_one_line
 from .model import CapsNet
 
 NETWORK_PREFIX = "network."  # where the Lightning module keeps the CapsNet
@@ -56,7 +56,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             " or it is damaged"
         ) from error
     except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{path}: damaged or not a checkpoint ({' '.join(str(error).split())[:200]})") from error
+        raise CheckpointError(f"{path}: damaged or not a checkpoint ({on_one_line(error)[:200]})") from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{path}: not a checkpoint of this project")
     return content

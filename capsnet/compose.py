@@ -14,7 +14,7 @@ from .errors import ConfigError
 def config_from_omegaconf(composed: DictConfig) -> Config:
     """The typed config in a composed one. Raises ConfigError."""
     try:
-        plain = OmegaConf.to_container(composed, resolve=True)  # forgets keys that were added with +
+        plain = OmegaConf.to_container(composed, resolve=True)  # drops the types, which + may have widened
         config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), plain))
     except OmegaConfBaseException as error:
         raise ConfigError(one_line(error)) from error

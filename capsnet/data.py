@@ -195,10 +195,10 @@ class ImageDataModule(pl.LightningDataModule):
         return Batches(self.test_split, **self._placement())
 
     def _placement(self) -> dict:
+        placement = {"batch_size": self.data.batch_size}
         if self.trainer is None:
-            return {"batch_size": self.data.batch_size}
-        return {
-            "batch_size": self.data.batch_size,
+            return placement
+        return placement | {
             "device": self.trainer.strategy.root_device,
             "rank": self.trainer.global_rank,
             "world_size": self.trainer.world_size,

@@ -15,3 +15,8 @@ class DataError(CapsNetError):
 
 class CheckpointError(CapsNetError):
     """A checkpoint or a run's folder cannot be read or does not fit."""
+
+
+def on_one_line(error: Exception) -> str:
+    """What another library's error says, without its line breaks."""
+    return " ".join(str(error).split())

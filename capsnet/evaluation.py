@@ -13,7 +13,7 @@ from . import figures
 from .checkpoint import BEST_CHECKPOINT, build_network, load_checkpoint
 from .config import Config, LossConfig
 from .data import Batches, ImageDataModule, to_float
-from .errors import CheckpointError, ConfigError
+from .errors import CheckpointError, ConfigError, on_one_line
 from .losses import capsnet_losses
 from .model import CapsNet
 from .results import METRICS_FILE, read_metrics, write_json
@@ -113,7 +113,7 @@ def evaluate_checkpoint(checkpoint: Path, report_dir: Path, overrides: dict[str,
     except (RuntimeError, ValueError) as error:
         raise CheckpointError(
             f"{checkpoint}: its weights do not fit a CapsNet for {config.data.name} with these settings"
-            f" ({' '.join(str(error).split())[:200]})"
+            f" ({on_one_line(error)[:200]})"
         ) from error
     network.to("cuda" if torch.cuda.is_available() else "cpu")
     return evaluate(network, data, config, report_dir, checkpoint, epoch)[0]

@@ -20,7 +20,7 @@ from torch import Tensor
 from torchvision.datasets import KMNIST, MNIST, FashionMNIST
 
 from .config import DataConfig
-from .errors import DataError
+from .errors import DataError, on_one_line
 
 log = logging.getLogger(__name__)
 
@@ -192,9 +192,8 @@ class IdxSource:
                 for name in self.files:
                     os.replace(fetched / name, self.raw / name)
         except (OSError, URLError, RuntimeError, EOFError) as error:
-            reason = " ".join(str(error).split())
             raise DataError(
-                f"{self.name}: no files in {self.raw}, and downloading them failed ({reason}): {by_hand}"
+                f"{self.name}: no files in {self.raw}, and downloading them failed ({on_one_line(error)}): {by_hand}"
             ) from error
 
     def _check_pair(self, images: Path, labels: Path) -> None:

@@ -21,7 +21,7 @@ from torch.utils.tensorboard.summary import hparams
 from .checkpoint import BEST_CHECKPOINT, CONFIG_KEY, build_network, read_checkpoint
 from .config import Config, TrainerConfig, settings
 from .data import ImageDataModule
-from .errors import ConfigError
+from .errors import ConfigError, on_one_line
 from .evaluation import evaluate
 from .losses import capsnet_losses
 from .results import (
@@ -277,7 +277,7 @@ def _fit(
             raise KeyboardInterrupt from error
         raise
     except MisconfigurationException as error:
-        raise ConfigError(f"trainer: {' '.join(str(error).split())}") from error
+        raise ConfigError(f"trainer: {on_one_line(error)}") from error
     finally:
         results.train_seconds = round(time.perf_counter() - began, 3)
         results.epochs, results.best_epoch = epoch_log.epochs, epoch_log.best_epoch
@@ -343,7 +343,7 @@ def _build_trainer(config: Config, run_dir: Path, epoch_log: EpochLog, validates
             use_distributed_sampler=False,  # the batches know their process themselves
         )
     except (MisconfigurationException, ValueError, TypeError, RuntimeError, ImportError) as error:
-        raise ConfigError(f"trainer: {' '.join(str(error).split())}") from error
+        raise ConfigError(f"trainer: {on_one_line(error)}") from error
 
 
 def _dataset_record(data: ImageDataModule) -> dict[str, Any]:
