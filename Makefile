@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := outputs/demo/$(shell date +%Y-%m-%d_%H-%M-%S)
 
-.PHONY: demo test lint format
+.PHONY: demo test bench lint format
 
 demo: .venv/ready
 	$(BIN)/python train.py experiment=demo hydra.run.dir=$(RUN)
@@ -12,6 +12,11 @@ demo: .venv/ready
 
 test: .venv/ready
 	$(BIN)/python -m pytest
+
+bench: .venv/ready
+	$(BIN)/python benchmarks/throughput.py
+	$(BIN)/python benchmarks/memory.py
+	$(BIN)/python benchmarks/end_to_end.py
 
 lint: .venv/ready
 	$(BIN)/ruff check .

@@ -4,7 +4,7 @@
 
 Each figure is the peak of a process of its own (on the CPU its resident size, on a GPU the allocator's peak) while
 the routing runs forward and backward, less what the process held before: u, W and their gradients count only where the
-implementation makes them.
+implementation makes them. "whole step" is the peak of a process that trains the whole network, torch itself included.
 """
 
 import argparse
@@ -23,10 +23,13 @@ from baselines import BASELINES
 from matplotlib.figure import Figure
 
 from capsnet import dynamic_routing
+from capsnet.config import Config
 from capsnet.results import processor_name
+from capsnet.training import CapsNetModule
 
 IMPLEMENTATIONS = {"ours": dynamic_routing, "einsum": BASELINES["einsum"], "broadcast": BASELINES["broadcast"]}
 IN_CAPS, IN_DIM, OUT_DIM, ITERS = 1152, 8, 16, 3
+WHOLE = "whole step"
 MIB = 2**20
 MOST_BYTES = 20 * 2**30
 
@@ -67,6 +70,26 @@ def peak_of(name: str, classes: int, batch_size: int, device: str) -> dict[str, 
     return {"mib": peak / MIB, "ms_per_image": statistics.median(times) / batch_size * 1e3}
 
 
+def peak_of_step(classes: int, batch_size: int, device: str) -> dict[str, float]:
+    """Measure in this process: peak MiB of training the whole network for three steps, all told."""
+    config = Config()
+    module = CapsNetModule(config, (1, 28, 28), classes).to(device)
+    optimizer = module.configure_optimizers()["optimizer"]
+    times = []
+    for _ in range(3):
+        images = torch.rand(batch_size, 1, 28, 28, device=device)
+        labels = torch.randint(classes, (batch_size,), device=device)
+        began = time.perf_counter()
+        optimizer.zero_grad()
+        module.training_step((images, labels), 0).backward()
+        optimizer.step()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - began)
+    peak = torch.cuda.max_memory_allocated() if device == "cuda" else resident("VmHWM")
+    return {"mib": peak / MIB, "ms_per_image": statistics.median(times) / batch_size * 1e3}
+
+
 def resident(field: str) -> int:
     """This process's resident bytes: "VmRSS" now, "VmHWM" at their peak (Linux)."""
     status = Path("/proc/self/status").read_text()
@@ -96,11 +119,12 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--json", type=Path, default=Path("outputs/benchmarks/memory.json"))
     parser.add_argument("--plot", type=Path, default=Path("outputs/benchmarks/memory.png"))
-    parser.add_argument("--one", choices=IMPLEMENTATIONS, help=argparse.SUPPRESS)
+    parser.add_argument("--one", choices=[*IMPLEMENTATIONS, WHOLE], help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
         resource.setrlimit(resource.RLIMIT_DATA, (MOST_BYTES, MOST_BYTES))  # rather an error than a machine that hangs
-        print(json.dumps(peak_of(arguments.one, arguments.classes[0], arguments.batch_size, arguments.device)))
+        case = (arguments.classes[0], arguments.batch_size, arguments.device)
+        print(json.dumps(peak_of_step(*case) if arguments.one == WHOLE else peak_of(arguments.one, *case)))
         return
     machine = torch.cuda.get_device_name() if arguments.device == "cuda" else processor_name()
     print(f"{machine}, torch {torch.__version__}, {date.today()}\n")
@@ -108,7 +132,7 @@ def main() -> None:
     rows = []
     for classes in arguments.classes:
         found = {}
-        for name in IMPLEMENTATIONS:
+        for name in (*IMPLEMENTATIONS, WHOLE):
             command = [sys.executable, __file__, "--one", name, "--classes", str(classes)]
             command += ["--batch-size", str(arguments.batch_size), "--device", arguments.device]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -118,7 +142,8 @@ def main() -> None:
                 print(f"{classes:>8}  {name:<16}{'out of memory':>10}")
                 continue
             rows.append({"classes": classes, "implementation": name, **measured})
-            share = f"{measured['mib'] / found['einsum']['mib']:.2f}" if found["einsum"] else "-"
+            comparable = found["einsum"] and name != WHOLE
+            share = f"{measured['mib'] / found['einsum']['mib']:.2f}" if comparable else "-"
             print(f"{classes:>8}  {name:<16}{measured['mib']:>10,.0f}{share:>11}{measured['ms_per_image']:>10.2f}")
     record = {"machine": machine, "torch": torch.__version__, "date": str(date.today()), "rows": rows}
     arguments.json.parent.mkdir(parents=True, exist_ok=True)

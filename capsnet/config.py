@@ -128,7 +128,7 @@ def _is_time(value: str) -> bool:
 
 @dataclass
 class TrainerConfig:
-    """Arguments of Lightning's `Trainer`; null leaves Lightning's own default.
+    """Arguments of Lightning's `Trainer`, and `compile`; null leaves Lightning's own default.
 
     Left out are those that the runner fills in itself (logger, callbacks, plugins, default_root_dir) and switches of
     parts that it replaces (enable_checkpointing, enable_model_summary, barebones, use_distributed_sampler).
@@ -140,7 +140,12 @@ class TrainerConfig:
     )
     num_nodes: int = _setting(1, "machines", at_least=1)
     strategy: str = _setting("auto", "auto, ddp, ...")
-    precision: str = _setting("auto", "auto: bf16-mixed on a GPU, 32-true on CPU", one_of=PRECISIONS)
+    precision: str = _setting(
+        "auto", "auto: bf16-mixed where the device itself computes in bfloat16, else 32-true", one_of=PRECISIONS
+    )
+    compile: bool = _setting(
+        False, "compile the training step by torch.compile: half a minute at the start, and a compiler is needed"
+    )
     max_epochs: int = _setting(10, "epochs to train", at_least=1)
     min_epochs: int | None = _setting(None, "epochs to train before early stopping may act", at_least=1)
     max_steps: int | None = _setting(None, "optimiser steps after which training ends", at_least=1)

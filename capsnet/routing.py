@@ -38,7 +38,8 @@ def dynamic_routing(u: Tensor, weight: Tensor, iters: int = RoutingConfig.iters)
     pass keeps nothing but u, W and the s_j of each iteration, and computes the rest again. Both passes go over the
     input capsules in chunks that fit the processor's cache. The gradient cannot be differentiated again.
 
-    Computes in float32 at least, also under autocast. Gradients run through every iteration.
+    Computes in float32 at least. Under bfloat16 autocast, what is multiplied with u and W is bfloat16; logits, coupling
+    coefficients, sums and capsules stay float32. Gradients run through every iteration.
 
     Args:
         u: input capsules, [batch, in_caps, in_dim].
@@ -58,109 +59,113 @@ def dynamic_routing(u: Tensor, weight: Tensor, iters: int = RoutingConfig.iters)
             f"u must be [batch, in_caps, in_dim] and weight [out_caps, in_caps, in_dim, out_dim],"
             f" got {list(u.shape)} and {list(weight.shape)}"
         )
-    with torch.autocast(u.device.type, enabled=False):
-        dtype = torch.promote_types(torch.promote_types(u.dtype, weight.dtype), torch.float32)
-        return _DynamicRouting.apply(u.to(dtype), weight.to(dtype), iters)
+    device = u.device.type
+    dtype = torch.promote_types(torch.promote_types(u.dtype, weight.dtype), torch.float32)
+    low = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.bfloat16
+    with torch.autocast(device, enabled=False):
+        return _DynamicRouting.apply(u.to(dtype), weight.to(dtype), iters, torch.bfloat16 if low else dtype)
 
 
 class _DynamicRouting(torch.autograd.Function):
     """Axes: b image, i input capsule, d its dimension, o output capsule, e its dimension.
 
-    Images come last in every array here, and d before i: then the products with a coupling coefficient, which is the
-    same for every d, run along contiguous memory, and so do the matrix products.
+    Images come last in every array but u and v themselves: then the products with a coupling coefficient, which is the
+    same for every d, run along contiguous memory, and some input capsules' part of W is a view of it.
     """
 
     @staticmethod
-    def forward(ctx: Any, u: Tensor, weight: Tensor, iters: int) -> Tensor:
-        batch, _, in_dim = u.shape
-        out_caps, _, _, out_dim = weight.shape
-        # With b = 0 the coefficients are all 1 / out_caps, and the first sums are one plain matrix product.
-        first = _as_matrix(weight).t() @ (u.reshape(batch, -1).t() / out_caps)
-        sums = [first.view(out_caps, out_dim, batch)]
-        v_sum = v = squash(sums[0], dim=1)  # [o, e, b]
-        for _ in range(iters - 1):
-            s = torch.zeros_like(v)
-            for _, u_part, w_part in _chunks(u, weight):
-                votes = _times_capsules(w_part, v_sum, in_dim)  # W v, [o, d, i, b]
-                coupling = _dot(votes, u_part).softmax(dim=0)  # over the output capsules: each i shares out exactly 1
-                shares = torch.mul(coupling.unsqueeze(1), u_part, out=votes)
-                s.baddbmm_(w_part.transpose(1, 2), shares.view(out_caps, -1, batch))
-            sums.append(s)
-            v = squash(s, dim=1)
-            v_sum = v_sum + v
+    def forward(ctx: Any, u: Tensor, weight: Tensor, iters: int, factor_dtype: torch.dtype) -> Tensor:
+        v, sums = _route(u, weight, iters, factor_dtype)
         ctx.save_for_backward(u, weight, *sums)
+        ctx.factor_dtype = factor_dtype
         return v.permute(2, 0, 1)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, v_grad: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, v_grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
         u, weight, *sums = ctx.saved_tensors
         with torch.autocast(u.device.type, enabled=False):
-            return *_route_backward(u, weight, sums, v_grad), None
+            return *_route_backward(u, weight, sums, v_grad, ctx.factor_dtype), None, None
 
 
-def _route_backward(u: Tensor, weight: Tensor, sums: list[Tensor], v_grad: Tensor) -> tuple[Tensor, Tensor]:
-    """Gradients at u and W from that at v [b, o, e], given s [o, e, b] of each iteration; axes as above."""
-    batch, in_caps, in_dim = u.shape
-    out_caps, _, _, out_dim = weight.shape
-    u_grad, weight_grad = u.new_zeros(in_dim, in_caps, batch), torch.zeros_like(weight)
+def _route(u: Tensor, weight: Tensor, iters: int, factor_dtype: torch.dtype) -> tuple[Tensor, list[Tensor]]:
+    """Capsules v [o, e, b], and the sums s [o, e, b] of each iteration."""
+    dtype, (out_caps, _, _, out_dim) = u.dtype, weight.shape
+    u, weight = u.permute(1, 2, 0).to(factor_dtype).contiguous(), weight.to(factor_dtype)  # u as [i, d, b]
+    # With b = 0 the coefficients are all 1 / out_caps, and the first sums are one plain matrix product.
+    first = (_as_matrix(weight).t() @ u.flatten(0, 1)).to(dtype) / out_caps
+    sums = [first.view(out_caps, out_dim, -1)]
+    v_sum = v = squash(sums[0], dim=1)
+    for _ in range(iters - 1):
+        s, v_factor = torch.zeros_like(v), v_sum.to(factor_dtype)
+        for part in _parts(u, weight):
+            u_part, w_part = u[part], weight[:, part].flatten(1, 2)
+            votes = _times_capsules(w_part, v_factor, u_part)  # W v
+            coupling = _dot(votes, u_part, dtype).softmax(dim=0)  # over the output capsules: each i shares out just 1
+            shares = torch.mul(coupling.to(factor_dtype).unsqueeze(2), u_part, out=votes)
+            s += torch.bmm(w_part.transpose(1, 2), shares.flatten(1, 2))
+        sums.append(s)
+        v = squash(s, dim=1)
+        v_sum = v_sum + v
+    return v, sums
+
+
+def _route_backward(
+    u: Tensor, weight: Tensor, sums: list[Tensor], v_grad: Tensor, factor_dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """Gradients at u and W from that at v [b, o, e], given s [o, e, b] of each iteration."""
+    dtype, out_caps = u.dtype, len(weight)
+    u, weight = u.permute(1, 2, 0).to(factor_dtype).contiguous(), weight.to(factor_dtype)
+    u_grad, weight_grad = torch.zeros_like(u, dtype=dtype), torch.zeros_like(weight, dtype=dtype)
     capsules = [squash(s, dim=1) for s in sums]
+    from_above = v_grad.permute(1, 2, 0)
     later = torch.zeros_like(sums[0])  # what the logits of later iterations ask of this iteration's v
     for iteration in range(len(sums) - 1, 0, -1):
-        last = iteration == len(sums) - 1
-        s_grad = _squash_backward(sums[iteration], v_grad.permute(1, 2, 0) if last else later)
-        v_sum = torch.stack(capsules[:iteration]).sum(0)
-        v_sum_grad = torch.zeros_like(v_sum)
-        for part, u_part, w_part in _chunks(u, weight):
+        s_grad = _squash_backward(sums[iteration], from_above if iteration == len(sums) - 1 else later)
+        s_grad = s_grad.to(factor_dtype)
+        v_sum = torch.stack(capsules[:iteration]).sum(0).to(factor_dtype)
+        v_sum_grad = torch.zeros_like(later)
+        for part in _parts(u, weight):
             # s = Σ_i (c ∘ u) W and b = u · (W v_sum): each takes its part of u's and W's gradient.
-            through_sum = _times_capsules(w_part, s_grad, in_dim)
-            through_logits = _times_capsules(w_part, v_sum, in_dim)
-            coupling = _dot(through_logits, u_part).softmax(dim=0)
-            logits_grad = coupling * _dot(through_sum, u_part)
+            u_part, w_part = u[part], weight[:, part].flatten(1, 2)
+            through_sum = _times_capsules(w_part, s_grad, u_part)
+            through_logits = _times_capsules(w_part, v_sum, u_part)
+            coupling = _dot(through_logits, u_part, dtype).softmax(dim=0)
+            logits_grad = _dot(through_sum, u_part, dtype).mul_(coupling)
             logits_grad -= coupling * logits_grad.sum(0)
-            coupling, logits_grad = coupling.unsqueeze(1), logits_grad.unsqueeze(1)  # the same for every d
-            u_grad[:, part] += through_sum.mul_(coupling).addcmul_(through_logits, logits_grad).sum(0)
-            by_sum = torch.mul(coupling, u_part, out=through_sum).view(out_caps, -1, batch)
-            by_logits = torch.mul(logits_grad, u_part, out=through_logits).view(out_caps, -1, batch)
+            coupling = coupling.to(factor_dtype).unsqueeze(2)  # the same for every d
+            logits_grad = logits_grad.to(factor_dtype).unsqueeze(2)
+            u_grad[part] += through_sum.mul_(coupling).addcmul_(through_logits, logits_grad).sum(0, dtype=dtype)
+            by_sum = torch.mul(coupling, u_part, out=through_sum).flatten(1, 2)
+            by_logits = torch.mul(logits_grad, u_part, out=through_logits).flatten(1, 2)
             w_grad = torch.bmm(by_sum, s_grad.transpose(1, 2)).baddbmm_(by_logits, v_sum.transpose(1, 2))
-            weight_grad[:, part] += w_grad.view(out_caps, in_dim, -1, out_dim).transpose(1, 2)
-            v_sum_grad.baddbmm_(w_part.transpose(1, 2), by_logits)
+            weight_grad[:, part] += w_grad.view_as(weight[:, part])
+            v_sum_grad += torch.bmm(w_part.transpose(1, 2), by_logits)
         later = later + v_sum_grad
-    s_grad = _squash_backward(sums[0], v_grad.permute(1, 2, 0) if len(sums) == 1 else later)
-    s_grad = s_grad.reshape(-1, batch).t() / out_caps
-    first_u_grad = (s_grad @ _as_matrix(weight).t()).view(u.shape)
-    first_weight_grad = u.reshape(batch, -1).t() @ s_grad
-    weight_grad += first_weight_grad.view(in_caps, in_dim, out_caps, out_dim).permute(2, 0, 1, 3)
-    return first_u_grad + u_grad.permute(2, 1, 0), weight_grad
+    s_grad = _squash_backward(sums[0], from_above if len(sums) == 1 else later)
+    s_grad = (s_grad / out_caps).flatten(0, 1).to(factor_dtype)
+    u_grad += (_as_matrix(weight) @ s_grad).view_as(u)
+    first_weight_grad = (u.flatten(0, 1) @ s_grad.t()).view(*u.shape[:2], out_caps, -1)
+    weight_grad += first_weight_grad.permute(2, 0, 1, 3)
+    return u_grad.permute(2, 0, 1), weight_grad
 
 
-def _chunks(u: Tensor, weight: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
-    """Some input capsules at a time: which, their u as [d, i, b], their weights as [o, d * i, e]."""
-    batch, in_caps, in_dim = u.shape
-    out_caps = weight.shape[0]
-    size = max(
-        1,
-        (CPU_CHUNK_BYTES if u.device.type == "cpu" else GPU_CHUNK_BYTES)
-        // (out_caps * in_dim * batch * u.element_size()),
-    )
-    for start in range(0, in_caps, size):
-        part = slice(start, start + size)
-        yield part, u[:, part].permute(2, 1, 0).contiguous(), weight[:, part].transpose(1, 2).flatten(1, 2)
+def _parts(u: Tensor, weight: Tensor) -> Iterator[slice]:
+    """Some input capsules at a time; `u` [i, d, b], `weight` [o, i, d, e]."""
+    most = CPU_CHUNK_BYTES if u.device.type == "cpu" else GPU_CHUNK_BYTES
+    count = max(1, most // (len(weight) * u[0].numel() * u.element_size()))
+    for start in range(0, len(u), count):
+        yield slice(start, start + count)
 
 
-def _times_capsules(weight: Tensor, capsules: Tensor, in_dim: int) -> Tensor:
-    """Σ_e W_oide v_oeb as [o, d, i, b]; `weight` [o, d * i, e], `capsules` [o, e, b]."""
-    return torch.bmm(weight, capsules).unflatten(1, (in_dim, -1))
+def _times_capsules(weight: Tensor, capsules: Tensor, u: Tensor) -> Tensor:
+    """Σ_e W_oide v_oeb as [o, i, d, b]; `weight` [o, i * d, e], `capsules` [o, e, b], `u` [i, d, b]."""
+    return torch.bmm(weight, capsules).view(-1, *u.shape)
 
 
-def _dot(votes: Tensor, u: Tensor) -> Tensor:
-    """Σ_d votes_odib u_dib as [o, i, b]."""
-    if votes.device.type != "cpu":
-        return (votes * u).sum(1)
-    total = votes[:, 0] * u[0]
-    for d in range(1, len(u)):  # faster than a product that is written out and read again
-        total.addcmul_(votes[:, d], u[d])
-    return total
+def _dot(votes: Tensor, u: Tensor, dtype: torch.dtype) -> Tensor:
+    """Σ_d votes_oidb u_idb as [o, i, b]."""
+    return (votes * u).sum(2, dtype=dtype)
 
 
 def _squash_backward(s: Tensor, v_grad: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 import logging
 import time
 import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import cached_property, partial
 from pathlib import Path
@@ -24,6 +25,7 @@ from .data import ImageDataModule
 from .errors import ConfigError, on_one_line
 from .evaluation import evaluate
 from .losses import capsnet_losses
+from .model import CapsNet, CapsNetOutput
 from .results import (
     METRICS,
     METRICS_FILE,
@@ -77,6 +79,8 @@ class CapsNetModule(pl.LightningModule):
         super().__init__()
         self.config = config
         self.network = build_network(config, image_shape, num_classes)
+        self._compiled = _compiled(self.network) if config.trainer.compile else None
+        self._full_batch: int | None = None
         self.means = {"train": Means(), "val": Means()}
         self.epoch_metrics: dict[str, float] = {}
 
@@ -85,14 +89,18 @@ class CapsNetModule(pl.LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
         images, labels = batch
-        return self._losses("train", images, labels, decode=labels)
+        network = self.network
+        if self._compiled is not None:
+            self._full_batch = self._full_batch or len(labels)
+            if len(labels) == self._full_batch:  # a smaller last one would be compiled anew, for nothing
+                network = self._compiled
+        return self._losses("train", network(images, labels), images, labels)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
         images, labels = batch
-        return self._losses("val", images, labels, decode=None)
+        return self._losses("val", self.network(images), images, labels)
 
-    def _losses(self, split: str, images: Tensor, labels: Tensor, decode: Tensor | None) -> Tensor:
-        output = self.network(images, decode)
+    def _losses(self, split: str, output: CapsNetOutput, images: Tensor, labels: Tensor) -> Tensor:
         losses = capsnet_losses(output.lengths, output.reconstruction, images, labels, self.config.loss)
         accuracy = (output.lengths.argmax(1) == labels).to(losses.loss.dtype).mean()
         self.means[split].add(torch.stack([*losses, accuracy]), len(labels))
@@ -137,6 +145,32 @@ class CapsNetModule(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint[CONFIG_KEY] = asdict(self.config)
+
+
+def _compiled(network: CapsNet) -> Callable[..., CapsNetOutput]:
+    """Its forward and backward pass by torch.compile; jobs of one process share what their settings let them share."""
+    torch._dynamo.config.recompile_limit = 256  # at 8, a sweep's ninth setting would silently not be compiled
+    return torch.compile(network.forward, dynamic=False)
+
+
+class CompileClock(Callback):
+    """Says how long the first step took, in which the network is compiled."""
+
+    def __init__(self) -> None:
+        self.began: float | None = None
+        self.seconds: float | None = None
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        self.began = self.began or time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if self.seconds is None and self.began is not None:
+            self.seconds = time.perf_counter() - self.began
+            log.info("compiled the training step in %s", duration(self.seconds))
 
 
 class EpochLog(Callback):
@@ -201,13 +235,16 @@ class EpochLog(Callback):
         self.interrupted = isinstance(exception, KeyboardInterrupt | SIGTERMException)
 
 
-def train(config: Config, run_dir: Path, overrides: list[str] | None = None) -> RunResults:
+def train(
+    config: Config, run_dir: Path, overrides: list[str] | None = None, callbacks: Sequence[Callback] = ()
+) -> RunResults:
     """Train a CapsNet, test its best checkpoint, and leave everything in the run's folder.
 
     Args:
         config: a checked config.
         run_dir: an existing folder.
         overrides: what the person asked for, for the record.
+        callbacks: Lightning callbacks to be called beside the runner's own.
 
     Returns:
         The content of results.json; in a helper process of a distributed run, one that nobody writes.
@@ -224,7 +261,7 @@ def train(config: Config, run_dir: Path, overrides: list[str] | None = None) -> 
     data = ImageDataModule(config.data, config.augment, config.seed)
     data.setup("fit")
     epoch_log = EpochLog(run_dir)
-    trainer = _build_trainer(config, run_dir, epoch_log, validates=data.val_split is not None)
+    trainer = _build_trainer(config, run_dir, epoch_log, callbacks, validates=data.val_split is not None)
     is_main = trainer.is_global_zero
     pl.seed_everything(config.seed, verbose=False)
     try:
@@ -278,6 +315,11 @@ def _fit(
         raise
     except MisconfigurationException as error:
         raise ConfigError(f"trainer: {on_one_line(error)}") from error
+    except Exception as error:
+        if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+            reason = on_one_line(error).partition(" Set TORCH")[0]
+            raise ConfigError(f"trainer.compile=true: torch.compile fails here ({reason})") from error
+        raise
     finally:
         results.train_seconds = round(time.perf_counter() - began, 3)
         results.epochs, results.best_epoch = epoch_log.epochs, epoch_log.best_epoch
@@ -311,16 +353,30 @@ def resolve_precision(trainer: TrainerConfig) -> str:
     """What `trainer.precision=auto` means on this machine."""
     if trainer.precision != "auto":
         return trainer.precision
-    on_cuda = trainer.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
-    return "bf16-mixed" if on_cuda and torch.cuda.is_bf16_supported() else "32-true"
+    if trainer.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
+    if trainer.accelerator in ("auto", "cpu"):
+        return "bf16-mixed" if computes_in_bfloat16() else "32-true"
+    return "32-true"
 
 
-def _build_trainer(config: Config, run_dir: Path, epoch_log: EpochLog, validates: bool) -> pl.Trainer:
+def computes_in_bfloat16() -> bool:
+    """Does this processor have instructions that multiply bfloat16? Without, bf16 is slower than float32."""
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "arm_bf16"))
+
+
+def _build_trainer(
+    config: Config, run_dir: Path, epoch_log: EpochLog, more_callbacks: Sequence[Callback], validates: bool
+) -> pl.Trainer:
     arguments = {key: value for key, value in vars(config.trainer).items() if value is not None}
+    del arguments["compile"]  # ours, not Lightning's
     arguments["precision"] = resolve_precision(config.trainer)
     validates = validates and config.trainer.limit_val_batches != 0
     callbacks: list[Callback] = [TrainingBar()] if config.trainer.enable_progress_bar else []
-    callbacks.append(epoch_log)
+    callbacks += [epoch_log, *more_callbacks]
+    if config.trainer.compile:
+        callbacks.append(CompileClock())
     if not validates:
         arguments["limit_val_batches"] = 0
     keep = partial(ModelCheckpoint, (run_dir / BEST_CHECKPOINT).parent, enable_version_counter=False)
@@ -385,4 +441,5 @@ def _quieten() -> None:
     for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch"):
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("pytorch_lightning.profilers").setLevel(logging.INFO)  # trainer.profiler reports here
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # trainer.compile looks for CUDA there
     warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated")  # between Lightning and torch
