@@ -24,8 +24,8 @@ from matplotlib.figure import Figure
 
 from capsnet import dynamic_routing
 from capsnet.config import Config
+from capsnet.module import CapsNetModule
 from capsnet.results import processor_name
-from capsnet.training import CapsNetModule
 
 IMPLEMENTATIONS = {"ours": dynamic_routing, "einsum": BASELINES["einsum"], "broadcast": BASELINES["broadcast"]}
 IN_CAPS, IN_DIM, OUT_DIM, ITERS = 1152, 8, 16, 3

@@ -14,7 +14,6 @@ from .model import CapsNet
 
 NETWORK_PREFIX = "network."  # where the Lightning module keeps the CapsNet
 CONFIG_KEY = "capsnet_config"
-BEST_CHECKPOINT = Path("checkpoints", "best.ckpt")  # in the run's folder
 
 
 def build_network(config: Config, image_shape: tuple[int, int, int], num_classes: int) -> CapsNet:

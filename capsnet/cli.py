@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from .compose import config_from_omegaconf, one_line
 from .config import Config
 from .errors import CapsNetError
-from .results import RESULTS_FILE, refuse_used
+from .results import RESULTS_FILE, refuse_used, started_with_others
 
 USAGE_ERROR = 2
 INTERRUPTED = 130
@@ -60,7 +60,7 @@ def one_line_errors(run_dir: Path | None = None) -> Iterator[None]:
         if message is None or _wants_traceback:
             raise
         print(f"Error: {message}", file=sys.stderr)
-        sys.exit(USAGE_ERROR)
+        sys.exit(error.exit_code if isinstance(error, CapsNetError) else USAGE_ERROR)
 
 
 def _message(error: Exception) -> str | None:
@@ -108,5 +108,5 @@ class CheckConfig(Callback):
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         with one_line_errors():
             config_from_omegaconf(OmegaConf.masked_copy(config, [key for key in config if key != "hydra"]))
-            if "LOCAL_RANK" not in os.environ:  # else a process of a distributed run, which joins the run of the first
+            if not started_with_others():  # else this one may join the run of the first
                 refuse_used(Path(config.hydra.run.dir))

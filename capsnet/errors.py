@@ -2,7 +2,9 @@
 
 
 class CapsNetError(Exception):
-    """Base of every error that the command lines print as one line and answer with exit code 2."""
+    """Base of every error that the command lines print as one line and answer with `exit_code`."""
+
+    exit_code = 2
 
 
 class ConfigError(CapsNetError):
@@ -15,6 +17,12 @@ class DataError(CapsNetError):
 
 class CheckpointError(CapsNetError):
     """A checkpoint or a run's folder cannot be read or does not fit."""
+
+
+class DivergedError(CapsNetError):
+    """The loss became NaN or infinite."""
+
+    exit_code = 1
 
 
 def on_one_line(error: Exception) -> str:

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from . import figures
-from .checkpoint import BEST_CHECKPOINT, build_network, load_checkpoint
+from .checkpoint import build_network, load_checkpoint
 from .config import Config, LossConfig
 from .data import Batches, ImageDataModule, to_float
 from .errors import CheckpointError, ConfigError, on_one_line
 from .losses import capsnet_losses
 from .model import CapsNet
-from .results import METRICS_FILE, read_metrics, write_json
+from .results import BEST_CHECKPOINT, METRICS_FILE, read_metrics, write_json
 from .sources import Labelled
 
 log = logging.getLogger(__name__)

@@ -54,6 +54,47 @@ def curves(metrics: dict[str, list[float]]) -> Figure:
     return figure
 
 
+def sweep_panels(accuracies: dict[str, dict[str, list[float]]]) -> Figure:
+    """One panel per swept key: each job's validation accuracy at each value, and where several share one, their mean.
+
+    Args:
+        accuracies: by key, by value in the order of the axis, one number per job.
+    """
+    columns = min(3, len(accuracies))
+    rows = -(-len(accuracies) // columns)
+    figure = Figure(figsize=(4.2 * columns, 3.6 * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False, sharey=True).flat
+    for axes in grid[len(accuracies) :]:
+        axes.remove()
+    for axes, (key, by_value) in zip(grid, accuracies.items(), strict=False):
+        means = [np.mean(values) for values in by_value.values()]
+        spreads = [np.std(values, ddof=1) if len(values) > 1 else 0 for values in by_value.values()]
+        for position, values in enumerate(by_value.values()):
+            axes.plot([position] * len(values), values, "o", color=TRAIN_COLOUR, alpha=0.45, markersize=5)
+        if any(len(values) > 1 for values in by_value.values()):
+            axes.errorbar(
+                range(len(means)),
+                means,
+                spreads,
+                color=VAL_COLOUR,
+                marker="_",
+                markersize=14,
+                capsize=4,
+                label="mean ± sd",
+            )
+            axes.legend(loc="best", fontsize="small")
+        shown = [value if len(value) <= 12 else value[:11] + "…" for value in by_value]
+        axes.set_xticks(range(len(shown)), shown, rotation=45 if sum(map(len, shown)) > 30 else 0)
+        axes.set_xlim(-0.5, len(shown) - 0.5)
+        axes.set(xlabel=key.replace("$", r"\$"))
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+        if axes.get_subplotspec().is_first_col():
+            axes.set_ylabel("best validation accuracy")
+    return figure
+
+
 def reconstructions(
     images: Tensor, drawn: Tensor, labels: Tensor, predictions: Tensor, class_names: Sequence[str], title: str
 ) -> Figure:

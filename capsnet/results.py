@@ -16,6 +16,7 @@ from .errors import CheckpointError, ConfigError
 
 METRICS = ("loss", "margin_loss", "reconstruction_loss", "accuracy")
 """What is measured on every split."""
+BEST_CHECKPOINT, LAST_CHECKPOINT = Path("checkpoints", "best.ckpt"), Path("checkpoints", "last.ckpt")
 METRICS_FILE = "metrics.csv"
 RESULTS_FILE = "results.json"
 METRICS_COLUMNS = ("epoch", "step", "lr", *(f"{split}/{name}" for split in ("train", "val") for name in METRICS))
@@ -37,7 +38,7 @@ class RunResults:
     """The content of results.json; what is not known yet, or does not apply, is None."""
 
     status: str
-    """running, completed, interrupted or failed."""
+    """running, completed, interrupted, diverged or failed."""
     dataset: dict[str, Any]
     """name, official (whether the files are those of the official release), sha256, files, and counts by split."""
     overrides: list[str]
@@ -48,7 +49,7 @@ class RunResults:
     versions: dict[str, str]
     git_commit: str | None
     reason: str | None = None
-    """Why it failed."""
+    """Why it failed or diverged."""
     epochs: int = 0
     """Epochs trained to their end."""
     best_epoch: int | None = None
@@ -84,10 +85,29 @@ def _finite(content: Any) -> Any:
     return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
+def read_record(run_dir: Path) -> dict[str, Any]:
+    """The content of a run's results.json. Raises CheckpointError where there is none, or it is damaged."""
+    path = run_dir / RESULTS_FILE
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(f"{run_dir}: holds no run (no {RESULTS_FILE})") from None
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: not a run's record ({error})") from error
+    if not isinstance(record, dict) or not isinstance(record.get("status"), str):
+        raise CheckpointError(f"{path}: not a run's record")
+    return record
+
+
 def refuse_used(run_dir: Path) -> None:
     """Raise ConfigError where a folder holds a run already."""
     if (run_dir / RESULTS_FILE).exists():
         raise ConfigError(f"{run_dir}: holds a run already; choose another folder")
+
+
+def started_with_others() -> bool:
+    """Did torchrun or SLURM start all the processes of this training, with their places in the environment?"""
+    return "LOCAL_RANK" in os.environ or int(os.environ.get("SLURM_NTASKS", "1")) > 1
 
 
 def combined_digest(files: dict[str, str]) -> str:
@@ -135,10 +155,24 @@ def append_metrics(path: Path, row: dict[str, float]) -> None:
     """Add an epoch's row to metrics.csv; what was not measured stays empty."""
     new = not path.exists()
     with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, METRICS_COLUMNS, restval="")
+        writer = csv.DictWriter(file, METRICS_COLUMNS, restval="", lineterminator="\n")
         if new:
             writer.writeheader()
         writer.writerow(row)
+
+
+def keep_metrics(path: Path, epochs: int) -> None:
+    """Keep the rows of the first `epochs` epochs alone: those after belong to a part of the run that is done again."""
+    if not path.exists():
+        return
+    head, *rows = path.read_text(encoding="utf-8").splitlines(keepends=True) or [""]
+    kept = [row for row in rows if row.split(",")[0].isdigit() and int(row.split(",")[0]) <= epochs]
+    if not kept:
+        path.unlink()
+        return
+    draft = path.with_name(path.name + ".part")
+    draft.write_text("".join([head, *kept]), encoding="utf-8")
+    os.replace(draft, path)
 
 
 def read_metrics(path: Path) -> dict[str, list[float]]:

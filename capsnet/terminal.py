@@ -1,64 +1,24 @@
-"""What a person at the terminal sees of a run: a summary before it, a bar with time left, the outcome after it."""
+"""What a person at the terminal reads of a run: a summary before it, the outcome after it, an evaluation."""
 
 import os
 import shlex
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pytorch_lightning as pl
-import torch
-from tqdm import tqdm
+import numpy as np
 
-from .checkpoint import BEST_CHECKPOINT
 from .config import Config
-from .data import ImageDataModule
-from .results import RunResults
+from .results import BEST_CHECKPOINT, RunResults
+
+if TYPE_CHECKING:
+    from .data import ImageDataModule
 
 
-class TrainingBar(pl.callbacks.ProgressBar):
-    """A bar over all steps of the run, on a terminal only. Looks at the metrics no more often than it is redrawn."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._enabled = True
-        self._bar = tqdm(disable=True)
-
-    def disable(self) -> None:
-        self._enabled = False
-
-    def enable(self) -> None:
-        self._enabled = True
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        steps = int(trainer.num_training_batches)
-        self._bar = tqdm(
-            total=steps * (trainer.max_epochs or 1),
-            initial=steps * trainer.current_epoch,
-            disable=not (self._enabled and sys.stderr.isatty() and trainer.is_global_zero),
-            leave=False,
-            dynamic_ncols=True,
-            mininterval=0.5,
-            bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed} so far, {remaining} left{postfix}",
-        )
-
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._bar.set_description_str(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}", refresh=False)
-
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
-        if self._bar.update():  # has just been redrawn: the moment for the one look at the device
-            means = pl_module.running_means()
-            self._bar.set_postfix_str(f"loss {means['loss']:.4f}, accuracy {means['accuracy']:.2%}", refresh=False)
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._bar.clear()  # makes room for the epoch's line
-
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._bar.close()
-
-    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        self._bar.close()
+def percent(value: float | None) -> str:
+    """A fraction as a person reads it; a dash where there is none."""
+    return "-" if value is None else f"{value:.2%}"
 
 
 def duration(seconds: float) -> str:
@@ -75,14 +35,17 @@ def aligned(rows: dict[str, str]) -> str:
     return "\n".join(f"  {name:<{width}}  {value}" for name, value in rows.items())
 
 
-def run_summary(config: Config, data: ImageDataModule, results: RunResults, run_dir: Path) -> str:
+def run_summary(config: Config, data: "ImageDataModule", results: RunResults, run_dir: Path, processes: int = 1) -> str:
+    batches = f"batches of {config.data.batch_size}"
+    if processes > 1:
+        batches += f" ({-(-config.data.batch_size // processes)} in each of {processes} processes)"
     augment = ", ".join(f"{key} {value}" for key, value in data.augmentation._asdict().items() if value)
     return aligned(
         {
             "dataset": f"{data.title}, {_counts(data.counts)}" + (f", {augment}" if augment else ""),
             "model": f"CapsNet, {results.parameters:,} parameters,"
             f" {config.routing.name} routing, {config.routing.iters} iterations",
-            "training": f"{config.trainer.max_epochs} epochs, batches of {config.data.batch_size}, seed {config.seed}",
+            "training": f"{config.trainer.max_epochs} epochs, {batches}, seed {config.seed}",
             "device": f"{results.device}, {results.precision}",
             "run": relative(run_dir),
         }
@@ -95,9 +58,6 @@ def _counts(counts: dict[str, int]) -> str:
 
 
 def run_outcome(results: RunResults, run_dir: Path) -> str:
-    def percent(value: float | None) -> str:
-        return "-" if value is None else f"{value:.2%}"
-
     rows = {"status": results.status} if results.status != "completed" else {}
     rows |= {
         "best epoch": f"{results.best_epoch or '-'} of {results.epochs}",
@@ -107,11 +67,16 @@ def run_outcome(results: RunResults, run_dir: Path) -> str:
     }
     folder = relative(run_dir)
     if (run_dir / BEST_CHECKPOINT).exists():
-        rows["evaluate"] = f"{_program('python')} {_evaluate_script()} {shlex.quote(f'run={folder}')}"
+        rows["evaluate"] = evaluate_command(run_dir)
     rows["curves"] = f"{_program('tensorboard')} --logdir {shlex.quote(folder)}"
     if results.status == "completed":
         rows["figures"] = f"{folder}/figures"
     return aligned(rows)
+
+
+def evaluate_command(run_dir: Path) -> str:
+    """What to type to score a run's best checkpoint."""
+    return f"{_program('python')} {_evaluate_script()} {shlex.quote(f'run={relative(run_dir)}')}"
 
 
 def _program(name: str) -> str:
@@ -134,8 +99,8 @@ def relative(path: Path) -> str:
 
 def evaluation_summary(report: dict[str, Any]) -> str:
     """The content of evaluation.json as a person reads it."""
-    names, confusion = report["class_names"], torch.tensor(report["confusion"])
-    mistakes = confusion - torch.diag(confusion.diagonal())
+    names, confusion = report["class_names"], np.array(report["confusion"])
+    mistakes = confusion - np.diag(confusion.diagonal())
     rows = {"accuracy": f"{report['accuracy']:.2%} of {int(confusion.sum()):,} images", "loss": f"{report['loss']:.4f}"}
     for name, accuracy, row in zip(names, report["per_class_accuracy"].values(), mistakes, strict=True):
         often = f"   most often taken for {names[int(row.argmax())]} ({int(row.max())})" if row.any() else ""

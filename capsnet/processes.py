@@ -1,0 +1,111 @@
+"""Several processes on one machine that train one network together: one per GPU, or some on the CPU.
+
+Lightning's own launcher starts each further process with the whole command line again; in a sweep, that runs the sweep
+again. Here each of them is given the one config that it is to train.
+"""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment, find_free_network_port
+
+from .config import Config
+
+ENDING_SECONDS = 10  # for a process to end by itself once its training has
+
+
+class OneMachine(LightningEnvironment):
+    """A process's place among those of one machine.
+
+    Args:
+        local_rank: its number; 0 is the one that starts the others.
+        port: where process 0 is met; None chooses a free one.
+    """
+
+    def __init__(self, local_rank: int = 0, port: int | None = None):
+        super().__init__()
+        self._local_rank, self._main_port = local_rank, port or find_free_network_port()
+
+    @property
+    def creates_processes_externally(self) -> bool:
+        return True
+
+    @property
+    def main_address(self) -> str:
+        return "127.0.0.1"
+
+    def local_rank(self) -> int:
+        return self._local_rank
+
+    def node_rank(self) -> int:
+        return 0
+
+    def teardown(self) -> None:
+        """Nothing was put into the process's environment that would have to go."""
+
+
+@contextlib.contextmanager
+def further_processes(
+    environment: OneMachine, processes: int, config: Config, run_dir: Path, resume: bool
+) -> Iterator[None]:
+    """Start processes 1 to `processes` - 1 of a training, and see that they are gone afterwards, whatever happens."""
+    started = []
+    try:
+        for rank in range(1, processes):
+            order = {
+                "config": asdict(config),
+                "run_dir": str(run_dir.absolute()),
+                "resume": resume,
+                "local_rank": rank,
+                "port": environment.main_port,
+            }
+            process = subprocess.Popen(
+                [sys.executable, "-m", f"{__package__}.further_process"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                env=_environment_of_children(processes),
+                start_new_session=True,  # Ctrl-C reaches this process alone, which then ends the others
+            )
+            started.append(process)
+            assert process.stdin is not None
+            process.stdin.write(json.dumps(order).encode() + b"\n")
+            process.stdin.flush()  # and left open: when it closes, by whatever end of this process, the other one ends
+        yield
+        for process in started:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(ENDING_SECONDS)
+    finally:
+        for process in started:
+            process.kill()
+            process.communicate()
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()  # the next training of this process makes its own
+
+
+def _environment_of_children(processes: int) -> dict[str, str]:
+    search = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    threads = os.environ.get("OMP_NUM_THREADS", str(_share(processes)))
+    return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, search)), "OMP_NUM_THREADS": threads}
+
+
+@contextlib.contextmanager
+def share_of_threads(processes: int) -> Iterator[None]:
+    """Let this process compute on its share of the processor, while there are `processes` of them."""
+    before = torch.get_num_threads()
+    if processes > 1:
+        torch.set_num_threads(_share(processes))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _share(processes: int) -> int:
+    return max(1, torch.get_num_threads() // processes)

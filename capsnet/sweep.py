@@ -1,0 +1,246 @@
+"""A sweep in one table and one picture, read from the folders of its jobs.
+
+python -m capsnet.sweep DIR      writes DIR/sweep.csv and DIR/sweep.png again, and prints the table
+"""
+
+import csv
+import json
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .errors import CapsNetError, CheckpointError
+from .results import RESULTS_FILE, read_record, write_json
+from .terminal import duration, evaluate_command, percent, relative
+
+PLAN_FILE = "sweep.json"
+FINISHED = ("completed", "diverged", "failed")
+NOT_REPEATED = ("completed", "diverged")
+"""Jobs that are left alone when a sweep is continued; those that failed are tried again."""
+
+
+@dataclass
+class Plan:
+    """What a sweep is going to do, written at its start: content of sweep.json."""
+
+    jobs: int
+    swept: list[str]
+    """Keys that differ between jobs."""
+    started: float
+    """Seconds since 1970."""
+    finished_before: int = 0
+    """Jobs that an earlier, interrupted start had finished."""
+
+    def write(self, folder: Path) -> None:
+        write_json(folder / PLAN_FILE, asdict(self))
+
+
+@dataclass
+class Job:
+    """A row of sweep.csv."""
+
+    number: int
+    folder: Path
+    status: str
+    values: dict[str, str] = field(default_factory=dict)
+    """Overrides by key."""
+    val_accuracy: float | None = None
+    test_accuracy: float | None = None
+    seconds: float | None = None
+    best_epoch: int | None = None
+    reason: str | None = None
+
+
+def read_plan(folder: Path) -> Plan | None:
+    """None where there is none, or it is unreadable."""
+    try:
+        content = json.loads((folder / PLAN_FILE).read_text(encoding="utf-8"))
+        return Plan(int(content["jobs"]), [str(key) for key in content["swept"]], float(content["started"]))
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def write_plan(folder: Path, jobs: Sequence[Sequence[str]]) -> None:
+    """Note what a sweep is going to do: how many jobs, and over which keys."""
+    values: dict[str, set[str]] = {}
+    for job in jobs:
+        for override in job:
+            key, _, value = override.partition("=")
+            values.setdefault(key.lstrip("+~"), set()).add(value)
+    swept = [key for key, different in values.items() if len(different) > 1] or list(values)
+    finished = sum(job.status in NOT_REPEATED for job in read_jobs(folder))
+    Plan(len(jobs), swept, time.time(), finished).write(folder)
+
+
+def read_jobs(folder: Path) -> list[Job]:
+    """The jobs that have begun, by number.
+
+    Raises:
+        CheckpointError: there is no such folder.
+    """
+    if not folder.is_dir():
+        raise CheckpointError(f"{folder}: there is no such folder")
+    numbered = (path for path in folder.iterdir() if path.name.isdigit() and (path / RESULTS_FILE).exists())
+    return [_read_job(path) for path in sorted(numbered, key=lambda path: int(path.name))]
+
+
+def _read_job(folder: Path) -> Job:
+    number = int(folder.name)
+    try:
+        record = read_record(folder)
+    except CheckpointError as error:
+        return Job(number, folder, "unreadable", reason=str(error))
+    pairs = (str(override).partition("=") for override in record.get("overrides") or [])
+    return Job(
+        number,
+        folder,
+        str(record.get("status")),
+        {key.lstrip("+~"): value for key, _, value in pairs},
+        _number(record.get("val_accuracy")),
+        _number(record.get("test_accuracy")),
+        _number(record.get("train_seconds")),
+        record.get("best_epoch"),
+        record.get("reason"),
+    )
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def swept_keys(jobs: list[Job], plan: Plan | None) -> list[str]:
+    """The keys that the sweep goes over: those planned, else those that differ between the jobs so far."""
+    if plan is not None:
+        return plan.swept
+    keys = dict.fromkeys(key for job in jobs for key in job.values)
+    return [key for key in keys if len({job.values.get(key) for job in jobs}) > 1] or list(keys)
+
+
+def describe(job: Job, swept: list[str]) -> str:
+    """The swept values of a job, as they were asked for."""
+    return " ".join(f"{key}={job.values[key]}" for key in swept if key in job.values)
+
+
+def progress(folder: Path, number: int) -> str:
+    """The line for a job that has just ended: number, overrides, accuracy, time, time left for the whole sweep."""
+    plan, jobs = read_plan(folder), read_jobs(folder)
+    job = next(job for job in jobs if job.number == number)
+    done = sum(other.status in FINISHED for other in jobs)
+    line = (f"[{done}/{plan.jobs}] " if plan else "") + f"job {number}  {describe(job, swept_keys(jobs, plan))}  "
+    line += f"validation accuracy {percent(job.val_accuracy)}" if job.status == "completed" else job.status
+    line += f"  |  {duration(job.seconds or 0)}"
+    if plan is not None and done < plan.jobs:
+        rate = (time.time() - plan.started) / max(1, done - plan.finished_before)
+        line += f", about {duration(rate * (plan.jobs - done))} left"
+    if job.status not in ("completed", "running") and job.reason:
+        line += f"\n    {job.reason}"
+    return line
+
+
+def summarise(folder: Path) -> str:
+    """Write sweep.csv and sweep.png of a sweep's folder, and give the table that says the same.
+
+    Raises:
+        CheckpointError: there is no such folder, or no job in it.
+    """
+    jobs, plan = read_jobs(folder), read_plan(folder)
+    if not jobs:
+        raise CheckpointError(f"{folder}: holds no job of a sweep (a numbered folder with {RESULTS_FILE})")
+    swept = swept_keys(jobs, plan)
+    best_first = sorted(jobs, key=lambda job: -1 if job.val_accuracy is None else job.val_accuracy, reverse=True)
+    _write_csv(folder / "sweep.csv", best_first, swept)
+    scored = [job for job in best_first if job.status == "completed" and job.val_accuracy is not None]
+    if scored:
+        from .figures import sweep_panels  # brings torch and matplotlib: only where there is something to draw
+
+        sweep_panels(panels(scored, swept)).savefig(folder / "sweep.png", dpi=150)
+    lines = [_table(best_first, swept), ""]
+    missing = (plan.jobs if plan else len(jobs)) - sum(job.status in FINISHED for job in jobs)
+    if missing > 0:
+        lines.append(f"  {missing} of {plan.jobs if plan else len(jobs)} jobs are not finished")
+    lines += [_agreement(scored)] if len(scored) > 1 and swept == ["seed"] else []
+    if scored:
+        lines.append(f"  best       {relative(scored[0].folder)}  ({describe(scored[0], swept)})")
+        lines.append(f"  evaluate   {evaluate_command(scored[0].folder)}")
+    lines.append(f"  summary    {relative(folder / 'sweep.csv')}" + (", sweep.png" if scored else ""))
+    return "\n".join(lines)
+
+
+def _agreement(jobs: list[Job]) -> str:
+    """Mean and standard deviation over seeds."""
+    parts = []
+    for name in ("val_accuracy", "test_accuracy"):
+        values = [value for job in jobs if (value := getattr(job, name)) is not None]
+        if len(values) > 1:
+            spread = f"{statistics.mean(values):.2%} ± {statistics.stdev(values):.2%}"
+            parts.append(f"{name.replace('val_', 'validation ').replace('test_', 'test ')} {spread}")
+    return f"  over {len(jobs)} seeds (mean ± standard deviation): " + ", ".join(parts)
+
+
+def _write_csv(path: Path, jobs: list[Job], swept: list[str]) -> None:
+    columns = ["job", *swept, "status", "val_accuracy", "test_accuracy", "seconds", "best_epoch", "reason"]
+    draft = path.with_name(path.name + ".part")
+    with draft.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns, restval="", extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        for job in jobs:
+            writer.writerow({**asdict(job), **job.values, "job": job.number})
+    draft.replace(path)
+
+
+def _table(jobs: list[Job], swept: list[str]) -> str:
+    head = ["job", *swept, "validation", "test", "time", "status"]
+    rows = [
+        [
+            str(job.number),
+            *(job.values.get(key, "") for key in swept),
+            percent(job.val_accuracy),
+            percent(job.test_accuracy),
+            "-" if job.seconds is None else duration(job.seconds),
+            job.status,
+        ]
+        for job in jobs
+    ]
+    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
+    return "\n".join(
+        "  " + "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in [head, *rows]
+    )
+
+
+def panels(jobs: list[Job], swept: list[str]) -> dict[str, dict[str, list[float]]]:
+    """For each swept key, the validation accuracies of the jobs at each of its values, in the values' order."""
+
+    def order(value: str) -> tuple[int, float, str]:
+        try:
+            return 0, float(value), value
+        except ValueError:
+            return 1, 0.0, value
+
+    found = {}
+    for key in swept:
+        values = sorted({job.values[key] for job in jobs if key in job.values}, key=order)
+        found[key] = {
+            value: [job.val_accuracy for job in jobs if job.values.get(key) == value and job.val_accuracy is not None]
+            for value in values
+        }
+    return {key: by_value for key, by_value in found.items() if by_value}
+
+
+def main() -> None:
+    if len(sys.argv) != 2 or sys.argv[1] in ("-h", "--help"):
+        print(__doc__)
+        sys.exit(0 if len(sys.argv) == 2 else 2)
+    try:
+        print(summarise(Path(sys.argv[1])))
+    except CapsNetError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()
