@@ -11,7 +11,7 @@ from yaml import YAMLError
 
 from .compose import config_from_dict, parse_values
 from .config import Config
-from .errors import CheckpointError, ConfigError
+from .errors import CheckpointError, ConfigError, on_one_line
 from .results import LAST_CHECKPOINT, RunResults, read_record
 
 SWEEP_FILE = "multirun.yaml"  # Hydra's, in a sweep's folder
@@ -55,8 +55,10 @@ def _config_of(run_dir: Path, overrides: dict[str, str | None]) -> Config:
     path = run_dir / ".hydra" / "config.yaml"
     try:
         saved: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
-    except (OSError, YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{run_dir}: has neither a checkpoint nor a readable config ({error})") from error
+    except (OSError, YAMLError, OmegaConfBaseException, ValueError) as error:
+        raise CheckpointError(
+            f"{run_dir}: has neither a checkpoint nor a readable config ({on_one_line(error)})"
+        ) from error
     if not isinstance(saved, dict):
         raise CheckpointError(f"{path}: not a run's config")
     return config_from_dict(saved, overrides, origin=str(path))
@@ -81,8 +83,8 @@ def sweep_arguments(folder: Path, others: list[str]) -> list[str]:
     path = folder / SWEEP_FILE
     try:
         task = OmegaConf.to_container(OmegaConf.load(path).hydra.overrides.task, resolve=False)
-    except (OSError, YAMLError, OmegaConfBaseException, UnicodeDecodeError, AttributeError) as error:
-        raise CheckpointError(f"{path}: not the record of a sweep ({error})") from error
+    except (OSError, YAMLError, OmegaConfBaseException, ValueError, AttributeError) as error:
+        raise CheckpointError(f"{path}: not the record of a sweep ({on_one_line(error)})") from error
     if not isinstance(task, list):
         raise CheckpointError(f"{path}: not the record of a sweep")
     for override in map(str, task):

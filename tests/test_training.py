@@ -1,14 +1,20 @@
 """Training by the library's own function, without a command line."""
 
+import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import pytorch_lightning as pl
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from capsnet.config import Config, DataConfig, ModelConfig, TrainerConfig
-from capsnet.results import read_metrics
+from capsnet.callbacks import WholeFiles
+from capsnet.checkpoint import read_checkpoint
+from capsnet.config import AugmentConfig, Config, DataConfig, ModelConfig, TrainerConfig
+from capsnet.errors import CheckpointError, DivergedError
+from capsnet.results import read_metrics, read_record
 from capsnet.training import resolve_precision, train
 
 CONFIG = Config(
@@ -48,3 +54,119 @@ def test_automatic_precision_is_bfloat16_where_the_processor_multiplies_it(monke
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
     assert resolve_precision(TrainerConfig(accelerator="cpu")) == precision
     assert resolve_precision(TrainerConfig(accelerator="cpu", precision="64-true")) == "64-true"
+
+
+class At(pl.Callback):
+    """Does something at the beginning of one step; epochs and steps count from 1."""
+
+    def __init__(self, epoch: int, step: int, action):
+        self.moment, self.action = (epoch - 1, step - 1), action
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if (trainer.current_epoch, batch_idx) == self.moment:
+            self.action(pl_module)
+
+
+def interrupt(module):
+    raise KeyboardInterrupt
+
+
+RANDOM = replace(
+    CONFIG,
+    model=replace(CONFIG.model, dropout=0.5),
+    augment=AugmentConfig(max_shift=2, cutout_size=8),
+    trainer=replace(CONFIG.trainer, max_epochs=4),
+)
+
+
+@pytest.fixture(scope="module")
+def whole_run(tmp_path_factory):
+    run = tmp_path_factory.mktemp("whole")
+    train(RANDOM, run)
+    return run
+
+
+class TestResume:
+    @pytest.mark.parametrize(("epoch", "step"), [(1, 2), (3, 1), (3, 4), (4, 5)])
+    def test_an_interrupted_run_ends_with_the_metrics_of_one_that_was_not_to_the_last_digit(
+        self, tmp_path, whole_run, epoch, step
+    ):
+        run = tmp_path / "run"
+        run.mkdir()
+        assert train(RANDOM, run, callbacks=[At(epoch, step, interrupt)]).status == "interrupted"
+        resumed = train(RANDOM, run, resume=True)
+        assert (run / "metrics.csv").read_bytes() == (whole_run / "metrics.csv").read_bytes()
+        expected = read_record(whole_run)
+        for name in ("status", "epochs", "best_epoch", "val_accuracy", "test_accuracy", "test_loss"):
+            assert getattr(resumed, name) == expected[name], name
+
+    def test_what_was_written_after_the_last_checkpoint_is_done_again(self, tmp_path, whole_run):
+        run = tmp_path / "run"
+        run.mkdir()
+        train(RANDOM, run, callbacks=[At(3, 1, interrupt)])
+        with (run / "metrics.csv").open("a") as file:
+            file.write("3,15,0.1,0,0,0,0,0,0,0,0\n4,20,0.")  # as if killed while it wrote
+        train(RANDOM, run, resume=True)
+        assert (run / "metrics.csv").read_bytes() == (whole_run / "metrics.csv").read_bytes()
+
+    def test_a_run_goes_on_where_its_folder_was_moved_to_and_knows_its_best_epoch(self, tmp_path, whole_run):
+        (tmp_path / "before").mkdir()
+        train(RANDOM, tmp_path / "before", callbacks=[At(4, 1, interrupt)])
+        (tmp_path / "before").rename(tmp_path / "after")
+        assert train(RANDOM, tmp_path / "after", resume=True).best_epoch == read_record(whole_run)["best_epoch"]
+
+    def test_tensorboard_shows_each_epoch_once(self, tmp_path):
+        run = tmp_path / "run"
+        run.mkdir()
+        train(RANDOM, run, callbacks=[At(3, 1, interrupt)])
+        train(RANDOM, run, resume=True)
+        events = EventAccumulator(str(run)).Reload()
+        assert [event.step for event in events.Scalars("val/accuracy")] == [1, 2, 3, 4]
+
+    def test_a_damaged_checkpoint_is_named(self, tmp_path):
+        run = tmp_path / "run"
+        run.mkdir()
+        train(RANDOM, run, callbacks=[At(2, 1, interrupt)])
+        checkpoint = run / "checkpoints" / "last.ckpt"
+        checkpoint.write_bytes(checkpoint.read_bytes()[:-1000])
+        with pytest.raises(CheckpointError, match=r"last\.ckpt: damaged"):
+            train(RANDOM, run, resume=True)
+
+
+def test_a_loss_that_is_no_number_ends_the_run_at_once_and_keeps_the_checkpoint_of_the_epoch_before(tmp_path):
+    def break_weights(module):
+        with torch.no_grad():
+            module.network.conv.weight.fill_(math.nan)
+
+    with pytest.raises(DivergedError, match="epoch 2, step 3 of 5"):
+        train(RANDOM, tmp_path, callbacks=[At(2, 3, break_weights)])
+    record = read_record(tmp_path)
+    assert (record["status"], record["epochs"]) == ("diverged", 1)
+    assert read_checkpoint(tmp_path / "checkpoints" / "last.ckpt")["epoch"] == 0
+
+
+class TestWholeFiles:
+    def test_a_save_that_fails_leaves_the_checkpoint_before_it_and_nothing_else(self, tmp_path, monkeypatch):
+        path = tmp_path / "checkpoints" / "last.ckpt"
+        WholeFiles().save_checkpoint({"epoch": 1}, path)
+
+        def full(content, file):
+            file.write(b"half of it")
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(torch, "save", full)
+        with pytest.raises(OSError, match="No space left"):
+            WholeFiles().save_checkpoint({"epoch": 2}, path)
+        assert [file.name for file in path.parent.iterdir()] == ["last.ckpt"]
+        assert read_checkpoint(path) == {"epoch": 1}
+
+    def test_ctrl_c_while_saving_is_ctrl_c(self, tmp_path, monkeypatch):
+        def interrupted(content, file):
+            try:
+                raise KeyboardInterrupt
+            finally:
+                raise RuntimeError("unexpected pos")  # what torch says when its writer is interrupted
+
+        monkeypatch.setattr(torch, "save", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            WholeFiles().save_checkpoint({}, tmp_path / "last.ckpt")
