@@ -122,7 +122,8 @@ def main() -> None:
     parser.add_argument("--one", choices=[*IMPLEMENTATIONS, WHOLE], help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
-        resource.setrlimit(resource.RLIMIT_DATA, (MOST_BYTES, MOST_BYTES))  # rather an error than a machine that hangs
+        if arguments.device == "cpu":
+            resource.setrlimit(resource.RLIMIT_DATA, (MOST_BYTES, MOST_BYTES))  # an error, not a machine that hangs
         case = (arguments.classes[0], arguments.batch_size, arguments.device)
         print(json.dumps(peak_of_step(*case) if arguments.one == WHOLE else peak_of(arguments.one, *case)))
         return
@@ -136,6 +137,8 @@ def main() -> None:
             command = [sys.executable, __file__, "--one", name, "--classes", str(classes)]
             command += ["--batch-size", str(arguments.batch_size), "--device", arguments.device]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode != 0 and not re.search("OutOfMemoryError|MemoryError|allocate memory", done.stderr):
+                sys.exit(done.stderr)
             found[name] = json.loads(done.stdout) if done.returncode == 0 else None
         for name, measured in found.items():
             if measured is None:

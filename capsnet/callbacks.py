@@ -1,6 +1,7 @@
 """What happens around a training: progress bar, the epochs' log, checkpoints, the watch over the loss."""
 
 import logging
+import math
 import os
 import sys
 import time
@@ -79,6 +80,8 @@ class EpochLog(Callback):
         run_dir: the run's folder.
     """
 
+    STATE = ("epochs", "best_epoch", "best_val_accuracy", "images", "training_seconds", "stopped_at")
+
     def __init__(self, run_dir: Path):
         self.run_dir = run_dir
         self.epochs = 0
@@ -86,6 +89,8 @@ class EpochLog(Callback):
         self.best_val_accuracy: float | None = None
         self.images, self.training_seconds = 0, 0.0  # of finished epochs
         self.earlier_seconds, self.fit_began = 0.0, time.perf_counter()  # before and after the checkpoint resumed from
+        self.validation_seconds = 0.0
+        self.stopped_at: int | None = None  # the trainer.max_epochs before which early stopping has ended the training
         self.interrupted = False
 
     @cached_property
@@ -94,11 +99,11 @@ class EpochLog(Callback):
         return SummaryWriter(str(self.run_dir), purge_step=self.epochs + 1 if self.epochs else None)
 
     def state_dict(self) -> dict[str, Any]:
-        names = ("epochs", "best_epoch", "best_val_accuracy", "images", "training_seconds")
-        return {name: getattr(self, name) for name in names} | {"earlier_seconds": self.seconds}
+        return {name: getattr(self, name) for name in self.STATE} | {"earlier_seconds": self.seconds}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        vars(self).update(state_dict)
+        for name in (*self.STATE, "earlier_seconds"):
+            setattr(self, name, state_dict[name])
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         self.fit_began = time.perf_counter()
@@ -109,6 +114,8 @@ class EpochLog(Callback):
         return self.earlier_seconds + time.perf_counter() - self.fit_began
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self.stopped_at is not None and self.stopped_at == trainer.max_epochs:
+            trainer.should_stop = True
         if trainer.is_global_zero:
             keep_metrics(self.run_dir / METRICS_FILE, self.epochs)
 
@@ -132,6 +139,7 @@ class EpochLog(Callback):
         self.training_seconds += seconds - self.validation_seconds
         self.images += self.epoch_images
         self.epochs = trainer.current_epoch + 1
+        self.stopped_at = trainer.max_epochs if trainer.should_stop else None
         accuracy = metrics.get("val/accuracy")
         if accuracy is None and trainer.limit_val_batches == 0:
             self.best_epoch = self.epochs  # nothing to choose by: the newest stands for the best
@@ -195,7 +203,8 @@ class DivergenceWatch(Callback):
     """Ends the training where the loss is NaN or infinite, before anything is saved of it.
 
     Looks at every step's loss. A GPU is waited for once a second and at the epoch's end, so that it may run on for so
-    long; the step that is named is still the first one.
+    long; the step that is named is still the first one. Of several processes the main one decides: the others'
+    losses reach it by way of the weights, or at the epoch's end.
 
     Raises:
         DivergedError: names epoch and step.
@@ -215,11 +224,19 @@ class DivergenceWatch(Callback):
         if loss.device.type == "cpu" or trainer.is_last_batch or now - self.looked > LOOK_SECONDS:
             self.looked = now
             if step := int(self.first):
-                raise DivergedError(
-                    f"the loss is no finite number any more (epoch {trainer.current_epoch + 1}, step {step} of"
-                    f" {trainer.num_training_batches}): try a smaller optimizer.lr or trainer.gradient_clip_val=1;"
-                    f" {LAST_CHECKPOINT} is that of the epoch before"
-                )
+                self._end(trainer, f"step {step} of {trainer.num_training_batches}")
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        metrics = pl_module.finished_epoch()
+        if not all(math.isfinite(value) for value in metrics.values()):
+            self._end(trainer, "at its end")
+
+    def _end(self, trainer: pl.Trainer, where: str) -> None:
+        if trainer.is_global_zero:
+            raise DivergedError(
+                f"the loss is no finite number any more (epoch {trainer.current_epoch + 1}, {where}): try a smaller"
+                f" optimizer.lr or trainer.gradient_clip_val=1; {LAST_CHECKPOINT} is that of the epoch before"
+            )
 
 
 class CompileClock(Callback):

@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from .compose import config_from_omegaconf, one_line
 from .config import Config
 from .errors import CapsNetError
-from .results import RESULTS_FILE, refuse_used, started_with_others
+from .results import RESULTS_FILE, refuse_used, remove_empty, started_with_others
 
 USAGE_ERROR = 2
 INTERRUPTED = 130
@@ -87,11 +87,9 @@ def _remove_unused(run_dir: Path) -> None:
     for name in ("config.yaml", "hydra.yaml", "overrides.yaml"):
         (run_dir / ".hydra" / name).unlink(missing_ok=True)
     (run_dir / "train.log").unlink(missing_ok=True)
-    here = Path.cwd()
-    inside = [folder for folder in run_dir.parents if here in folder.parents]
-    with contextlib.suppress(OSError):  # the first one that is not empty ends it
-        for folder in (run_dir / ".hydra", run_dir, *inside):
-            folder.rmdir()
+    with contextlib.suppress(OSError):
+        (run_dir / ".hydra").rmdir()
+    remove_empty(run_dir)
 
 
 def config_groups(folder: Path) -> str:

@@ -4,6 +4,7 @@ import dataclasses
 import difflib
 from typing import Any
 
+import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -25,6 +26,9 @@ def config_from_omegaconf(composed: DictConfig) -> Config:
 
 def config_from_dict(saved: dict[str, Any], overrides: dict[str, Any] | None = None, origin: str = "") -> Config:
     """The typed config in a saved dictionary, with settings replaced by dotted key. Raises ConfigError."""
+    if _refers(saved):  # resolved, such a text could read what is none of a saved config's business
+        raise ConfigError(f"{origin}: its config holds ${{...}}, which is not resolved in a saved one")
+    any_type = {key for key, _, entry in settings(Config()) if entry.type in (Any, "Any")}
     try:
         merged = OmegaConf.merge(OmegaConf.structured(Config), saved)
     except OmegaConfBaseException as error:
@@ -34,10 +38,20 @@ def config_from_dict(saved: dict[str, Any], overrides: dict[str, Any] | None = N
         if dataclasses.is_dataclass(getattr(Config(), key, None)):
             raise ConfigError(f"{key}={value}: a group cannot be exchanged here, only its values, such as {key}.name")
         try:
-            OmegaConf.update(merged, key, value, force_add=False)
-        except OmegaConfBaseException as error:
+            typed = yaml.safe_load(value) if key in any_type and isinstance(value, str) else value
+            OmegaConf.update(merged, key, typed, force_add=False)
+        except (OmegaConfBaseException, yaml.YAMLError) as error:
             raise ConfigError(_about_override(f"{key}={value}", error)) from error
     return config_from_omegaconf(merged)
+
+
+def _refers(saved: Any) -> bool:
+    """Is there an interpolation anywhere in it?"""
+    if isinstance(saved, dict):
+        return any(map(_refers, [*saved, *saved.values()]))
+    if isinstance(saved, list | tuple):
+        return any(map(_refers, saved))
+    return isinstance(saved, str) and "${" in saved
 
 
 def parse_values(arguments: list[str]) -> dict[str, str | None]:

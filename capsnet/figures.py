@@ -19,6 +19,7 @@ TWEAKS = torch.arange(-5, 6) * 0.05  # section 5.1 of the paper: [-0.25, 0.25] i
 GAP = 1  # grey pixels between the pictures of a mosaic
 MOST_PANELS = 10
 MOST_ANNOTATED = 20
+MOST_GROUPS = 8
 
 
 def curves(metrics: dict[str, list[float]]) -> Figure:
@@ -67,25 +68,10 @@ def sweep_panels(accuracies: dict[str, dict[str, list[float]]]) -> Figure:
     for axes in grid[len(accuracies) :]:
         axes.remove()
     for axes, (key, by_value) in zip(grid, accuracies.items(), strict=False):
-        means = [np.mean(values) for values in by_value.values()]
-        spreads = [np.std(values, ddof=1) if len(values) > 1 else 0 for values in by_value.values()]
-        for position, values in enumerate(by_value.values()):
-            axes.plot([position] * len(values), values, "o", color=TRAIN_COLOUR, alpha=0.45, markersize=5)
-        if any(len(values) > 1 for values in by_value.values()):
-            axes.errorbar(
-                range(len(means)),
-                means,
-                spreads,
-                color=VAL_COLOUR,
-                marker="_",
-                markersize=14,
-                capsize=4,
-                label="mean ± sd",
-            )
-            axes.legend(loc="best", fontsize="small")
-        shown = [value if len(value) <= 12 else value[:11] + "…" for value in by_value]
-        axes.set_xticks(range(len(shown)), shown, rotation=45 if sum(map(len, shown)) > 30 else 0)
-        axes.set_xlim(-0.5, len(shown) - 0.5)
+        if len(by_value) > MOST_GROUPS and all(_is_number(value) for value in by_value):
+            _scatter(axes, {float(value): numbers for value, numbers in by_value.items()})
+        else:
+            _groups(axes, by_value)
         axes.set(xlabel=key.replace("$", r"\$"))
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
         axes.grid(alpha=0.3)
@@ -93,6 +79,41 @@ def sweep_panels(accuracies: dict[str, dict[str, list[float]]]) -> Figure:
         if axes.get_subplotspec().is_first_col():
             axes.set_ylabel("best validation accuracy")
     return figure
+
+
+def _is_number(value: str) -> bool:
+    try:
+        float(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _scatter(axes: Axes, by_value: dict[float, list[float]]) -> None:
+    """Each job at its value: for a search, in which hardly two share one."""
+    for value, accuracies in by_value.items():
+        axes.plot([value] * len(accuracies), accuracies, "o", color=TRAIN_COLOUR, alpha=0.6, markersize=5)
+    if min(by_value) > 0 and max(by_value) / min(by_value) > 10:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _groups(axes: Axes, by_value: dict[str, list[float]]) -> None:
+    """Values side by side, each job a dot, with mean and standard deviation where jobs share a value."""
+    for position, accuracies in enumerate(by_value.values()):
+        axes.plot([position] * len(accuracies), accuracies, "o", color=TRAIN_COLOUR, alpha=0.45, markersize=5)
+    if any(len(accuracies) > 1 for accuracies in by_value.values()):
+        means = [np.mean(accuracies) for accuracies in by_value.values()]
+        spreads = [np.std(accuracies, ddof=1) if len(accuracies) > 1 else 0 for accuracies in by_value.values()]
+        axes.errorbar(
+            range(len(means)), means, spreads, color=VAL_COLOUR, marker="_", markersize=14, capsize=4, label="mean ± sd"
+        )
+        axes.legend(loc="best", fontsize="small")
+    shown = [value if len(value) <= 12 else value[:11] + "…" for value in by_value]
+    axes.set_xticks(range(len(shown)), shown, rotation=45 if sum(map(len, shown)) > 30 else 0)
+    axes.set_xlim(-0.5, len(shown) - 0.5)
 
 
 def reconstructions(

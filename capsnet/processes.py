@@ -6,9 +6,12 @@ again. Here each of them is given the one config that it is to train.
 
 import contextlib
 import json
+import logging
 import os
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -17,6 +20,8 @@ import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment, find_free_network_port
 
 from .config import Config
+
+log = logging.getLogger(__name__)
 
 ENDING_SECONDS = 10  # for a process to end by itself once its training has
 
@@ -55,8 +60,11 @@ class OneMachine(LightningEnvironment):
 def further_processes(
     environment: OneMachine, processes: int, config: Config, run_dir: Path, resume: bool
 ) -> Iterator[None]:
-    """Start processes 1 to `processes` - 1 of a training, and see that they are gone afterwards, whatever happens."""
-    started = []
+    """Start processes 1 to `processes` - 1 of a training, and see that they are gone afterwards, whatever happens.
+
+    Where one of them fails, this process is asked to end, too, and made to where it waits for the other in vain.
+    """
+    started, over = [], threading.Event()
     try:
         for rank in range(1, processes):
             order = {
@@ -70,18 +78,21 @@ def further_processes(
                 [sys.executable, "-m", f"{__package__}.further_process"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
-                env=_environment_of_children(processes),
+                env=_environment_of_children(),
                 start_new_session=True,  # Ctrl-C reaches this process alone, which then ends the others
             )
             started.append(process)
             assert process.stdin is not None
             process.stdin.write(json.dumps(order).encode() + b"\n")
+            threading.Thread(target=_watch, args=(process, over), daemon=True).start()
             process.stdin.flush()  # and left open: when it closes, by whatever end of this process, the other one ends
         yield
+        over.set()
         for process in started:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(ENDING_SECONDS)
     finally:
+        over.set()
         for process in started:
             process.kill()
             process.communicate()
@@ -89,23 +100,32 @@ def further_processes(
             torch.distributed.destroy_process_group()  # the next training of this process makes its own
 
 
-def _environment_of_children(processes: int) -> dict[str, str]:
+def _watch(process: subprocess.Popen, over: threading.Event) -> None:
+    if process.wait() == 0 or over.is_set():
+        return
+    log.error("another process of this training has failed, with exit code %d", process.returncode)
+    os.kill(os.getpid(), signal.SIGTERM)
+    if not over.wait(ENDING_SECONDS):  # it waits for what will not come
+        os._exit(1)
+
+
+def _environment_of_children() -> dict[str, str]:
     search = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
-    threads = os.environ.get("OMP_NUM_THREADS", str(_share(processes)))
-    return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, search)), "OMP_NUM_THREADS": threads}
+    return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, search))}
 
 
 @contextlib.contextmanager
 def share_of_threads(processes: int) -> Iterator[None]:
-    """Let this process compute on its share of the processor, while there are `processes` of them."""
-    before = torch.get_num_threads()
-    if processes > 1:
-        torch.set_num_threads(_share(processes))
+    """Let this process, and those it starts meanwhile, compute on a share of the processor: they are `processes`."""
+    threads, variable = torch.get_num_threads(), os.environ.get("OMP_NUM_THREADS")
+    share = max(1, threads // processes)
+    os.environ["OMP_NUM_THREADS"] = str(share)
+    torch.set_num_threads(share)
     try:
         yield
     finally:
-        torch.set_num_threads(before)
-
-
-def _share(processes: int) -> int:
-    return max(1, torch.get_num_threads() // processes)
+        torch.set_num_threads(threads)
+        if variable is None:
+            del os.environ["OMP_NUM_THREADS"]
+        else:
+            os.environ["OMP_NUM_THREADS"] = variable

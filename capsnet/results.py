@@ -1,5 +1,6 @@
 """A run's record: results.json, metrics.csv, and what is needed to know where a number came from."""
 
+import contextlib
 import csv
 import hashlib
 import importlib.metadata
@@ -103,6 +104,15 @@ def refuse_used(run_dir: Path) -> None:
     """Raise ConfigError where a folder holds a run already."""
     if (run_dir / RESULTS_FILE).exists():
         raise ConfigError(f"{run_dir}: holds a run already; choose another folder")
+
+
+def remove_empty(folder: Path) -> None:
+    """Remove a folder, and those around it up to the current one, as long as they are empty."""
+    here = Path.cwd()
+    inside = [outer for outer in folder.absolute().parents if here in outer.parents]
+    with contextlib.suppress(OSError):  # the first one that is not empty ends it
+        for path in (folder, *inside):
+            path.rmdir()
 
 
 def started_with_others() -> bool:

@@ -1,6 +1,8 @@
 """Going on with an interrupted run or sweep, in its own folder and by its own config."""
 
+import dataclasses
 import logging
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,8 +17,24 @@ from .errors import CheckpointError, ConfigError, on_one_line
 from .results import LAST_CHECKPOINT, RunResults, read_record
 
 SWEEP_FILE = "multirun.yaml"  # Hydra's, in a sweep's folder
-WHERE_NOT_WHAT = ("trainer.", "data.root", "data.download", "data.mirror")
-"""Settings that may change on resuming: they say where and how long to train, not what."""
+LONGER = ("trainer.max_epochs", "trainer.max_steps", "trainer.max_time")
+WHERE = (
+    *("trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy", "trainer.compile"),
+    *("trainer.enable_progress_bar", "trainer.profiler", "data.root", "data.download", "data.mirror"),
+)
+"""Settings that may change on resuming, beside LONGER: they say where to train, not what."""
+SETTING = re.compile(r"[+~]*([A-Za-z_]\w*)(\.\w+)*(=|$)")
+
+
+def resumption(arguments: list[str]) -> tuple[Path, list[str]] | None:
+    """The folder that `resume=` names and the other arguments; None where it is not among them."""
+    named = [argument for argument in arguments if argument.startswith("resume=")]
+    if not named:
+        return None
+    folder = Path(parse_values(named)["resume"] or "")
+    if not folder.is_dir():
+        raise CheckpointError(f"{named[-1]}: there is no such folder")
+    return folder, [argument for argument in arguments if argument not in named]
 
 
 def resume_run(run_dir: Path, overrides: dict[str, str | None]) -> RunResults:
@@ -32,12 +50,13 @@ def resume_run(run_dir: Path, overrides: dict[str, str | None]) -> RunResults:
     """
     record = read_record(run_dir)
     for key in overrides:
-        if not key.startswith(WHERE_NOT_WHAT):
+        if key not in (*LONGER, *WHERE):
             raise ConfigError(f"{key}: cannot change in the middle of a run; start another one")
     config = _config_of(run_dir, overrides)
-    if record["status"] == "completed" and config.trainer.max_epochs <= record.get("epochs", 0):
+    longer = config.trainer.max_epochs > _config_of(run_dir, {}).trainer.max_epochs or set(overrides) & set(LONGER[1:])
+    if record["status"] == "completed" and not longer:
         raise CheckpointError(
-            f"{run_dir}: is complete after {record['epochs']} epochs; to go on, give a higher trainer.max_epochs"
+            f"{run_dir}: is complete after {record.get('epochs')} epochs; to go on, give a higher trainer.max_epochs"
         )
     _log_as_before(run_dir)
     from .training import train  # brings torch: only once all is known to be right
@@ -56,9 +75,8 @@ def _config_of(run_dir: Path, overrides: dict[str, str | None]) -> Config:
     try:
         saved: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
     except (OSError, YAMLError, OmegaConfBaseException, ValueError) as error:
-        raise CheckpointError(
-            f"{run_dir}: has neither a checkpoint nor a readable config ({on_one_line(error)})"
-        ) from error
+        reason = on_one_line(error)
+        raise CheckpointError(f"{run_dir}: has neither a checkpoint nor a readable config ({reason})") from error
     if not isinstance(saved, dict):
         raise CheckpointError(f"{path}: not a run's config")
     return config_from_dict(saved, overrides, origin=str(path))
@@ -79,7 +97,22 @@ def sweep_arguments(folder: Path, others: list[str]) -> list[str]:
 
     Raises:
         CheckpointError: the folder's record of the sweep is damaged, or asks for more than settings.
+        ConfigError: another setting is given, beside those of the sweep.
     """
+    task = planned(folder)
+    for override in task:
+        if not _is_setting(override):
+            raise CheckpointError(
+                f"{folder / SWEEP_FILE}: {override}: refused, a sweep's record may hold settings only"
+            )
+    for override in others:
+        if not override.lstrip("+~").startswith("hydra"):
+            raise ConfigError(f"{override}: cannot change in the middle of a sweep; start another one")
+    return ["--multirun", *task, *others, f"hydra.sweep.dir={quoted(str(folder.absolute()))}"]
+
+
+def planned(folder: Path) -> list[str]:
+    """The overrides that a sweep was started with, Hydra's own aside. Raises CheckpointError."""
     path = folder / SWEEP_FILE
     try:
         task = OmegaConf.to_container(OmegaConf.load(path).hydra.overrides.task, resolve=False)
@@ -87,31 +120,19 @@ def sweep_arguments(folder: Path, others: list[str]) -> list[str]:
         raise CheckpointError(f"{path}: not the record of a sweep ({on_one_line(error)})") from error
     if not isinstance(task, list):
         raise CheckpointError(f"{path}: not the record of a sweep")
-    for override in map(str, task):
-        key, _, value = override.partition("=")
-        names_option = "." not in key  # of a config group, which is a file's name
-        if (
-            "hydra" in key
-            or "/" in key
-            or "_target_" in override
-            or "${" in override
-            or (names_option and "/" in value)
-        ):
-            raise CheckpointError(f"{path}: {override}: refused, a sweep's record may hold settings only")
-    return ["--multirun", *map(str, task), *others, f"hydra.sweep.dir={quoted(str(folder.absolute()))}"]
+    return list(map(str, task))
+
+
+def _is_setting(override: str) -> bool:
+    """Is it an override of a key of ours, or of one of our groups by the name of an option?"""
+    found = SETTING.match(override)
+    known = {entry.name for entry in dataclasses.fields(Config)} | {"experiment", "sweep"}
+    if found is None or found[1] not in known or "_target_" in override or "${" in override:
+        return False
+    names_option = found[2] is None  # which is the name of a file
+    return not (names_option and "/" in override)
 
 
 def quoted(text: str) -> str:
     """A text as a value in Hydra's grammar of overrides."""
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
-
-
-def resumption(arguments: list[str]) -> tuple[Path, list[str]] | None:
-    """The folder that `resume=` names and the other arguments; None where it is not among them."""
-    named = [argument for argument in arguments if argument.startswith("resume=")]
-    if not named:
-        return None
-    folder = Path(parse_values(named)["resume"] or "")
-    if not folder.is_dir():
-        raise CheckpointError(f"{named[-1]}: there is no such folder")
-    return folder, [argument for argument in arguments if argument not in named]

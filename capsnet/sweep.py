@@ -53,13 +53,20 @@ class Job:
     seconds: float | None = None
     best_epoch: int | None = None
     reason: str | None = None
+    written: float = 0.0
+    """When its record was written, in seconds since 1970."""
 
 
 def read_plan(folder: Path) -> Plan | None:
     """None where there is none, or it is unreadable."""
     try:
         content = json.loads((folder / PLAN_FILE).read_text(encoding="utf-8"))
-        return Plan(int(content["jobs"]), [str(key) for key in content["swept"]], float(content["started"]))
+        return Plan(
+            int(content["jobs"]),
+            [str(key) for key in content["swept"]],
+            float(content["started"]),
+            int(content["finished_before"]),
+        )
     except (OSError, ValueError, TypeError, KeyError):
         return None
 
@@ -105,6 +112,7 @@ def _read_job(folder: Path) -> Job:
         _number(record.get("train_seconds")),
         record.get("best_epoch"),
         record.get("reason"),
+        (folder / RESULTS_FILE).stat().st_mtime,
     )
 
 
@@ -129,12 +137,13 @@ def progress(folder: Path, number: int) -> str:
     """The line for a job that has just ended: number, overrides, accuracy, time, time left for the whole sweep."""
     plan, jobs = read_plan(folder), read_jobs(folder)
     job = next(job for job in jobs if job.number == number)
-    done = sum(other.status in FINISHED for other in jobs)
+    ended = sum(other.status in FINISHED and (plan is None or other.written >= plan.started) for other in jobs)
+    done = ended + (plan.finished_before if plan else 0)
     line = (f"[{done}/{plan.jobs}] " if plan else "") + f"job {number}  {describe(job, swept_keys(jobs, plan))}  "
     line += f"validation accuracy {percent(job.val_accuracy)}" if job.status == "completed" else job.status
     line += f"  |  {duration(job.seconds or 0)}"
     if plan is not None and done < plan.jobs:
-        rate = (time.time() - plan.started) / max(1, done - plan.finished_before)
+        rate = (time.time() - plan.started) / max(1, ended)
         line += f", about {duration(rate * (plan.jobs - done))} left"
     if job.status not in ("completed", "running") and job.reason:
         line += f"\n    {job.reason}"

@@ -58,7 +58,8 @@ class ForeignJobError(ConfigError):
 
 
 def _same_job(run_dir: Path, record: dict[str, Any], overrides: list[str]) -> None:
-    if record.get("overrides") != overrides:
+    recorded = record.get("overrides")
+    if not isinstance(recorded, list) or recorded[: len(overrides)] != overrides:  # a resumption may have added some
         raise ForeignJobError(
             f"{run_dir}: holds a job with other settings ({' '.join(map(str, record.get('overrides') or []))});"
             " choose another hydra.sweep.dir"

@@ -71,6 +71,7 @@ def train(
     """
     _quieten()
     if environment is None and not started_with_others():
+        _refuse_other_launchers(config.trainer)
         environment = OneMachine()
     if rank_zero_only.rank == 0 and (environment is None or environment.local_rank() == 0):
         if not resume:
@@ -158,17 +159,26 @@ def _fit(
             results.train_images_per_second = round(epoch_log.images / epoch_log.training_seconds, 1)
 
 
+def _refuse_other_launchers(trainer: TrainerConfig) -> None:
+    """Raise ConfigError where the processes would have to be started in another way than ours."""
+    if trainer.num_nodes > 1:
+        raise ConfigError(f"trainer.num_nodes={trainer.num_nodes}: several machines need torchrun or SLURM to start on")
+    if trainer.strategy.endswith(("spawn", "fork", "notebook")):
+        raise ConfigError(f"trainer.strategy={trainer.strategy}: the runner starts its processes itself; say ddp")
+
+
 @contextlib.contextmanager
 def _processes(
     trainer: pl.Trainer, environment: OneMachine | None, config: Config, run_dir: Path, resume: bool
 ) -> Iterator[None]:
     """The other processes of this machine and a share of the processor for each, while it lasts."""
-    count = trainer.num_devices if environment is not None else 1
+    if environment is None or environment.local_rank() > 0 or trainer.num_devices == 1:
+        yield
+        return
     on_cpu = trainer.strategy.root_device.type == "cpu"
-    starts_them = environment is not None and environment.local_rank() == 0
     with (
-        share_of_threads(count if on_cpu else 1),
-        further_processes(environment, count, config, run_dir, resume) if starts_them else contextlib.nullcontext(),
+        share_of_threads(trainer.num_devices) if on_cpu else contextlib.nullcontext(),
+        further_processes(environment, trainer.num_devices, config, run_dir, resume),
     ):
         yield
 

@@ -1,16 +1,20 @@
 """The sweepers that `configs/hydra/sweeper/` names; Hydra takes plugins from a package of this name only."""
 
-import contextlib
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep, Transformer
+from omegaconf import OmegaConf
 
-from capsnet.errors import CapsNetError
-from capsnet.resume import SWEEP_FILE, quoted
-from capsnet.sweep import FINISHED, PLAN_FILE, read_jobs, summarise, write_plan
+from capsnet.errors import CapsNetError, ConfigError
+from capsnet.results import remove_empty
+from capsnet.resume import SWEEP_FILE, planned, quoted
+from capsnet.sweep import FINISHED, NOT_REPEATED, PLAN_FILE, Plan, read_jobs, read_plan, summarise, write_plan
 
 
 class GridSweeper(BasicSweeper):
@@ -22,14 +26,29 @@ class GridSweeper(BasicSweeper):
     def sweep(self, arguments: list[str]) -> Any:
         assert self.config is not None
         folder = Path(self.config.hydra.sweep.dir)
+        if OmegaConf.to_container(self.config.hydra.sweep, resolve=False)["subdir"] != "${hydra.job.num}":
+            raise ConfigError("hydra.sweep.subdir: a sweep's folders bear the numbers of its jobs; leave it as it is")
+        self._refuse_other_sweep(folder)
         try:
-            returned = super().sweep(arguments)
+            returned = self._launch_all(arguments)
         except BaseException:
             self._end(folder, interrupted=True)
             raise
         if not self._end(folder, interrupted=False):
             sys.exit(1)
         return returned
+
+    def _refuse_other_sweep(self, folder: Path) -> None:
+        """Raise ConfigError where the folder holds a sweep with other settings."""
+        assert self.config is not None
+        if (folder / SWEEP_FILE).exists() and planned(folder) != list(self.config.hydra.overrides.task):
+            raise ConfigError(
+                f"hydra.sweep.dir={folder}: holds a sweep with other settings ({' '.join(planned(folder))});"
+                " choose another folder, or go on with that one by resume="
+            )
+
+    def _launch_all(self, arguments: list[str]) -> Any:
+        return super().sweep(arguments)
 
     def get_job_batch(self) -> Sequence[Sequence[str]]:
         if self.batch_index == 0:
@@ -44,13 +63,96 @@ class GridSweeper(BasicSweeper):
         try:
             print("\n" + summarise(folder), flush=True)
         except CapsNetError:  # no job has begun
-            with contextlib.suppress(OSError):
-                for name in (SWEEP_FILE, PLAN_FILE):
-                    (folder / name).unlink(missing_ok=True)
-                for path in (folder, *folder.parents):  # up to the first one that is not empty
-                    path.rmdir()
+            for name in (SWEEP_FILE, PLAN_FILE, STUDY_FILE):
+                (folder / name).unlink(missing_ok=True)
+            remove_empty(folder)
             return False
         jobs = read_jobs(folder)
         if interrupted or any(job.status not in FINISHED for job in jobs):
             print(f"  go on      python {sys.argv[0]} resume={quoted(str(folder)) if ' ' in str(folder) else folder}")
         return all(job.status == "completed" for job in jobs)
+
+
+STUDY_FILE = "study.db"  # in the sweep's folder
+TRIALS = 20
+
+
+class TpeSweeper(GridSweeper):
+    """A search by Optuna's tree-structured Parzen estimator for the highest validation accuracy.
+
+    Values are given in Hydra's grammar: `interval(0, 0.5)` or `tag(log, interval(1e-4, 1e-2))` for numbers in between,
+    `range(0, 4)` for whole numbers, `choice(a, b)` or `a,b` for names.
+
+    Args:
+        trials: number of jobs; None stands for as many as were planned where a search is continued, else for 20.
+        max_batch_size: how many are chosen, and launched, at a time; more than one where a launcher runs several.
+        seed: of the search.
+        params: what is searched, by key.
+    """
+
+    def __init__(self, trials: int | None, max_batch_size: int | None, seed: int, params: dict[str, str] | None = None):
+        super().__init__(max_batch_size=max_batch_size, params=params)
+        self.trials, self.seed = trials, seed
+
+    def _launch_all(self, arguments: list[str]) -> list[float | None]:
+        try:
+            import optuna
+        except ImportError as error:
+            raise ConfigError("hydra/sweeper=optuna: needs Optuna: pip install optuna") from error
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        assert self.config is not None
+        assert self.hydra_context is not None
+        assert self.launcher is not None
+        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
+        given = {
+            override.get_key_element(): override
+            for override in parser.parse_overrides([*self._parse_config(), *arguments])
+        }
+        space = {key: _distribution(override) for key, override in given.items() if override.is_sweep_override()}
+        fixed = [f"{key}={one.get_value_element_as_str()}" for key, one in given.items() if key not in space]
+        folder = Path(self.config.hydra.sweep.dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        OmegaConf.save(self.config, folder / SWEEP_FILE)
+        finished = sum(job.status in NOT_REPEATED for job in read_jobs(folder))
+        earlier = read_plan(folder)
+        trials, at_a_time = self.trials or (earlier.jobs if earlier else TRIALS), self.max_batch_size or 1
+        Plan(trials, list(space), time.time(), finished).write(folder)
+        study = optuna.create_study(
+            storage=f"sqlite:///{folder.absolute() / STUDY_FILE}",
+            study_name="capsnet",
+            direction="maximize",
+            sampler=optuna.samplers.TPESampler(seed=self.seed),
+            load_if_exists=True,
+        )
+        for first in range(0, trials, at_a_time):
+            numbers = range(first, min(first + at_a_time, trials))
+            while len(study.trials) < numbers.stop:
+                study.ask(space)
+            chosen = [[*fixed, *(f"{k}={_shown(v)}" for k, v in study.trials[n].params.items())] for n in numbers]
+            self.validate_batch_is_legal(chosen)
+            returned = self.launcher.launch(chosen, initial_job_idx=first)
+            for number, job in zip(numbers, returned, strict=True):
+                if not study.trials[number].state.is_finished():
+                    accuracy = job.return_value
+                    failed = optuna.trial.TrialState.FAIL if accuracy is None else None
+                    study.tell(number, accuracy, state=failed)
+        return [trial.value for trial in study.trials]
+
+
+def _distribution(override: Override) -> Any:
+    """Optuna's distribution for a sweep in Hydra's grammar."""
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    value = override.value()
+    if isinstance(value, IntervalSweep):
+        whole = isinstance(value.start, int) and isinstance(value.end, int)
+        kind = IntDistribution if whole else FloatDistribution
+        return kind(value.start, value.end, log="log" in value.tags)
+    if isinstance(value, RangeSweep) and isinstance(value.start, int) and isinstance(value.step, int):
+        last = max(range(int(value.start), int(value.stop), value.step))  # Hydra's range leaves out its end
+        return IntDistribution(value.start, last, step=value.step)
+    return CategoricalDistribution(list(override.sweep_iterator(transformer=Transformer.encode)))
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -260,7 +260,32 @@ class TestSweep:
         assert "over 3 seeds (mean ± standard deviation)" in done.stdout
         other = run_command("train.py", "-m", *DIGITS, "seed=4,5,6", "hydra.sweep.dir=a sweep", cwd=tmp_path)
         assert other.returncode == 2
-        assert "holds a job with other settings" in other.stderr
+        assert "holds a sweep with other settings" in other.stderr
+        again = run_command("train.py", "resume=a sweep", cwd=tmp_path)
+        assert again.returncode == 0, again.stderr  # what was refused has changed nothing
+
+    def test_a_search_tries_values_in_its_space_and_is_continued_to_more_trials(self, tmp_path):
+        pytest.importorskip("optuna")
+        space = ["optimizer.lr=tag(log, interval(1e-3, 4e-3))", "routing.iters=range(1, 3)"]
+        search = ["hydra.sweeper._target_=hydra_plugins.capsnet_sweepers.TpeSweeper", "+hydra.sweeper.seed=0"]
+        more = [*search, "hydra.sweep.dir=search", "trainer.max_epochs=1", *DIGITS, *space]
+        for trials in (2, 3):
+            done = run_command("train.py", "-m", *more, f"+hydra.sweeper.trials={trials}", cwd=tmp_path)
+            assert done.returncode == 0, done.stderr
+        assert done.stdout.count("validation accuracy") == 1  # the third alone was trained
+        with (tmp_path / "search/sweep.csv").open(newline="") as file:
+            jobs = list(csv.DictReader(file))
+        assert sorted(job["job"] for job in jobs) == ["0", "1", "2"]
+        assert all(1e-3 <= float(job["optimizer.lr"]) <= 4e-3 for job in jobs)
+        assert {job["routing.iters"] for job in jobs} <= {"1", "2"}
+
+        import optuna
+
+        storage = f"sqlite:///{tmp_path / 'search/study.db'}"
+        trials = optuna.load_study(study_name="capsnet", storage=storage).trials
+        assert [trial.value for trial in trials] == [
+            float(job["val_accuracy"]) for job in sorted(jobs, key=lambda job: int(job["job"]))
+        ]
 
     def test_two_jobs_of_two_processes_each_are_trained_tested_and_leave_no_process(self, tmp_path):
         trainer = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.max_epochs=2"]

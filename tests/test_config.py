@@ -33,6 +33,18 @@ def test_trainer_settings_are_the_arguments_of_lightnings_trainer_but_for_those_
     assert all(name in TrainerConfig.__doc__ for name in known - ours)
 
 
+def test_a_saved_config_may_refer_to_nothing_outside_of_it():
+    with pytest.raises(ConfigError, match="not resolved"):
+        config_from_dict({"data": {"mirror": "http://127.0.0.1/${oc.env:HOME}"}})
+
+
+def test_settings_of_several_types_are_read_from_text():
+    assert config_from_dict({}, {"trainer.devices": "2"}).trainer.devices == 2
+    assert config_from_dict({}, {"trainer.limit_train_batches": "0.5"}).trainer.limit_train_batches == 0.5
+    with pytest.raises(ConfigError, match=r"trainer\.devices"):
+        config_from_dict({}, {"trainer.devices": "two"})
+
+
 def test_names_in_the_schema_are_the_names_that_exist():
     from capsnet import routing, sources
     from capsnet.config import DataConfig

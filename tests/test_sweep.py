@@ -2,15 +2,17 @@
 
 import csv
 import json
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from capsnet.errors import CheckpointError
+from capsnet.errors import CheckpointError, ConfigError
 from capsnet.resume import quoted, sweep_arguments
-from capsnet.sweep import panels, progress, read_jobs, summarise, write_plan
+from capsnet.sweep import Plan, panels, progress, read_jobs, read_plan, summarise, write_plan
 
 
 def make_job(folder: Path, number: int, overrides: list[str], status: str = "completed", **record) -> None:
@@ -100,8 +102,23 @@ def test_panels_group_jobs_by_value_in_numerical_order():
 
 
 def test_the_line_of_a_job_tells_its_number_values_and_accuracy(sweep):
-    assert progress(sweep, 1).startswith("[4/4] job 1  routing.iters=1 model.dropout=0.5  validation accuracy 93.00%")
+    # Three had ended before this start; the failed one is to be tried again.
+    assert progress(sweep, 1).startswith("[3/4] job 1  routing.iters=1 model.dropout=0.5  validation accuracy 93.00%")
     assert "OutOfMemoryError" in progress(sweep, 3)
+
+
+def test_time_left_counts_the_jobs_of_this_start_alone(tmp_path):
+    overrides = [[f"seed={seed}"] for seed in range(12)]
+    for seed in range(10):
+        make_job(tmp_path, seed, overrides[seed], val_accuracy=0.9)
+        os.utime(tmp_path / str(seed) / "results.json", (0, 0))
+    write_plan(tmp_path, overrides)
+    plan = read_plan(tmp_path)
+    assert (plan.jobs, plan.finished_before) == (12, 10)
+    Plan(plan.jobs, plan.swept, time.time() - 600, plan.finished_before).write(tmp_path)
+    make_job(tmp_path, 10, overrides[10], val_accuracy=0.9)
+    assert progress(tmp_path, 10).startswith("[11/12] job 10")
+    assert progress(tmp_path, 10).endswith("about 10 min 0 s left")
 
 
 def test_a_folder_without_jobs_is_refused_in_one_line(tmp_path):
@@ -127,6 +144,9 @@ class TestSweepArguments:
     @pytest.mark.parametrize(
         "override",
         [
+            "--experimental-rerun=x.pickle",
+            "--config-dir=elsewhere",
+            "+evil=x",
             "hydra.callbacks.x._target_=os.system",
             "+hydra/launcher=evil",
             "+model.x={_target_:os.system}",
@@ -137,6 +157,10 @@ class TestSweepArguments:
     def test_overrides_that_could_choose_code_are_refused(self, tmp_path, override):
         with pytest.raises(CheckpointError, match="settings only"):
             sweep_arguments(self.record(tmp_path, override), [])
+
+    def test_settings_cannot_change_in_the_middle_of_a_sweep(self, tmp_path):
+        with pytest.raises(ConfigError, match="middle of a sweep"):
+            sweep_arguments(self.record(tmp_path, "seed=1,2"), ["trainer.max_epochs=20"])
 
     @pytest.mark.parametrize("text", ["", "- a", "hydra: {overrides: {task: x}}", "\0", "a: [", "hydra: 3"])
     def test_a_damaged_record_is_refused(self, tmp_path, text):

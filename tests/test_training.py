@@ -1,6 +1,7 @@
 """Training by the library's own function, without a command line."""
 
 import math
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +13,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from capsnet.callbacks import WholeFiles
 from capsnet.checkpoint import read_checkpoint
-from capsnet.config import AugmentConfig, Config, DataConfig, ModelConfig, TrainerConfig
-from capsnet.errors import CheckpointError, DivergedError
+from capsnet.config import AugmentConfig, Config, DataConfig, EarlyStoppingConfig, ModelConfig, TrainerConfig
+from capsnet.errors import CheckpointError, ConfigError, DivergedError
+from capsnet.processes import share_of_threads
 from capsnet.results import read_metrics, read_record
+from capsnet.resume import resume_run
 from capsnet.training import resolve_precision, train
 
 CONFIG = Config(
@@ -115,6 +118,30 @@ class TestResume:
         (tmp_path / "before").rename(tmp_path / "after")
         assert train(RANDOM, tmp_path / "after", resume=True).best_epoch == read_record(whole_run)["best_epoch"]
 
+    def test_more_epochs_may_be_asked_for(self, tmp_path, whole_run):
+        run = tmp_path / "run"
+        run.mkdir()
+        fewer = replace(RANDOM, trainer=replace(RANDOM.trainer, max_epochs=2))
+        train(fewer, run)
+        train(RANDOM, run, resume=True)
+        assert (run / "metrics.csv").read_bytes() == (whole_run / "metrics.csv").read_bytes()
+
+    def test_a_training_that_early_stopping_has_ended_is_not_trained_on(self, tmp_path):
+        stops = replace(RANDOM, early_stopping=EarlyStoppingConfig(patience=1, min_delta=1.0))
+        assert train(stops, tmp_path).epochs == 2
+        metrics = (tmp_path / "metrics.csv").read_bytes()
+        resumed = train(stops, tmp_path, resume=True)  # as after a kill in its final test
+        assert (resumed.status, resumed.epochs) == ("completed", 2)
+        assert (tmp_path / "metrics.csv").read_bytes() == metrics
+
+    def test_a_complete_run_is_not_repeated(self, whole_run):
+        with pytest.raises(CheckpointError, match="is complete after 4 epochs"):
+            resume_run(whole_run, {"trainer.devices": "1"})
+
+    def test_what_is_trained_cannot_change(self, whole_run):
+        with pytest.raises(ConfigError, match=r"optimizer\.lr: cannot change"):
+            resume_run(whole_run, {"optimizer.lr": "0.1", "trainer.max_epochs": "9"})
+
     def test_tensorboard_shows_each_epoch_once(self, tmp_path):
         run = tmp_path / "run"
         run.mkdir()
@@ -143,6 +170,31 @@ def test_a_loss_that_is_no_number_ends_the_run_at_once_and_keeps_the_checkpoint_
     record = read_record(tmp_path)
     assert (record["status"], record["epochs"]) == ("diverged", 1)
     assert read_checkpoint(tmp_path / "checkpoints" / "last.ckpt")["epoch"] == 0
+
+
+@pytest.mark.parametrize(
+    ("setting", "named"), [({"num_nodes": 2}, "torchrun or SLURM"), ({"strategy": "ddp_spawn"}, "say ddp")]
+)
+def test_processes_that_the_runner_cannot_start_are_refused(tmp_path, setting, named):
+    with pytest.raises(ConfigError, match=named):
+        train(replace(CONFIG, trainer=replace(CONFIG.trainer, **setting)), tmp_path)
+
+
+def test_validation_before_training_changes_nothing(tmp_path):
+    checked = replace(CONFIG, trainer=replace(CONFIG.trainer, num_sanity_val_steps=2))
+    assert trained(tmp_path / "a", checked) == trained(tmp_path / "b", CONFIG)
+
+
+def test_processes_share_the_processor_and_give_it_back(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(8)
+        with share_of_threads(2):
+            assert (torch.get_num_threads(), os.environ["OMP_NUM_THREADS"]) == (4, "4")
+        assert (torch.get_num_threads(), os.environ.get("OMP_NUM_THREADS")) == (8, None)
+    finally:
+        torch.set_num_threads(before)
 
 
 class TestWholeFiles:
