@@ -5,8 +5,8 @@
 
 Trains for three epochs, as `python train.py` does, on random images with shift and cutout; the first epoch warms up.
 "in steps" is the share of the other two's training that passes inside the optimiser's step, which runs the forward and
-backward pass; a GPU is waited for there, which costs a little speed. "of epoch" is the share of all but validation: with
-metrics, logs and checkpoints. "epoch" is a whole one.
+backward pass; a GPU is waited for there, which costs a little speed. "of epoch" is the share of all but validation:
+with metrics, logs and checkpoints. "epoch" is a whole one.
 """
 
 import argparse
