@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import json
+import os
 import re
 import signal
 import subprocess
@@ -286,6 +287,17 @@ class TestSweep:
         assert [trial.value for trial in trials] == [
             float(job["val_accuracy"]) for job in sorted(jobs, key=lambda job: int(job["job"]))
         ]
+
+    def test_joblib_runs_jobs_beside_each_other_each_with_its_share_of_threads(self, tmp_path):
+        pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+        launcher = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+        done = run_command("train.py", "-m", *launcher, *DIGITS, "seed=1,2", "trainer.max_epochs=1", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        (folder,) = (tmp_path / "outputs/sweeps").iterdir()
+        records = [json.loads((folder / str(job) / "results.json").read_text()) for job in range(2)]
+        assert [record["status"] for record in records] == ["completed"] * 2
+        share = max(1, len(os.sched_getaffinity(0)) // 2)
+        assert all(record["device"].endswith(f", {share} threads") for record in records)
 
     def test_two_jobs_of_two_processes_each_are_trained_tested_and_leave_no_process(self, tmp_path):
         trainer = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.max_epochs=2"]
