@@ -31,8 +31,9 @@ def resumption(arguments: list[str]) -> tuple[Path, list[str]] | None:
     named = [argument for argument in arguments if argument.startswith("resume=")]
     if not named:
         return None
-    folder = Path(parse_values(named)["resume"] or "")
-    if not folder.is_dir():
+    value = parse_values(named)["resume"]
+    folder = Path(value or "")
+    if not value or not folder.is_dir():
         raise CheckpointError(f"{named[-1]}: there is no such folder")
     return folder, [argument for argument in arguments if argument not in named]
 
