@@ -19,7 +19,7 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from .errors import DivergedError
-from .results import BEST_CHECKPOINT, LAST_CHECKPOINT, METRICS_FILE, append_metrics, keep_metrics
+from .results import BEST_CHECKPOINT, LAST_CHECKPOINT, METRICS_FILE, append_metrics, keep_metrics, whole_file
 from .terminal import duration
 
 log = logging.getLogger(__name__)
@@ -185,15 +185,12 @@ class WholeFiles(TorchCheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(path.name + ".part")
         try:
-            with draft.open("wb") as file:
+            with whole_file(path) as draft, draft.open("wb") as file:
                 torch.save(checkpoint, file)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(draft, path)
         except BaseException as error:
-            draft.unlink(missing_ok=True)
             if isinstance(error.__context__, KeyboardInterrupt):  # which torch turns into a complaint about the file
                 raise KeyboardInterrupt from error
             raise

@@ -9,6 +9,7 @@ import math
 import os
 import platform
 import subprocess
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -69,13 +70,23 @@ class RunResults:
         write_json(run_dir / RESULTS_FILE, asdict(self))
 
 
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A draft beside a file, which takes its place once it is written; where that fails, the draft goes."""
+    draft = path.with_name(path.name + ".part")
+    try:
+        yield draft
+        os.replace(draft, path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write a JSON file whole or not at all; numbers that JSON does not know (NaN, infinity) become null."""
-    draft = path.with_name(path.name + ".part")
-    draft.write_text(
-        json.dumps(_finite(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8"
-    )
-    os.replace(draft, path)
+    text = json.dumps(_finite(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    with whole_file(path) as draft:
+        draft.write_text(text, encoding="utf-8")
 
 
 def _finite(content: Any) -> Any:
@@ -180,9 +191,8 @@ def keep_metrics(path: Path, epochs: int) -> None:
     if not kept:
         path.unlink()
         return
-    draft = path.with_name(path.name + ".part")
-    draft.write_text("".join([head, *kept]), encoding="utf-8")
-    os.replace(draft, path)
+    with whole_file(path) as draft:
+        draft.write_text("".join([head, *kept]), encoding="utf-8")
 
 
 def read_metrics(path: Path) -> dict[str, list[float]]:

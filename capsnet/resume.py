@@ -53,8 +53,9 @@ def resume_run(run_dir: Path, overrides: dict[str, str | None]) -> RunResults:
     for key in overrides:
         if key not in (*LONGER, *WHERE):
             raise ConfigError(f"{key}: cannot change in the middle of a run; start another one")
-    config = _config_of(run_dir, overrides)
-    longer = config.trainer.max_epochs > _config_of(run_dir, {}).trainer.max_epochs or set(overrides) & set(LONGER[1:])
+    before = _config_of(run_dir)
+    config = config_from_dict(dataclasses.asdict(before), overrides, origin=str(run_dir))
+    longer = config.trainer.max_epochs > before.trainer.max_epochs or set(overrides) & set(LONGER[1:])
     if record["status"] == "completed" and not longer:
         raise CheckpointError(
             f"{run_dir}: is complete after {record.get('epochs')} epochs; to go on, give a higher trainer.max_epochs"
@@ -66,12 +67,12 @@ def resume_run(run_dir: Path, overrides: dict[str, str | None]) -> RunResults:
     return train(config, run_dir, earlier + [f"{key}={value}" for key, value in overrides.items()], resume=True)
 
 
-def _config_of(run_dir: Path, overrides: dict[str, str | None]) -> Config:
+def _config_of(run_dir: Path) -> Config:
     """From the last checkpoint, which knows what earlier resumptions changed; else what Hydra wrote at the start."""
     if (run_dir / LAST_CHECKPOINT).exists():
         from .checkpoint import load_checkpoint
 
-        return load_checkpoint(run_dir / LAST_CHECKPOINT, overrides)[0]
+        return load_checkpoint(run_dir / LAST_CHECKPOINT)[0]
     path = run_dir / ".hydra" / "config.yaml"
     try:
         saved: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
@@ -80,7 +81,7 @@ def _config_of(run_dir: Path, overrides: dict[str, str | None]) -> Config:
         raise CheckpointError(f"{run_dir}: has neither a checkpoint nor a readable config ({reason})") from error
     if not isinstance(saved, dict):
         raise CheckpointError(f"{path}: not a run's config")
-    return config_from_dict(saved, overrides, origin=str(path))
+    return config_from_dict(saved, origin=str(path))
 
 
 def _log_as_before(run_dir: Path) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import CapsNetError, CheckpointError
-from .results import RESULTS_FILE, read_record, write_json
+from .results import RESULTS_FILE, read_record, whole_file, write_json
 from .terminal import duration, evaluate_command, percent, relative
 
 PLAN_FILE = "sweep.json"
@@ -72,15 +72,26 @@ def read_plan(folder: Path) -> Plan | None:
 
 
 def write_plan(folder: Path, jobs: Sequence[Sequence[str]]) -> None:
+    """Note that a sweep is going to run these jobs, each given by its overrides."""
+    plan_sweep(folder, len(jobs), _differing([_values(overrides) for overrides in jobs]))
+
+
+def plan_sweep(folder: Path, jobs: int, swept: list[str]) -> None:
     """Note what a sweep is going to do: how many jobs, and over which keys."""
-    values: dict[str, set[str]] = {}
-    for job in jobs:
-        for override in job:
-            key, _, value = override.partition("=")
-            values.setdefault(key.lstrip("+~"), set()).add(value)
-    swept = [key for key, different in values.items() if len(different) > 1] or list(values)
     finished = sum(job.status in NOT_REPEATED for job in read_jobs(folder))
-    Plan(len(jobs), swept, time.time(), finished).write(folder)
+    Plan(jobs, swept, time.time(), finished).write(folder)
+
+
+def _values(overrides: Sequence[str]) -> dict[str, str]:
+    """Overrides by key."""
+    pairs = (override.partition("=") for override in overrides)
+    return {key.lstrip("+~"): value for key, _, value in pairs}
+
+
+def _differing(jobs: list[dict[str, str]]) -> list[str]:
+    """The keys whose values are not the same in all jobs; all keys where none differs."""
+    keys = dict.fromkeys(key for values in jobs for key in values)
+    return [key for key in keys if len({values.get(key) for values in jobs}) > 1] or list(keys)
 
 
 def read_jobs(folder: Path) -> list[Job]:
@@ -101,12 +112,11 @@ def _read_job(folder: Path) -> Job:
         record = read_record(folder)
     except CheckpointError as error:
         return Job(number, folder, "unreadable", reason=str(error))
-    pairs = (str(override).partition("=") for override in record.get("overrides") or [])
     return Job(
         number,
         folder,
         str(record.get("status")),
-        {key.lstrip("+~"): value for key, _, value in pairs},
+        _values([str(override) for override in record.get("overrides") or []]),
         _number(record.get("val_accuracy")),
         _number(record.get("test_accuracy")),
         _number(record.get("train_seconds")),
@@ -122,10 +132,7 @@ def _number(value: Any) -> float | None:
 
 def swept_keys(jobs: list[Job], plan: Plan | None) -> list[str]:
     """The keys that the sweep goes over: those planned, else those that differ between the jobs so far."""
-    if plan is not None:
-        return plan.swept
-    keys = dict.fromkeys(key for job in jobs for key in job.values)
-    return [key for key in keys if len({job.values.get(key) for job in jobs}) > 1] or list(keys)
+    return plan.swept if plan is not None else _differing([job.values for job in jobs])
 
 
 def describe(job: Job, swept: list[str]) -> str:
@@ -192,13 +199,11 @@ def _agreement(jobs: list[Job]) -> str:
 
 def _write_csv(path: Path, jobs: list[Job], swept: list[str]) -> None:
     columns = ["job", *swept, "status", "val_accuracy", "test_accuracy", "seconds", "best_epoch", "reason"]
-    draft = path.with_name(path.name + ".part")
-    with draft.open("w", newline="", encoding="utf-8") as file:
+    with whole_file(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, restval="", extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         for job in jobs:
             writer.writerow({**asdict(job), **job.values, "job": job.number})
-    draft.replace(path)
 
 
 def _table(jobs: list[Job], swept: list[str]) -> str:

@@ -88,8 +88,8 @@ def train(
         module = CapsNetModule(config, data.image_shape, len(data.class_names))
     except ValueError as error:
         raise ConfigError(f"data.name={config.data.name}: {error}") from error
-    checkpoint = run_dir / LAST_CHECKPOINT
-    if resume and checkpoint.exists():
+    checkpoint = run_dir / LAST_CHECKPOINT if resume and (run_dir / LAST_CHECKPOINT).exists() else None
+    if checkpoint is not None:
         read_checkpoint(checkpoint)  # Lightning's own errors would say less
     results = RunResults(
         status="running",
@@ -107,7 +107,7 @@ def train(
         log.info("%s\n", run_summary(config, data, results, run_dir, trainer.world_size))
     try:
         with _processes(trainer, environment, config, run_dir, resume):
-            _fit(trainer, module, data, epoch_log, results, checkpoint if resume and checkpoint.exists() else None)
+            _fit(trainer, module, data, epoch_log, results, checkpoint)
         if is_main:
             _test(trainer, module, data, epoch_log, results)
         results.status = "completed"

@@ -1,7 +1,7 @@
 """The sweepers that `configs/hydra/sweeper/` names; Hydra takes plugins from a package of this name only."""
 
+import shlex
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,8 @@ from omegaconf import OmegaConf
 
 from capsnet.errors import CapsNetError, ConfigError
 from capsnet.results import remove_empty
-from capsnet.resume import SWEEP_FILE, planned, quoted
-from capsnet.sweep import FINISHED, NOT_REPEATED, PLAN_FILE, Plan, read_jobs, read_plan, summarise, write_plan
+from capsnet.resume import SWEEP_FILE, planned
+from capsnet.sweep import FINISHED, PLAN_FILE, plan_sweep, read_jobs, read_plan, summarise, write_plan
 
 
 class GridSweeper(BasicSweeper):
@@ -69,7 +69,7 @@ class GridSweeper(BasicSweeper):
             return False
         jobs = read_jobs(folder)
         if interrupted or any(job.status not in FINISHED for job in jobs):
-            print(f"  go on      python {sys.argv[0]} resume={quoted(str(folder)) if ' ' in str(folder) else folder}")
+            print(f"  go on      python {sys.argv[0]} resume={shlex.quote(str(folder))}")
         return all(job.status == "completed" for job in jobs)
 
 
@@ -98,7 +98,7 @@ class TpeSweeper(GridSweeper):
         try:
             import optuna
         except ImportError as error:
-            raise ConfigError("hydra/sweeper=optuna: needs Optuna: pip install optuna") from error
+            raise ConfigError("sweep=optuna: needs Optuna: pip install optuna") from error
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         assert self.config is not None
         assert self.hydra_context is not None
@@ -113,10 +113,9 @@ class TpeSweeper(GridSweeper):
         folder = Path(self.config.hydra.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(self.config, folder / SWEEP_FILE)
-        finished = sum(job.status in NOT_REPEATED for job in read_jobs(folder))
         earlier = read_plan(folder)
         trials, at_a_time = self.trials or (earlier.jobs if earlier else TRIALS), self.max_batch_size or 1
-        Plan(trials, list(space), time.time(), finished).write(folder)
+        plan_sweep(folder, trials, list(space))
         study = optuna.create_study(
             storage=f"sqlite:///{folder.absolute() / STUDY_FILE}",
             study_name="capsnet",
