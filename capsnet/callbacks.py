@@ -13,7 +13,6 @@ import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from pytorch_lightning.callbacks import Callback, Checkpoint
-from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
@@ -78,12 +77,13 @@ class EpochLog(Callback):
 
     Args:
         run_dir: the run's folder.
+        curves_dir: where TensorBoard's file goes.
     """
 
     STATE = ("epochs", "best_epoch", "best_val_accuracy", "images", "training_seconds", "stopped_at")
 
-    def __init__(self, run_dir: Path):
-        self.run_dir = run_dir
+    def __init__(self, run_dir: Path, curves_dir: Path):
+        self.run_dir, self.curves_dir = run_dir, curves_dir
         self.epochs = 0
         self.best_epoch: int | None = None
         self.best_val_accuracy: float | None = None
@@ -91,12 +91,11 @@ class EpochLog(Callback):
         self.earlier_seconds, self.fit_began = 0.0, time.perf_counter()  # before and after the checkpoint resumed from
         self.validation_seconds = 0.0
         self.stopped_at: int | None = None  # the trainer.max_epochs before which early stopping has ended the training
-        self.interrupted = False
 
     @cached_property
     def tensorboard(self) -> SummaryWriter:
         """Opened by the main process alone, when it first has something to write."""
-        return SummaryWriter(str(self.run_dir), purge_step=self.epochs + 1 if self.epochs else None)
+        return SummaryWriter(str(self.curves_dir), purge_step=self.epochs + 1 if self.epochs else None)
 
     def state_dict(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.STATE} | {"earlier_seconds": self.seconds}
@@ -157,9 +156,6 @@ class EpochLog(Callback):
                 line += f"  {split} loss {metrics[f'{split}/loss']:.4f}  accuracy {metrics[f'{split}/accuracy']:.2%}  |"
         log.info("%s  %s", line, duration(seconds))
 
-    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        self.interrupted = isinstance(exception, KeyboardInterrupt | SIGTERMException)
-
 
 class Checkpoints(Checkpoint):
     """At each epoch's end: best.ckpt, the weights, if it was the best so far; last.ckpt, all that is needed to go on.
@@ -191,8 +187,8 @@ class WholeFiles(TorchCheckpointIO):
                 file.flush()
                 os.fsync(file.fileno())
         except BaseException as error:
-            if isinstance(error.__context__, KeyboardInterrupt):  # which torch turns into a complaint about the file
-                raise KeyboardInterrupt from error
+            if isinstance(error.__context__, KeyboardInterrupt | SystemExit):  # what torch complains of
+                raise error.__context__ from error
             raise
 
 

@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from .compose import config_from_omegaconf, one_line
 from .config import Config
 from .errors import CapsNetError
-from .results import RESULTS_FILE, refuse_used, remove_empty, started_with_others
+from .results import LOCK_FILE, RESULTS_FILE, refuse_used, remove_empty, started_with_others
 
 USAGE_ERROR = 2
 INTERRUPTED = 130
@@ -86,7 +86,8 @@ def _remove_unused(run_dir: Path) -> None:
         return
     for name in ("config.yaml", "hydra.yaml", "overrides.yaml"):
         (run_dir / ".hydra" / name).unlink(missing_ok=True)
-    (run_dir / "train.log").unlink(missing_ok=True)
+    for name in ("train.log", LOCK_FILE):
+        (run_dir / name).unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         (run_dir / ".hydra").rmdir()
     remove_empty(run_dir)

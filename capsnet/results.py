@@ -8,17 +8,22 @@ import json
 import math
 import os
 import platform
+import re
 import subprocess
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from .errors import CheckpointError, ConfigError
 
 METRICS = ("loss", "margin_loss", "reconstruction_loss", "accuracy")
 """What is measured on every split."""
 BEST_CHECKPOINT, LAST_CHECKPOINT = Path("checkpoints", "best.ckpt"), Path("checkpoints", "last.ckpt")
+LOCK_FILE = ".lock"
+LONGEST_NAME = 200  # bytes; file systems allow 255
 METRICS_FILE = "metrics.csv"
 RESULTS_FILE = "results.json"
 METRICS_COLUMNS = ("epoch", "step", "lr", *(f"{split}/{name}" for split in ("train", "val") for name in METRICS))
@@ -109,6 +114,39 @@ def read_record(run_dir: Path) -> dict[str, Any]:
     if not isinstance(record, dict) or not isinstance(record.get("status"), str):
         raise CheckpointError(f"{path}: not a run's record")
     return record
+
+
+def curves_folder(run_dir: Path, swept: dict[str, str]) -> Path:
+    """Where a run's TensorBoard file goes, since TensorBoard names curves by their folder.
+
+    Args:
+        run_dir: the run's folder.
+        swept: in a sweep, what tells this run from the others, by key; they make the name of a folder inside.
+    """
+    name = ",".join(f"{key}={value}" for key, value in swept.items())
+    return run_dir / re.sub(r"[^\w.,=+-]", "_", name).encode()[:LONGEST_NAME].decode(errors="ignore")
+
+
+class BusyError(ConfigError):
+    """Another process is at work in the folder."""
+
+
+@contextlib.contextmanager
+def alone_in(run_dir: Path) -> Iterator[None]:
+    """Keep other processes from training in a run's folder meanwhile; the lock ends with the process, however it ends.
+
+    Raises:
+        BusyError: another one is training there.
+    """
+    try:
+        lock = FileLock(run_dir / LOCK_FILE, timeout=0)
+        lock.acquire()
+    except Timeout:
+        raise BusyError(f"{run_dir}: another process is training in this folder") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def refuse_used(run_dir: Path) -> None:

@@ -15,6 +15,7 @@ from .compose import config_from_dict, parse_values
 from .config import Config
 from .errors import CheckpointError, ConfigError, on_one_line
 from .results import LAST_CHECKPOINT, RunResults, read_record
+from .sweep import swept_values
 
 SWEEP_FILE = "multirun.yaml"  # Hydra's, in a sweep's folder
 LONGER = ("trainer.max_epochs", "trainer.max_steps", "trainer.max_time")
@@ -64,7 +65,8 @@ def resume_run(run_dir: Path, overrides: dict[str, str | None]) -> RunResults:
     from .training import train  # brings torch: only once all is known to be right
 
     earlier = [str(override) for override in record.get("overrides") or []]
-    return train(config, run_dir, earlier + [f"{key}={value}" for key, value in overrides.items()], resume=True)
+    asked = earlier + [f"{key}={value}" for key, value in overrides.items()]
+    return train(config, run_dir, asked, resume=True, swept=swept_values(run_dir, earlier))
 
 
 def _config_of(run_dir: Path) -> Config:

@@ -3,15 +3,19 @@
 python -m capsnet.sweep DIR      writes DIR/sweep.csv and DIR/sweep.png again, and prints the table
 """
 
+import contextlib
 import csv
 import json
 import statistics
 import sys
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+from tqdm import tqdm
 
 from .errors import CapsNetError, CheckpointError
 from .results import RESULTS_FILE, read_record, whole_file, write_json
@@ -21,6 +25,7 @@ PLAN_FILE = "sweep.json"
 FINISHED = ("completed", "diverged", "failed")
 NOT_REPEATED = ("completed", "diverged")
 """Jobs that are left alone when a sweep is continued; those that failed are tried again."""
+LOOK_SECONDS = 0.5  # between two looks for jobs that have ended
 
 
 @dataclass
@@ -54,7 +59,7 @@ class Job:
     best_epoch: int | None = None
     reason: str | None = None
     written: float = 0.0
-    """When its record was written, in seconds since 1970."""
+    """When its record was written, in seconds since 1970; tells one record from a later one."""
 
 
 def read_plan(folder: Path) -> Plan | None:
@@ -140,19 +145,60 @@ def describe(job: Job, swept: list[str]) -> str:
     return " ".join(f"{key}={job.values[key]}" for key in swept if key in job.values)
 
 
-def progress(folder: Path, number: int) -> str:
-    """The line for a job that has just ended: number, overrides, accuracy, time, time left for the whole sweep."""
-    plan, jobs = read_plan(folder), read_jobs(folder)
-    job = next(job for job in jobs if job.number == number)
-    ended = sum(other.status in FINISHED and (plan is None or other.written >= plan.started) for other in jobs)
+def swept_values(run_dir: Path, overrides: Sequence[str]) -> dict[str, str]:
+    """What tells a sweep's job from the others, by key; empty for a run that is none."""
+    plan, values = read_plan(run_dir.parent), _values(overrides)
+    return {key: values[key] for key in plan.swept if key in values} if plan is not None else {}
+
+
+@contextlib.contextmanager
+def progress_lines(folder: Path) -> Iterator[None]:
+    """Print a line for every job that ends meanwhile, wherever it runs: its folder tells."""
+
+    def finished() -> list[Job]:
+        return [job for job in read_jobs(folder) if job.status in FINISHED] if folder.is_dir() else []
+
+    seen = {(job.number, job.written) for job in finished()}
+    ended = 0
+
+    def look() -> None:
+        nonlocal ended
+        for job in sorted(finished(), key=lambda job: job.written):
+            if (job.number, job.written) not in seen:
+                seen.add((job.number, job.written))
+                ended += 1
+                tqdm.write(progress(job, read_plan(folder), ended))  # not into a job's progress bar
+
+    def watch() -> None:
+        while not over.wait(LOOK_SECONDS):
+            look()
+
+    over, watcher = threading.Event(), threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
+        look()
+
+
+def progress(job: Job, plan: Plan | None, ended: int) -> str:
+    """The line for a job that has just ended: number, overrides, accuracy, time, time left for the whole sweep.
+
+    Args:
+        job: of the sweep.
+        plan: of the sweep.
+        ended: how many jobs have ended since the plan was made, this one included.
+    """
     done = ended + (plan.finished_before if plan else 0)
-    line = (f"[{done}/{plan.jobs}] " if plan else "") + f"job {number}  {describe(job, swept_keys(jobs, plan))}  "
+    line = (f"[{done}/{plan.jobs}] " if plan else "") + f"job {job.number}  {describe(job, swept_keys([job], plan))}  "
     line += f"validation accuracy {percent(job.val_accuracy)}" if job.status == "completed" else job.status
     line += f"  |  {duration(job.seconds or 0)}"
     if plan is not None and done < plan.jobs:
-        rate = (time.time() - plan.started) / max(1, ended)
+        rate = (time.time() - plan.started) / ended
         line += f", about {duration(rate * (plan.jobs - done))} left"
-    if job.status not in ("completed", "running") and job.reason:
+    if job.status != "completed" and job.reason:
         line += f"\n    {job.reason}"
     return line
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import multiprocessing
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,8 @@ from omegaconf import DictConfig
 
 from .compose import config_from_omegaconf
 from .errors import CapsNetError, CheckpointError, ConfigError
-from .results import RESULTS_FILE, RunResults, git_commit, read_record, versions
-from .sweep import NOT_REPEATED, progress
+from .results import RESULTS_FILE, BusyError, RunResults, git_commit, read_record, started_with_others, versions
+from .sweep import FINISHED, NOT_REPEATED, swept_values
 
 log = logging.getLogger(__name__)
 
@@ -26,52 +27,65 @@ def run_job(composed: DictConfig) -> float | None:
     """
     job = HydraConfig.get()
     run_dir, overrides = Path(job.runtime.output_dir), list(job.overrides.task)
-    _only_the_sweeps_lines()
+    _only_what_goes_wrong_to_the_terminal()
+    if started_with_others():
+        raise ConfigError("a sweep's job starts its processes itself: leave hydra.launcher.tasks_per_node at 1")
     record = None
     try:
-        if (run_dir / RESULTS_FILE).exists():
-            record = read_record(run_dir)
-            _same_job(run_dir, record, overrides)
-            if record["status"] in NOT_REPEATED:
-                return record.get("val_accuracy")
+        record = record_of(run_dir, overrides)
+        if record is not None and record["status"] in NOT_REPEATED:
+            return record.get("val_accuracy")
         config = config_from_omegaconf(composed)
+        if multiprocessing.parent_process() is not None:  # other jobs share the terminal
+            config.trainer.enable_progress_bar = False
         from .training import train  # brings torch: only once the config is known to be right
 
-        results = train(config, run_dir, overrides, resume=record is not None)
+        swept = swept_values(run_dir, overrides)
+        results = train(config, run_dir, overrides, resume=record is not None, swept=swept)
     except ForeignJobError:
         raise
+    except BusyError as error:
+        log.warning("%s", error)
+        return None
     except Exception as error:
         if not isinstance(error, CapsNetError):
             log.exception("job %s failed", job.job.num)
-        _record_failure(run_dir, overrides, error)
-        accuracy = None
-    else:
-        if results.status == "interrupted":
-            raise KeyboardInterrupt
-        accuracy = results.val_accuracy
-    log.info("%s", progress(Path(job.sweep.dir), int(run_dir.name)))
-    return accuracy
+        record_failure(run_dir, overrides, _reason(error))
+        return None
+    if results.status == "interrupted":
+        raise KeyboardInterrupt
+    return results.val_accuracy
 
 
 class ForeignJobError(ConfigError):
     """The folder holds a job of another sweep."""
 
 
-def _same_job(run_dir: Path, record: dict[str, Any], overrides: list[str]) -> None:
+def record_of(run_dir: Path, overrides: list[str]) -> dict[str, Any] | None:
+    """What an earlier start of a job has left; None where there was none.
+
+    Raises:
+        ForeignJobError: the folder holds a job with other overrides.
+        CheckpointError: the record is damaged.
+    """
+    if not (run_dir / RESULTS_FILE).exists():
+        return None
+    record = read_record(run_dir)
     recorded = record.get("overrides")
     if not isinstance(recorded, list) or recorded[: len(overrides)] != overrides:  # a resumption may have added some
         raise ForeignJobError(
             f"{run_dir}: holds a job with other settings ({' '.join(map(str, record.get('overrides') or []))});"
             " choose another hydra.sweep.dir"
         )
+    return record
 
 
-def _record_failure(run_dir: Path, overrides: list[str], error: Exception) -> None:
-    """Leave a record where the training has not left its own."""
+def record_failure(run_dir: Path, overrides: list[str], reason: str) -> None:
+    """Leave a record of a job that came to nothing, where it has not left its own."""
     with contextlib.suppress(CheckpointError):
-        if read_record(run_dir)["status"] in ("failed", "diverged"):
+        if read_record(run_dir)["status"] in (*FINISHED, "interrupted"):
             return
-    reason = str(error) if isinstance(error, CapsNetError) else f"{type(error).__name__}: {error}"
+    run_dir.mkdir(parents=True, exist_ok=True)
     RunResults(
         status="failed",
         reason=reason,
@@ -86,8 +100,12 @@ def _record_failure(run_dir: Path, overrides: list[str], error: Exception) -> No
     ).write(run_dir)
 
 
-def _only_the_sweeps_lines() -> None:
-    """Of what the jobs say, the terminal shows what goes wrong and a line per job; train.log has it all."""
+def _reason(error: Exception) -> str:
+    return str(error) if isinstance(error, CapsNetError) else f"{type(error).__name__}: {error}"
+
+
+def _only_what_goes_wrong_to_the_terminal() -> None:
+    """There the sweep says how its jobs end; train.log has it all."""
     for handler in logging.getLogger().handlers:
         if type(handler) is logging.StreamHandler:
-            handler.addFilter(lambda record: record.levelno >= logging.WARNING or record.name == __name__)
+            handler.setLevel(logging.WARNING)

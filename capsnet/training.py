@@ -28,7 +28,9 @@ from .results import (
     LAST_CHECKPOINT,
     METRICS,
     RunResults,
+    alone_in,
     combined_digest,
+    curves_folder,
     git_commit,
     processor_name,
     refuse_used,
@@ -49,6 +51,7 @@ def train(
     callbacks: Sequence[Callback] = (),
     resume: bool = False,
     environment: OneMachine | None = None,
+    swept: dict[str, str] | None = None,
 ) -> RunResults:
     """Train a CapsNet, test its best checkpoint, and leave everything in the run's folder.
 
@@ -59,6 +62,7 @@ def train(
         callbacks: Lightning callbacks to be called beside the runner's own.
         resume: go on from the folder's last checkpoint, or from the start where there is none yet.
         environment: this process's place among others, where another process has started it.
+        swept: in a sweep, what tells this run from the others: TensorBoard shows it by these keys and values.
 
     Returns:
         The content of results.json; in a helper process of a distributed run, one that nobody writes.
@@ -67,20 +71,34 @@ def train(
         ConfigError: the device or another choice of the trainer is not to be had.
         DataError: the dataset cannot be read.
         CheckpointError: the checkpoint to resume from is damaged.
+        BusyError: another process is training in the folder.
         DivergedError: the loss became NaN or infinite.
     """
     _quieten()
     if environment is None and not started_with_others():
         _refuse_other_launchers(config.trainer)
         environment = OneMachine()
-    if rank_zero_only.rank == 0 and (environment is None or environment.local_rank() == 0):
+    if rank_zero_only.rank > 0 or (environment is not None and environment.local_rank() > 0):
+        logging.getLogger(__package__).setLevel(logging.ERROR)
+        return _run(config, run_dir, overrides or [], callbacks, resume, environment, {})
+    with alone_in(run_dir):
         if not resume:
             refuse_used(run_dir)
-    else:
-        logging.getLogger(__package__).setLevel(logging.ERROR)
+        return _run(config, run_dir, overrides or [], callbacks, resume, environment, swept or {})
+
+
+def _run(
+    config: Config,
+    run_dir: Path,
+    overrides: list[str],
+    callbacks: Sequence[Callback],
+    resume: bool,
+    environment: OneMachine | None,
+    swept: dict[str, str],
+) -> RunResults:
     data = ImageDataModule(config.data, config.augment, config.seed)
     data.setup("fit")
-    epoch_log = EpochLog(run_dir)
+    epoch_log = EpochLog(run_dir, curves_folder(run_dir, swept))
     trainer = _build_trainer(config, epoch_log, callbacks, environment, validates=data.val_split is not None)
     is_main = trainer.is_global_zero
     pl.seed_everything(config.seed, verbose=False)
@@ -94,7 +112,7 @@ def train(
     results = RunResults(
         status="running",
         dataset=_dataset_record(data),
-        overrides=overrides or [],
+        overrides=overrides,
         seed=config.seed,
         parameters=sum(parameter.numel() for parameter in module.parameters()),
         device=_device_name(trainer),
@@ -111,7 +129,7 @@ def train(
         if is_main:
             _test(trainer, module, data, epoch_log, results)
         results.status = "completed"
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):  # a cluster's requeueing ends the process by the latter, as Lightning does
         results.status = "interrupted"
     except DivergedError as error:
         results.status, results.reason = "diverged", str(error)
@@ -121,7 +139,7 @@ def train(
         raise
     finally:
         if is_main:
-            _log_hyperparameters(epoch_log.tensorboard, config, results)
+            _log_hyperparameters(epoch_log.tensorboard, config, results, swept)
             epoch_log.tensorboard.close()
             results.write(run_dir)
     if is_main:
@@ -137,13 +155,9 @@ def _fit(
     results: RunResults,
     checkpoint: Path | None,
 ) -> None:
-    """Train, and note what came of it; raises KeyboardInterrupt where it was stopped."""
+    """Train, and note what came of it; raises KeyboardInterrupt or SystemExit where it was stopped."""
     try:
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-    except SystemExit as error:  # Lightning's own answer to Ctrl-C and SIGTERM, once it has cleaned up
-        if epoch_log.interrupted:
-            raise KeyboardInterrupt from error
-        raise
     except MisconfigurationException as error:
         raise ConfigError(f"trainer: {on_one_line(error)}") from error
     except Exception as error:
@@ -274,14 +288,20 @@ def _device_name(trainer: pl.Trainer) -> str:
     return f"{processor_name()}, {torch.get_num_threads()} threads{processes}"
 
 
-def _log_hyperparameters(tensorboard: SummaryWriter, config: Config, results: RunResults) -> None:
+def _log_hyperparameters(
+    tensorboard: SummaryWriter, config: Config, results: RunResults, swept: dict[str, str]
+) -> None:
     """Fill TensorBoard's HPARAMS tab, in the run's own event file (the writer's own method would add a folder)."""
-    chosen = {
+    values = {
         key: value if isinstance(value, bool | int | float | str) else str(value)
         for key, value, _ in settings(config)
-        if value is not None and not key.startswith(NOT_HYPERPARAMETERS)
+        if value is not None
     }
-    chosen |= {"trainer.max_epochs": config.trainer.max_epochs, "trainer.precision": results.precision}
+    if swept:
+        chosen = {key: values.get(key, text) for key, text in swept.items()}
+    else:
+        chosen = {key: value for key, value in values.items() if not key.startswith(NOT_HYPERPARAMETERS)}
+        chosen |= {"trainer.max_epochs": config.trainer.max_epochs, "trainer.precision": results.precision}
     outcome = {"hparam/val_accuracy": results.val_accuracy, "hparam/test_accuracy": results.test_accuracy}
     measured = {name: value for name, value in outcome.items() if value is not None}
     for summary in hparams(chosen, measured):
@@ -296,4 +316,5 @@ def _quieten() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("pytorch_lightning.profilers").setLevel(logging.INFO)  # trainer.profiler reports here
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # trainer.compile looks for CUDA there
+    warnings.filterwarnings("ignore", message=".*`srun` command is available")  # the login machine is no job
     warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated")  # between Lightning and torch

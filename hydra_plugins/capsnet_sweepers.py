@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from capsnet.errors import CapsNetError, ConfigError
 from capsnet.results import remove_empty
 from capsnet.resume import SWEEP_FILE, planned
-from capsnet.sweep import FINISHED, PLAN_FILE, plan_sweep, read_jobs, read_plan, summarise, write_plan
+from capsnet.sweep import FINISHED, PLAN_FILE, plan_sweep, progress_lines, read_jobs, read_plan, summarise, write_plan
 
 
 class GridSweeper(BasicSweeper):
@@ -30,7 +30,8 @@ class GridSweeper(BasicSweeper):
             raise ConfigError("hydra.sweep.subdir: a sweep's folders bear the numbers of its jobs; leave it as it is")
         self._refuse_other_sweep(folder)
         try:
-            returned = self._launch_all(arguments)
+            with progress_lines(folder):
+                returned = self._launch_all(arguments)
         except BaseException:
             self._end(folder, interrupted=True)
             raise

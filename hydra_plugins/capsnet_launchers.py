@@ -1,0 +1,96 @@
+"""The launcher that `configs/hydra/launcher/slurm.yaml` names: a sweep's jobs in SLURM's queue, by way of submitit."""
+
+import shlex
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.singleton import Singleton
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
+
+from capsnet.errors import ConfigError
+from capsnet.sweep import NOT_REPEATED
+from capsnet.sweep_job import record_failure, record_of
+from capsnet.terminal import relative
+
+try:
+    from hydra_plugins.hydra_submitit_launcher.submitit_launcher import BaseSubmititLauncher
+except ImportError:  # it is optional; without, Hydra passes over the class below as an abstract one
+    BaseSubmititLauncher = Launcher
+
+
+class SlurmLauncher(BaseSubmititLauncher):
+    """Hands the jobs to SLURM, and waits until all of them are done, whatever becomes of one.
+
+    A job that SLURM starts again, asked to or at its time limit, goes on by itself: see `capsnet.sweep_job`.
+    """
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        assert self.config is not None
+        folder = Path(self.config.hydra.sweep.dir)
+        jobs = {number: list(overrides) for number, overrides in enumerate(job_overrides, initial_job_idx)}
+        accuracies = {}
+        for number, overrides in jobs.items():
+            record = record_of(folder / str(number), overrides)
+            if record is not None and record["status"] in NOT_REPEATED:
+                accuracies[number] = record.get("val_accuracy")
+        queued = self._queue({number: jobs[number] for number in jobs.keys() - accuracies.keys()})
+        try:
+            for number, job in queued.items():
+                accuracies[number] = _accuracy(job, folder / str(number), jobs[number])
+        except KeyboardInterrupt:
+            ids = " ".join(sorted({job.job_id.partition("_")[0] for job in queued.values()}))
+            print(f"\nThe jobs stay in SLURM's queue: scancel {ids}  ends them.")
+            print(f"How they fare: python -m capsnet.sweep {shlex.quote(relative(folder))}")
+            raise
+        return [_returned(accuracies[number]) for number in jobs]
+
+    def _queue(self, jobs: dict[int, list[str]]) -> dict[int, Any]:
+        """Submit jobs, given by number and overrides, as one array; gives submitit's jobs."""
+        import submitit  # takes a moment, and every command passes by here
+
+        if not jobs:
+            return {}
+        settings = dict(self.params)
+        folder, timeouts = settings.pop("submitit_folder"), settings.pop("max_num_timeout")
+        own_code = f"export PYTHONPATH={shlex.quote(str(Path(__file__).parents[1]))}:$PYTHONPATH"
+        settings["setup"] = [own_code, *(settings["setup"] or [])]
+        shared = {"timeout_min", "cpus_per_task", "gpus_per_node", "tasks_per_node", "mem_gb", "nodes", "name"}
+        shared.add("stderr_to_stdout")
+        try:
+            executor = submitit.AutoExecutor(folder, cluster="slurm", slurm_max_num_timeout=timeouts)
+            executor.update_parameters(**{key if key in shared else f"slurm_{key}": settings[key] for key in settings})
+            orders = [
+                (overrides, "hydra.sweep.dir", number, str(number), Singleton.get_state())
+                for number, overrides in jobs.items()
+            ]
+            submitted = executor.map_array(self, *zip(*orders, strict=True))
+        except (RuntimeError, submitit.core.utils.FailedJobError, TypeError, NameError) as error:
+            if not any(Path(folder).parent.glob("*/*_result.pkl")):  # nothing but what was to be submitted
+                shutil.rmtree(Path(folder).parent, ignore_errors=True)
+            raise ConfigError(f"hydra/launcher=slurm: {str(error).strip().splitlines()[-1]}") from error
+        print(f"In SLURM's queue as job {submitted[0].job_id.partition('_')[0]}", flush=True)
+        return dict(zip(jobs, submitted, strict=True))
+
+
+def _accuracy(job: Any, run_dir: Path, overrides: list[str]) -> float | None:
+    """Wait for a job's validation accuracy; None where it came to nothing, which its record then says."""
+    from submitit.core.utils import FailedJobError, UncompletedJobError
+
+    try:
+        returned = job.results()[0]
+    except (FailedJobError, UncompletedJobError) as error:
+        what = "failed" if isinstance(error, FailedJobError) else job.state
+        printed = Path(job.paths.stderr)
+        where = f"; see {relative(printed)}" if printed.exists() else ""
+        record_failure(run_dir, overrides, f"SLURM's job {job.job_id}: {what}{where}")
+        return None
+    return returned.return_value
+
+
+def _returned(accuracy: float | None) -> JobReturn:
+    returned = JobReturn(status=JobStatus.COMPLETED)
+    returned.return_value = accuracy
+    return returned

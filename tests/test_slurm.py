@@ -1,0 +1,182 @@
+"""Sweeps through a real SLURM of one node, which is started for these tests where its programs are installed."""
+
+import contextlib
+import csv
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import REPO, SMALL
+
+PROGRAMS = ("slurmctld", "slurmd", "sbatch", "srun", "scontrol", "scancel")
+SWEEP = (
+    *(
+        "-m",
+        "hydra/launcher=slurm",
+        "hydra.launcher.cpus_per_task=1",
+        "hydra.launcher.mem_gb=1",
+        "hydra.sweep.dir=sweep",
+    ),
+    *("data=digits", "data.limit=300", "data.batch_size=32", *SMALL),
+)
+
+pytestmark = [
+    pytest.mark.slurm,
+    pytest.mark.skipif(any(shutil.which(name) is None for name in PROGRAMS), reason="SLURM is not installed"),
+]
+
+
+@pytest.fixture(scope="module")
+def slurm(tmp_path_factory):
+    """The environment in which SLURM's commands reach a cluster of one node, run by this user."""
+    pytest.importorskip("submitit")
+    folder = tmp_path_factory.mktemp("slurm")
+    host, cores = socket.gethostname().partition(".")[0], len(os.sched_getaffinity(0))
+    (folder / "spool").mkdir()
+    (folder / "state").mkdir()
+    (folder / "slurm.conf").write_text(f"""
+ClusterName=tests
+SlurmctldHost={host}(127.0.0.1)
+SlurmctldPort={free_port()}
+SlurmdPort={free_port()}
+SlurmUser={os.environ.get("USER", "root")}
+SlurmdUser={os.environ.get("USER", "root")}
+AuthType=auth/none
+CredType=cred/none
+ProctrackType=proctrack/linuxproc
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd.pid
+SlurmctldLogFile={folder}/slurmctld.log
+SlurmdLogFile={folder}/slurmd.log
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool
+SwitchType=switch/none
+MpiDefault=none
+ReturnToService=2
+NodeName={host} NodeAddr=127.0.0.1 CPUs={cores} RealMemory=4000
+PartitionName=tests Nodes=ALL Default=YES
+""")
+    environment = {**os.environ, "SLURM_CONF": str(folder / "slurm.conf")}
+    daemons = []
+    try:
+        for program in ("slurmctld", "slurmd"):
+            daemons.append(subprocess.Popen([program, "-D"], env=environment, stderr=subprocess.DEVNULL))
+        wait_until(lambda: "idle" in output(["sinfo", "--noheader", "--format=%T"], environment), 60)
+        yield environment
+    finally:
+        subprocess.run(["scancel", "--signal=KILL", "--me"], env=environment, timeout=30, check=False)
+        subprocess.run(["scancel", "--me"], env=environment, timeout=30, check=False)
+        wait_until(lambda: not output(["squeue", "--noheader"], environment), 60)
+        for daemon in daemons:
+            daemon.kill()
+            daemon.wait()
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def output(command, environment):
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False).stdout
+
+
+def wait_until(holds, seconds=120):
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def record(run):
+    with contextlib.suppress(OSError, ValueError):
+        return json.loads((run / "results.json").read_text())
+    return {}
+
+
+def test_sweep_completes_through_the_queue_and_is_summed_up(slurm, tmp_path):
+    command = [sys.executable, str(REPO / "train.py"), *SWEEP, "sweep=routing", "trainer.max_epochs=1"]
+    done = subprocess.run(command, cwd=tmp_path, env=slurm, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "In SLURM's queue as job " in done.stdout
+    assert [line[:5] for line in done.stdout.splitlines() if line.startswith("[")] == [f"[{n}/4]" for n in (1, 2, 3, 4)]
+    with (tmp_path / "sweep/sweep.csv").open(newline="") as file:
+        jobs = list(csv.DictReader(file))
+    assert {(job["routing.iters"], job["status"]) for job in jobs} == {(n, "completed") for n in "1235"}
+    assert (tmp_path / "sweep/sweep.png").is_file()
+    assert record(tmp_path / "sweep/0")["device"].endswith(", 1 threads")  # what it has asked for
+
+
+@pytest.mark.parametrize("by", ["scontrol requeue", "its time limit's signal"])
+def test_a_job_that_is_requeued_goes_on_from_its_checkpoint(slurm, tmp_path, by):
+    command = [sys.executable, str(REPO / "train.py"), *SWEEP, "seed=1", "trainer.max_epochs=40"]  # some 15 s
+    with (tmp_path / "printed").open("w") as printed:
+        process = subprocess.Popen(command, cwd=tmp_path, env=slurm, stdout=printed, stderr=printed)
+    job = tmp_path / "sweep/0"
+    wait_until(lambda: (job / "checkpoints/last.ckpt").exists() or process.poll() is not None)
+    (number,) = output(["squeue", "--noheader", "--format=%i"], slurm).split()
+    subprocess.run(
+        ["scontrol", "requeue", number] if by == "scontrol requeue" else ["scancel", "--signal=USR2", number],
+        env=slurm,
+        check=True,
+    )
+    wait_until(lambda: record(job).get("status") == "interrupted")
+    assert 1 <= record(job)["epochs"] < 40
+
+    def ended():  # SLURM waits for two minutes before it starts a job again
+        subprocess.run(["scontrol", "update", f"JobId={number}", "StartTime=now"], env=slurm, check=False)
+        return process.poll() is not None
+
+    wait_until(ended, 300)
+    assert process.returncode == 0, (tmp_path / "printed").read_text()
+    assert record(job)["status"] == "completed"
+    assert record(job)["epochs"] == 40
+    with (job / "metrics.csv").open() as file:
+        assert [int(row["epoch"]) for row in csv.DictReader(file)] == list(range(1, 41))
+    assert (job / "train.log").read_text().count("epoch  1/40") == 1
+
+
+def test_ctrl_c_leaves_the_jobs_in_the_queue_and_says_how_to_end_them(slurm, tmp_path):
+    command = [sys.executable, str(REPO / "train.py"), *SWEEP, "seed=1", "trainer.max_epochs=10000"]
+    process = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        env=slurm,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    wait_until(lambda: (tmp_path / "sweep/0/checkpoints/last.ckpt").exists())
+    process.send_signal(signal.SIGINT)
+    printed, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    (ending,) = [line.partition(":")[2].split("ends")[0] for line in printed.splitlines() if "scancel" in line]
+    twice = subprocess.run(
+        [sys.executable, str(REPO / "train.py"), f"resume={tmp_path / 'sweep/0'}"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "another process is training in this folder" in twice.stderr
+    subprocess.run(ending.split(), env=slurm, check=True)
+    wait_until(lambda: record(tmp_path / "sweep/0").get("status") == "interrupted")
+
+
+def test_what_slurm_refuses_ends_in_one_line(slurm, tmp_path):
+    command = [sys.executable, str(REPO / "train.py"), *SWEEP, "seed=1", "hydra.launcher.partition=nonsense"]
+    done = subprocess.run(command, cwd=tmp_path, env=slurm, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert "Error: hydra/launcher=slurm: sbatch" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(Path(tmp_path).iterdir())
