@@ -20,6 +20,8 @@ from .errors import CapsNetError
 from .results import LOCK_FILE, RESULTS_FILE, refuse_used, remove_empty, started_with_others
 
 USAGE_ERROR = 2
+LAUNCHERS = {"joblib": "hydra-joblib-launcher", "submitit_slurm": "hydra-submitit-launcher"}
+"""Options of hydra/launcher that come with an optional package."""
 INTERRUPTED = 130
 
 _FULL_ERROR = "HYDRA_FULL_ERROR"
@@ -67,8 +69,12 @@ def _message(error: Exception) -> str | None:
     """What to tell the person; None for a fault of the program itself, which wants a traceback."""
     if isinstance(error, CapsNetError):
         return str(error)
-    if isinstance(error, MissingConfigException) and error.options is not None:
+    if isinstance(error, MissingConfigException):
         group, _, option = str(error.missing_cfg_file).rpartition("/")
+        if option in LAUNCHERS:
+            return f"{group}: needs another package: pip install {LAUNCHERS[option]}"
+        if error.options is None:
+            return one_line(error)
         return f"{group}={option}: no such option; there are {', '.join(error.options)}"
     if isinstance(error, HydraException | OmegaConfBaseException):
         return one_line(error)

@@ -114,6 +114,19 @@ def _environment_of_children() -> dict[str, str]:
     return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, search))}
 
 
+def one_gpu_of_several(number: int) -> None:
+    """Let this process see one of the machine's GPUs: its share, where jobs run beside each other in processes.
+
+    A process that does several jobs, one after the other, stays with the GPU of its first.
+
+    Args:
+        number: of the job; jobs take the GPUs in turn.
+    """
+    if (count := torch.cuda.device_count()) > 1:
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(count)))
+        os.environ["CUDA_VISIBLE_DEVICES"] = visible.split(",")[number % count]
+
+
 @contextlib.contextmanager
 def share_of_threads(processes: int) -> Iterator[None]:
     """Let this process, and those it starts meanwhile, compute on a share of the processor: they are `processes`."""

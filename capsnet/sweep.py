@@ -76,15 +76,17 @@ def read_plan(folder: Path) -> Plan | None:
         return None
 
 
-def write_plan(folder: Path, jobs: Sequence[Sequence[str]]) -> None:
-    """Note that a sweep is going to run these jobs, each given by its overrides."""
-    plan_sweep(folder, len(jobs), _differing([_values(overrides) for overrides in jobs]))
+def write_plan(folder: Path, jobs: Sequence[Sequence[str]]) -> str:
+    """Note that a sweep is going to run these jobs, each given by its overrides, and say so in a line."""
+    return plan_sweep(folder, len(jobs), _differing([_values(overrides) for overrides in jobs]))
 
 
-def plan_sweep(folder: Path, jobs: int, swept: list[str]) -> None:
-    """Note what a sweep is going to do: how many jobs, and over which keys."""
+def plan_sweep(folder: Path, jobs: int, swept: list[str]) -> str:
+    """Note what a sweep is going to do, how many jobs over which keys, and say so in a line."""
     finished = sum(job.status in NOT_REPEATED for job in read_jobs(folder))
     Plan(jobs, swept, time.time(), finished).write(folder)
+    before = f" ({finished} finished before)" if finished else ""
+    return f"{jobs} job{'s' * (jobs != 1)}{before} over {', '.join(swept)} in {relative(folder)}"
 
 
 def _values(overrides: Sequence[str]) -> dict[str, str]:

@@ -10,6 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from .compose import config_from_omegaconf
+from .config import Config
 from .errors import CapsNetError, CheckpointError, ConfigError
 from .results import RESULTS_FILE, BusyError, RunResults, git_commit, read_record, started_with_others, versions
 from .sweep import FINISHED, NOT_REPEATED, swept_values
@@ -36,9 +37,10 @@ def run_job(composed: DictConfig) -> float | None:
         if record is not None and record["status"] in NOT_REPEATED:
             return record.get("val_accuracy")
         config = config_from_omegaconf(composed)
-        if multiprocessing.parent_process() is not None:  # other jobs share the terminal
-            config.trainer.enable_progress_bar = False
         from .training import train  # brings torch: only once the config is known to be right
+
+        if multiprocessing.parent_process() is not None:
+            _beside_other_jobs(config, job.job.num)
 
         swept = swept_values(run_dir, overrides)
         results = train(config, run_dir, overrides, resume=record is not None, swept=swept)
@@ -98,6 +100,15 @@ def record_failure(run_dir: Path, overrides: list[str], reason: str) -> None:
         versions=versions(),
         git_commit=git_commit(),
     ).write(run_dir)
+
+
+def _beside_other_jobs(config: Config, number: int) -> None:
+    """They share the terminal, and the GPUs."""
+    from .processes import one_gpu_of_several
+
+    config.trainer.enable_progress_bar = False
+    if config.trainer.devices == 1:
+        one_gpu_of_several(number)
 
 
 def _reason(error: Exception) -> str:

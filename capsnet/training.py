@@ -303,11 +303,11 @@ def _log_hyperparameters(
         chosen = {key: value for key, value in values.items() if not key.startswith(NOT_HYPERPARAMETERS)}
         chosen |= {"trainer.max_epochs": config.trainer.max_epochs, "trainer.precision": results.precision}
     outcome = {"hparam/val_accuracy": results.val_accuracy, "hparam/test_accuracy": results.test_accuracy}
-    measured = {name: value for name, value in outcome.items() if value is not None}
-    for summary in hparams(chosen, measured):
+    for summary in hparams(chosen, outcome):  # names both columns: TensorBoard takes those of the first run it meets
         tensorboard.file_writer.add_summary(summary)
-    for name, value in measured.items():
-        tensorboard.add_scalar(name, value, results.epochs)
+    for name, value in outcome.items():
+        if value is not None:
+            tensorboard.add_scalar(name, value, results.epochs)
 
 
 def _quieten() -> None:

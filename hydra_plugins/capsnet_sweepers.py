@@ -56,7 +56,7 @@ class GridSweeper(BasicSweeper):
             assert self.overrides is not None
             assert self.config is not None
             jobs = [job for batch in self.overrides for job in batch]
-            write_plan(Path(self.config.hydra.sweep.dir), jobs)
+            print(write_plan(Path(self.config.hydra.sweep.dir), jobs), flush=True)
         return super().get_job_batch()
 
     def _end(self, folder: Path, interrupted: bool) -> bool:
@@ -116,7 +116,7 @@ class TpeSweeper(GridSweeper):
         OmegaConf.save(self.config, folder / SWEEP_FILE)
         earlier = read_plan(folder)
         trials, at_a_time = self.trials or (earlier.jobs if earlier else TRIALS), self.max_batch_size or 1
-        plan_sweep(folder, trials, list(space))
+        print(plan_sweep(folder, trials, list(space)), flush=True)
         study = optuna.create_study(
             storage=f"sqlite:///{folder.absolute() / STUDY_FILE}",
             study_name="capsnet",

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import itertools
 import json
 import os
 import re
@@ -15,6 +16,8 @@ import pytest
 import torch
 from conftest import REPO, SMALL, only_run, run_command
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
+from tensorboard.plugins.hparams import metadata
 
 DIGITS = ("data=digits", "data.limit=300", "data.batch_size=32", *SMALL)
 FIGURES = {"curves", "reconstructions", "perturbations", "confusion"}
@@ -231,6 +234,23 @@ class TestSweep:
         assert "train loss" not in done.stdout  # but in each job's own log
         assert "train loss" in (folder / "1/train.log").read_text()
         assert (folder / "sweep.png").is_file()
+
+    def test_tensorboard_names_the_jobs_by_what_varies_and_tabulates_it(self, tmp_path):
+        done = run_command("train.py", "-m", *DIGITS, "augment=none,shift", "trainer.max_epochs=1,2", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        (folder,) = (tmp_path / "outputs/sweeps").iterdir()
+        curves = EventMultiplexer().AddRunsFromDirectory(str(folder)).Reload()
+        assert sorted(curves.Runs()) == [
+            f"{number}/augment={augment},trainer.max_epochs={epochs}"
+            for number, (augment, epochs) in enumerate(itertools.product(("none", "shift"), (1, 2)))
+        ]
+        for run in curves.Runs():
+            start = metadata.parse_session_start_info_plugin_data(
+                curves.SummaryMetadata(run, metadata.SESSION_START_INFO_TAG).plugin_data.content
+            )
+            assert set(start.hparams) == {"augment", "trainer.max_epochs"}
+            assert f"augment={start.hparams['augment'].string_value}," in run
+            assert run.endswith(f"={start.hparams['trainer.max_epochs'].number_value:.0f}")
 
     def test_an_interrupted_sweep_is_summed_up_and_continued_by_one_command(self, tmp_path):
         command = [sys.executable, str(REPO / "train.py"), "-m", *DIGITS, "seed=1,2,3", "trainer.max_epochs=3"]

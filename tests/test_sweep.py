@@ -12,7 +12,7 @@ import pytest
 
 from capsnet.errors import CheckpointError, ConfigError
 from capsnet.resume import quoted, sweep_arguments
-from capsnet.sweep import Plan, panels, progress, read_jobs, read_plan, summarise, write_plan
+from capsnet.sweep import Plan, panels, progress, progress_lines, read_jobs, read_plan, summarise, write_plan
 
 
 def make_job(folder: Path, number: int, overrides: list[str], status: str = "completed", **record) -> None:
@@ -102,23 +102,38 @@ def test_panels_group_jobs_by_value_in_numerical_order():
 
 
 def test_the_line_of_a_job_tells_its_number_values_and_accuracy(sweep):
-    # Three had ended before this start; the failed one is to be tried again.
-    assert progress(sweep, 1).startswith("[3/4] job 1  routing.iters=1 model.dropout=0.5  validation accuracy 93.00%")
-    assert "OutOfMemoryError" in progress(sweep, 3)
+    jobs, plan = read_jobs(sweep), read_plan(sweep)  # three had ended before the plan; one was to be tried again
+    assert progress(jobs[1], plan, 1).startswith(
+        "[4/4] job 1  routing.iters=1 model.dropout=0.5  validation accuracy 93.00%"
+    )
+    assert "OutOfMemoryError" in progress(jobs[3], plan, 1)
 
 
-def test_time_left_counts_the_jobs_of_this_start_alone(tmp_path):
-    overrides = [[f"seed={seed}"] for seed in range(12)]
-    for seed in range(10):
-        make_job(tmp_path, seed, overrides[seed], val_accuracy=0.9)
-        os.utime(tmp_path / str(seed) / "results.json", (0, 0))
-    write_plan(tmp_path, overrides)
-    plan = read_plan(tmp_path)
-    assert (plan.jobs, plan.finished_before) == (12, 10)
-    Plan(plan.jobs, plan.swept, time.time() - 600, plan.finished_before).write(tmp_path)
-    make_job(tmp_path, 10, overrides[10], val_accuracy=0.9)
-    assert progress(tmp_path, 10).startswith("[11/12] job 10")
-    assert progress(tmp_path, 10).endswith("about 10 min 0 s left")
+def test_time_left_counts_the_jobs_of_this_start_alone(sweep):
+    plan = Plan(12, ["routing.iters"], time.time() - 600, finished_before=10)
+    line = progress(read_jobs(sweep)[0], plan, 1)
+    assert line.startswith("[11/12] job 0")
+    assert line.endswith("about 10 min 0 s left")
+
+
+def test_a_line_is_printed_for_each_job_that_ends_meanwhile_and_for_no_other(tmp_path, capsys):
+    overrides = [[f"seed={seed}"] for seed in range(4)]
+    make_job(tmp_path, 0, overrides[0], val_accuracy=0.9)
+    make_job(tmp_path, 1, overrides[1], "failed", reason="it broke")
+    os.utime(tmp_path / "1/results.json", (0, 0))
+    assert write_plan(tmp_path, overrides).startswith("4 jobs (1 finished before) over seed in ")
+    with progress_lines(tmp_path):
+        (tmp_path / "1/results.json").unlink()
+        (tmp_path / "1").rmdir()
+        make_job(tmp_path, 1, overrides[1], val_accuracy=0.8)
+        make_job(tmp_path, 2, overrides[2], "running")
+        deadline = time.monotonic() + 10
+        while not (printed := capsys.readouterr().out):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert printed.startswith("[2/4] job 1  seed=1  validation accuracy 80.00%")
+        make_job(tmp_path, 3, overrides[3], "diverged", reason="the loss")
+    assert capsys.readouterr().out.startswith("[3/4] job 3  seed=3  diverged")
 
 
 def test_a_folder_without_jobs_is_refused_in_one_line(tmp_path):
