@@ -10,7 +10,8 @@ from omegaconf import DictConfig
 
 from capsnet.cli import one_line_errors, register_schema, run_program
 from capsnet.compose import config_from_omegaconf, parse_values
-from capsnet.resume import SWEEP_FILE, resume_run, resumption, sweep_arguments
+from capsnet.rerun import rerun
+from capsnet.resume import SWEEP_FILE, folder_named, resume_run, sweep_arguments
 from capsnet.sweep_job import run_job
 
 register_schema()
@@ -32,18 +33,25 @@ def main(composed: DictConfig) -> float | None:
     return results.val_accuracy
 
 
-def main_or_resume() -> None:
-    resumed = resumption(sys.argv[1:])
-    if resumed is None:
+def main_or_again() -> None:
+    if repeated := folder_named("rerun", sys.argv[1:]):
+        folder, others = repeated
+        results, identical = rerun(folder, parse_values(others))
+        if not identical and results.status == "completed":
+            sys.exit(1)
+    elif resumed := folder_named("resume", sys.argv[1:]):
+        folder, others = resumed
+        if (folder / SWEEP_FILE).exists():
+            sys.argv[1:] = sweep_arguments(folder, others)
+            main()
+            return
+        results = resume_run(folder, parse_values(others))
+    else:
         main()
         return
-    folder, others = resumed
-    if (folder / SWEEP_FILE).exists():
-        sys.argv[1:] = sweep_arguments(folder, others)
-        main()
-    elif resume_run(folder, parse_values(others)).status == "interrupted":
+    if results.status == "interrupted":
         raise KeyboardInterrupt
 
 
 if __name__ == "__main__":
-    run_program(main_or_resume)
+    run_program(main_or_again)

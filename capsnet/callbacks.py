@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from .errors import DivergedError
+from .errors import DivergedError, StorageError, on_one_line
 from .results import BEST_CHECKPOINT, LAST_CHECKPOINT, METRICS_FILE, append_metrics, keep_metrics, whole_file
 from .terminal import duration
 
@@ -189,6 +189,10 @@ class WholeFiles(TorchCheckpointIO):
         except BaseException as error:
             if isinstance(error.__context__, KeyboardInterrupt | SystemExit):  # what torch complains of
                 raise error.__context__ from error
+            if isinstance(error, OSError | RuntimeError):  # the latter is torch's for a file that cannot be written
+                kept = " is that of the epoch before" if path.exists() else " is not written"
+                why = error.strerror if isinstance(error, OSError) else on_one_line(error)
+                raise StorageError(f"{path}{kept}: a checkpoint cannot be saved ({why})") from error
             raise
 
 

@@ -1,6 +1,8 @@
 """Checkpoints: weights with the config they were trained by, read without running any code they may carry."""
 
 import pickle
+import struct
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,18 @@ from .model import CapsNet
 
 NETWORK_PREFIX = "network."  # where the Lightning module keeps the CapsNet
 CONFIG_KEY = "capsnet_config"
+DAMAGE = (
+    zipfile.BadZipFile,
+    OSError,
+    RuntimeError,
+    EOFError,
+    ValueError,
+    KeyError,
+    NotImplementedError,
+    AssertionError,
+    struct.error,
+)
+"""What zipfile and torch raise on damaged files, beside their own errors."""
 
 
 def build_network(config: Config, image_shape: tuple[int, int, int], num_classes: int) -> CapsNet:
@@ -48,13 +62,17 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise CheckpointError(f"{path}: there is no such checkpoint")
     try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:  # torch does not look at the checksums
+                if (damaged := archive.testzip()) is not None:
+                    raise CheckpointError(f"{path}: damaged (checksum of {damaged})")
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path}: refused: it holds more than tensors and plain values, so that loading it could run code,"
             " or it is damaged"
         ) from error
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
+    except DAMAGE as error:
         raise CheckpointError(f"{path}: damaged or not a checkpoint ({on_one_line(error)[:200]})") from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{path}: not a checkpoint of this project")

@@ -11,13 +11,13 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException, MissingConfigException
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, flag_override
 from omegaconf.errors import OmegaConfBaseException
 
-from .compose import config_from_omegaconf, one_line
+from .compose import config_from_omegaconf, one_line, quoted
 from .config import Config
-from .errors import CapsNetError
-from .results import LOCK_FILE, RESULTS_FILE, refuse_used, remove_empty, started_with_others
+from .errors import CapsNetError, printable
+from .results import new_folder, refuse_used, remove_unused, started_with_others
 
 USAGE_ERROR = 2
 LAUNCHERS = {"joblib": "hydra-joblib-launcher", "submitit_slurm": "hydra-submitit-launcher"}
@@ -57,11 +57,11 @@ def one_line_errors(run_dir: Path | None = None) -> Iterator[None]:
         yield
     except Exception as error:
         if isinstance(error, CapsNetError) and run_dir is not None:
-            _remove_unused(run_dir)
+            remove_unused(run_dir)
         message = _message(error)
         if message is None or _wants_traceback:
             raise
-        print(f"Error: {message}", file=sys.stderr)
+        print(f"Error: {printable(message)}", file=sys.stderr)
         sys.exit(error.exit_code if isinstance(error, CapsNetError) else USAGE_ERROR)
 
 
@@ -78,25 +78,12 @@ def _message(error: Exception) -> str | None:
         return f"{group}={option}: no such option; there are {', '.join(error.options)}"
     if isinstance(error, HydraException | OmegaConfBaseException):
         return one_line(error)
-    if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename}: {error.strerror}"
+    if isinstance(error, OSError) and error.strerror is not None:
+        return f"{error.filename or 'a file cannot be written or read'}: {error.strerror}"
     *_, (innermost, _) = traceback.walk_tb(error.__traceback__)
     if innermost.f_globals["__name__"].startswith(("hydra.", "omegaconf.")):  # stumbled over odd arguments
         return f"{' '.join(sys.argv[1:])}: not understood ({error})"
     return None
-
-
-def _remove_unused(run_dir: Path) -> None:
-    """Remove what Hydra left in the folder of a run that never began, and the folders that are empty then."""
-    if (run_dir / RESULTS_FILE).exists():
-        return
-    for name in ("config.yaml", "hydra.yaml", "overrides.yaml"):
-        (run_dir / ".hydra" / name).unlink(missing_ok=True)
-    for name in ("train.log", LOCK_FILE):
-        (run_dir / name).unlink(missing_ok=True)
-    with contextlib.suppress(OSError):
-        (run_dir / ".hydra").rmdir()
-    remove_empty(run_dir)
 
 
 def config_groups(folder: Path) -> str:
@@ -108,10 +95,27 @@ def config_groups(folder: Path) -> str:
 
 
 class CheckConfig(Callback):
-    """Hydra callback: holds the config against its ranges before a folder is made for the run."""
+    """Hydra callback: holds the config against its ranges before a folder is made for the run, which is its alone."""
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         with one_line_errors():
             config_from_omegaconf(OmegaConf.masked_copy(config, [key for key in config if key != "hydra"]))
-            if not started_with_others():  # else this one may join the run of the first
+            if started_with_others():  # this one may join the run of the first
+                return
+            if _is_given("hydra.run.dir", config):
                 refuse_used(Path(config.hydra.run.dir))
+            else:
+                folder = new_folder(Path(config.hydra.run.dir))
+                with flag_override(config, "readonly", False):
+                    config.hydra.run.dir = str(folder)
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        if not _is_given("hydra.sweep.dir", config):
+            folder = new_folder(Path(config.hydra.sweep.dir))
+            with flag_override(config, "readonly", False):
+                config.hydra.sweep.dir = str(folder)
+                config.hydra.overrides.hydra.append(f"hydra.sweep.dir={quoted(str(folder))}")  # what the jobs are told
+
+
+def _is_given(key: str, config: DictConfig) -> bool:
+    return any(override.lstrip("+").startswith(f"{key}=") for override in config.hydra.overrides.hydra)

@@ -69,6 +69,11 @@ def parse_values(arguments: list[str]) -> dict[str, str | None]:
     return values
 
 
+def quoted(text: str) -> str:
+    """A text as a value in Hydra's grammar of overrides."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
 def one_line(error: Exception) -> str:
     """What an error of Hydra or OmegaConf says about a setting, in one line."""
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error

@@ -5,6 +5,8 @@ and the YAML files under `configs/` say only where a choice differs from these d
 """
 
 import dataclasses
+import hashlib
+import json
 import math
 import re
 from collections.abc import Callable, Iterator
@@ -211,6 +213,19 @@ def settings(config: Any, prefix: str = "") -> Iterator[tuple[str, Any, dataclas
             yield key, value, entry
 
 
+NOT_THE_TRAINING = (
+    *("data.root", "data.download", "data.mirror", "trainer.enable_progress_bar", "trainer.profiler"),
+    *("trainer.log_every_n_steps", "trainer.limit_test_batches", "trainer.limit_predict_batches"),
+)
+"""Settings that have no part in what is trained."""
+
+
+def config_digest(config: Config) -> str:
+    """sha256 over every setting that has a part in what is trained, by key."""
+    kept = {key: value for key, value, _ in settings(config) if key not in NOT_THE_TRAINING}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()
+
+
 def check(config: Config) -> None:
     """Hold every value against its range, and the values against each other.
 
@@ -234,6 +249,10 @@ def check(config: Config) -> None:
             f"trainer.check_val_every_n_epoch={trainer.check_val_every_n_epoch}:"
             f" above trainer.max_epochs={trainer.max_epochs}, nothing would be validated"
         )
+    for unit in ("epochs", "steps"):
+        least, most = getattr(trainer, f"min_{unit}"), getattr(trainer, f"max_{unit}")
+        if least is not None and most is not None and least > most:
+            raise ConfigError(f"trainer.min_{unit}={least}: above trainer.max_{unit}={most}")
 
 
 def _check_range(key: str, value: Any, metadata: Any) -> None:

@@ -25,6 +25,17 @@ class DivergedError(CapsNetError):
     exit_code = 1
 
 
+class StorageError(CapsNetError):
+    """A file cannot be written: the disk is full, or so."""
+
+    exit_code = 1
+
+
 def on_one_line(error: Exception) -> str:
     """What another library's error says, without its line breaks."""
     return " ".join(str(error).split())
+
+
+def printable(text: str) -> str:
+    """A text that came from elsewhere, for the terminal: what would move the cursor or break the line is escaped."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)

@@ -16,7 +16,7 @@ from .data import Batches, ImageDataModule, to_float
 from .errors import CheckpointError, ConfigError, on_one_line
 from .losses import capsnet_losses
 from .model import CapsNet
-from .results import BEST_CHECKPOINT, METRICS_FILE, read_metrics, write_json
+from .results import BEST_CHECKPOINT, METRICS_FILE, read_metrics, refuse_links, write_json
 from .sources import Labelled
 
 log = logging.getLogger(__name__)
@@ -103,6 +103,7 @@ def evaluate_checkpoint(checkpoint: Path, report_dir: Path, overrides: dict[str,
     for key in overrides or {}:
         if key.startswith(TRAINING_ONLY):
             raise ConfigError(f"{key}: has no effect on an evaluation")
+    refuse_links(report_dir)
     config, weights, epoch = load_checkpoint(checkpoint, overrides)
     log.info("Scoring %s (epoch %d) on the test images of %s", checkpoint, epoch, config.data.name)
     data = ImageDataModule(config.data, seed=config.seed)
@@ -179,7 +180,7 @@ def draw_figures(
     folder = report_dir / "figures"
     folder.mkdir(parents=True, exist_ok=True)
     for name, figure in drawn.items():
-        figure.savefig(folder / f"{name}.png", dpi=150)
+        figures.save(figure, folder / f"{name}.png")
     return drawn
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, PercentFor
 from torch import Tensor
 
 from .model import CapsNet
+from .results import whole_file
 
 TRAIN_COLOUR, VAL_COLOUR, WRONG_COLOUR = "#4c72b0", "#dd8452", "#c8102e"
 TWEAKS = torch.arange(-5, 6) * 0.05  # section 5.1 of the paper: [-0.25, 0.25] in steps of 0.05
@@ -53,6 +55,12 @@ def curves(metrics: dict[str, list[float]]) -> Figure:
     for axes in (loss_axes, accuracy_axes):
         axes.legend()
     return figure
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as a PNG file, whole or not at all."""
+    with whole_file(path) as draft:
+        figure.savefig(draft, format="png", dpi=150)
 
 
 def sweep_panels(accuracies: dict[str, dict[str, list[float]]]) -> Figure:
@@ -111,7 +119,7 @@ def _groups(axes: Axes, by_value: dict[str, list[float]]) -> None:
             range(len(means)), means, spreads, color=VAL_COLOUR, marker="_", markersize=14, capsize=4, label="mean ± sd"
         )
         axes.legend(loc="best", fontsize="small")
-    shown = [value if len(value) <= 12 else value[:11] + "…" for value in by_value]
+    shown = [(value if len(value) <= 12 else value[:11] + "…").replace("$", r"\$") for value in by_value]
     axes.set_xticks(range(len(shown)), shown, rotation=45 if sum(map(len, shown)) > 30 else 0)
     axes.set_xlim(-0.5, len(shown) - 0.5)
 

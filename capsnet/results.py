@@ -4,6 +4,7 @@ import contextlib
 import csv
 import hashlib
 import importlib.metadata
+import itertools
 import json
 import math
 import os
@@ -24,6 +25,8 @@ METRICS = ("loss", "margin_loss", "reconstruction_loss", "accuracy")
 BEST_CHECKPOINT, LAST_CHECKPOINT = Path("checkpoints", "best.ckpt"), Path("checkpoints", "last.ckpt")
 LOCK_FILE = ".lock"
 LONGEST_NAME = 200  # bytes; file systems allow 255
+FOLDERS = ("checkpoints", "figures", ".hydra")
+"""What a run's folder holds for sure, beside files."""
 METRICS_FILE = "metrics.csv"
 RESULTS_FILE = "results.json"
 METRICS_COLUMNS = ("epoch", "step", "lr", *(f"{split}/{name}" for split in ("train", "val") for name in METRICS))
@@ -55,6 +58,10 @@ class RunResults:
     precision: str
     versions: dict[str, str]
     git_commit: str | None
+    git_dirty: bool | None = None
+    """Whether tracked files of the code differed from that commit."""
+    config_sha256: str | None = None
+    """Digest of the settings that have a part in what is trained: `config.config_digest`."""
     reason: str | None = None
     """Why it failed or diverged."""
     epochs: int = 0
@@ -79,6 +86,7 @@ class RunResults:
 def whole_file(path: Path) -> Iterator[Path]:
     """A draft beside a file, which takes its place once it is written; where that fails, the draft goes."""
     draft = path.with_name(path.name + ".part")
+    draft.unlink(missing_ok=True)  # what a killed process left; or a link, which would lead elsewhere
     try:
         yield draft
         os.replace(draft, path)
@@ -127,26 +135,43 @@ def curves_folder(run_dir: Path, swept: dict[str, str]) -> Path:
     return run_dir / re.sub(r"[^\w.,=+-]", "_", name).encode()[:LONGEST_NAME].decode(errors="ignore")
 
 
+def new_folder(wanted: Path) -> Path:
+    """Make a folder that was not there: the one that is wanted, or that with a number behind its name."""
+    for name in itertools.chain([wanted.name], (f"{wanted.name}_{number}" for number in itertools.count(2))):
+        with contextlib.suppress(FileExistsError):
+            (folder := wanted.with_name(name)).mkdir(parents=True)
+            return folder
+    raise AssertionError("there is always a next number")
+
+
 class BusyError(ConfigError):
     """Another process is at work in the folder."""
 
 
 @contextlib.contextmanager
 def alone_in(run_dir: Path) -> Iterator[None]:
-    """Keep other processes from training in a run's folder meanwhile; the lock ends with the process, however it ends.
+    """Keep others from working in the folder of a run or sweep meanwhile; the lock ends with the process in any case.
 
     Raises:
-        BusyError: another one is training there.
+        BusyError: another one is at work there.
     """
     try:
         lock = FileLock(run_dir / LOCK_FILE, timeout=0)
         lock.acquire()
     except Timeout:
-        raise BusyError(f"{run_dir}: another process is training in this folder") from None
+        raise BusyError(f"{run_dir}: another process is at work in this folder") from None
     try:
         yield
     finally:
         lock.release()
+
+
+def refuse_links(run_dir: Path) -> None:
+    """Raise CheckpointError where a link leads out of a run's folder: what is written there would go elsewhere."""
+    own = [run_dir / name for name in (*FOLDERS, METRICS_FILE, RESULTS_FILE, "evaluation.json", "train.log", LOCK_FILE)]
+    for path in [*own, *(path for name in FOLDERS for path in (run_dir / name).glob("*"))]:
+        if path.is_symlink() and not path.resolve().is_relative_to(run_dir.resolve()):
+            raise CheckpointError(f"{path}: refused, a symbolic link that leads out of the run's folder")
 
 
 def refuse_used(run_dir: Path) -> None:
@@ -162,6 +187,19 @@ def remove_empty(folder: Path) -> None:
     with contextlib.suppress(OSError):  # the first one that is not empty ends it
         for path in (folder, *inside):
             path.rmdir()
+
+
+def remove_unused(run_dir: Path) -> None:
+    """Remove what was written into the folder of a run that never began, and the folders that are empty then."""
+    if (run_dir / RESULTS_FILE).exists():
+        return
+    for name in ("config.yaml", "hydra.yaml", "overrides.yaml"):
+        (run_dir / ".hydra" / name).unlink(missing_ok=True)
+    for name in ("train.log", LOCK_FILE):
+        (run_dir / name).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        (run_dir / ".hydra").rmdir()
+    remove_empty(run_dir)
 
 
 def started_with_others() -> bool:
@@ -197,17 +235,18 @@ def processor_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def git_commit() -> str | None:
-    """Commit of the code that runs, with "-dirty" where tracked files were changed; None outside a checkout."""
+def git_state() -> dict[str, Any]:
+    """git_commit of the code that runs, and git_dirty: whether tracked files were changed. None outside a checkout."""
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(Path(__file__).parent), *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
 
     try:
-        return git("rev-parse", "HEAD") + ("-dirty" if git("status", "--porcelain", "--untracked-files=no") else "")
+        changed = bool(git("status", "--porcelain", "--untracked-files=no"))
+        return {"git_commit": git("rev-parse", "HEAD"), "git_dirty": changed}
     except (OSError, subprocess.SubprocessError):
-        return None
+        return {"git_commit": None, "git_dirty": None}
 
 
 def append_metrics(path: Path, row: dict[str, float]) -> None:

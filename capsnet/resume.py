@@ -11,10 +11,10 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from .compose import config_from_dict, parse_values
+from .compose import config_from_dict, parse_values, quoted
 from .config import Config
 from .errors import CheckpointError, ConfigError, on_one_line
-from .results import LAST_CHECKPOINT, RunResults, read_record
+from .results import LAST_CHECKPOINT, RunResults, read_record, refuse_links
 from .sweep import swept_values
 
 SWEEP_FILE = "multirun.yaml"  # Hydra's, in a sweep's folder
@@ -27,12 +27,12 @@ WHERE = (
 SETTING = re.compile(r"[+~]*([A-Za-z_]\w*)(\.\w+)*(=|$)")
 
 
-def resumption(arguments: list[str]) -> tuple[Path, list[str]] | None:
-    """The folder that `resume=` names and the other arguments; None where it is not among them."""
-    named = [argument for argument in arguments if argument.startswith("resume=")]
+def folder_named(word: str, arguments: list[str]) -> tuple[Path, list[str]] | None:
+    """The folder that `WORD=` names and the other arguments; None where it is not among them."""
+    named = [argument for argument in arguments if argument.startswith(f"{word}=")]
     if not named:
         return None
-    value = parse_values(named)["resume"]
+    value = parse_values(named)[word]
     folder = Path(value or "")
     if not value or not folder.is_dir():
         raise CheckpointError(f"{named[-1]}: there is no such folder")
@@ -50,18 +50,19 @@ def resume_run(run_dir: Path, overrides: dict[str, str | None]) -> RunResults:
         CheckpointError: there is no run, its record or its checkpoint is damaged, or it is complete.
         ConfigError: an override is not valid, or would make it another run.
     """
+    refuse_links(run_dir)
     record = read_record(run_dir)
     for key in overrides:
         if key not in (*LONGER, *WHERE):
             raise ConfigError(f"{key}: cannot change in the middle of a run; start another one")
-    before = _config_of(run_dir)
+    before = config_of(run_dir)
     config = config_from_dict(dataclasses.asdict(before), overrides, origin=str(run_dir))
     longer = config.trainer.max_epochs > before.trainer.max_epochs or set(overrides) & set(LONGER[1:])
     if record["status"] == "completed" and not longer:
         raise CheckpointError(
             f"{run_dir}: is complete after {record.get('epochs')} epochs; to go on, give a higher trainer.max_epochs"
         )
-    _log_as_before(run_dir)
+    log_to(run_dir)
     from .training import train  # brings torch: only once all is known to be right
 
     earlier = [str(override) for override in record.get("overrides") or []]
@@ -69,7 +70,7 @@ def resume_run(run_dir: Path, overrides: dict[str, str | None]) -> RunResults:
     return train(config, run_dir, asked, resume=True, swept=swept_values(run_dir, earlier))
 
 
-def _config_of(run_dir: Path) -> Config:
+def config_of(run_dir: Path) -> Config:
     """From the last checkpoint, which knows what earlier resumptions changed; else what Hydra wrote at the start."""
     if (run_dir / LAST_CHECKPOINT).exists():
         from .checkpoint import load_checkpoint
@@ -86,8 +87,8 @@ def _config_of(run_dir: Path) -> Config:
     return config_from_dict(saved, origin=str(path))
 
 
-def _log_as_before(run_dir: Path) -> None:
-    """To the terminal, and with the time to the run's train.log, as configs/hydra/job_logging/lines.yaml has it."""
+def log_to(run_dir: Path) -> None:
+    """Log to the terminal, and with the time to the run's train.log, as configs/hydra/job_logging/lines.yaml has it."""
     console, file = logging.StreamHandler(sys.stdout), logging.FileHandler(run_dir / "train.log", encoding="utf-8")
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[console, file])
@@ -135,8 +136,3 @@ def _is_setting(override: str) -> bool:
         return False
     names_option = found[2] is None  # which is the name of a file
     return not (names_option and "/" in override)
-
-
-def quoted(text: str) -> str:
-    """A text as a value in Hydra's grammar of overrides."""
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"

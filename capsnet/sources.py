@@ -8,12 +8,14 @@ import os
 import socket
 import struct
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, Protocol
 from urllib.error import URLError
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import Tensor
@@ -21,6 +23,7 @@ from torchvision.datasets import KMNIST, MNIST, FashionMNIST
 
 from .config import DataConfig
 from .errors import DataError, on_one_line
+from .results import remove_empty
 
 log = logging.getLogger(__name__)
 
@@ -142,9 +145,10 @@ class IdxSource:
         )
 
     def prepare(self) -> None:
-        missing = [name for name in self.files if not os.path.lexists(self.raw / name)]
-        if missing:
-            self._fetch(missing)
+        if self._missing():
+            with self._alone():
+                if missing := self._missing():
+                    self._fetch(missing)
         self.sha256, differing = {}, []
         for kind in ("train", "t10k"):
             self._check_pair(self.raw / f"{kind}-images-idx3-ubyte", self.raw / f"{kind}-labels-idx1-ubyte")
@@ -172,6 +176,35 @@ class IdxSource:
     def _read(self, train: bool) -> Labelled:
         dataset = self.dataset(self.root, train=train)
         return Labelled(dataset.data.unsqueeze(1).contiguous(), dataset.targets.long())
+
+    def _missing(self) -> list[str]:
+        return [name for name in self.files if not os.path.lexists(self.raw / name)]
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Of several processes that find the files missing, one fetches them, and the others wait for it."""
+        if not self.may_download:
+            yield
+            return
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.root / f".{self.raw.parent.name}.lock")
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                log.info("Waiting for another process, which fetches %s to %s", self.name, self.raw)
+                lock.acquire()
+        except OSError as error:
+            raise DataError(
+                f"{self.name}: no files in {self.raw}, and {self.root} cannot be written ({error.strerror}):"
+                " make it writable, or choose another data.root"
+            ) from error
+        try:
+            yield
+        finally:
+            Path(lock.lock_file).unlink(missing_ok=True)
+            lock.release()
+            remove_empty(self.raw)  # where fetching has failed
 
     def _fetch(self, missing: list[str]) -> None:
         there = len(self.files) - len(missing)
@@ -264,7 +297,7 @@ def _idx_shape(path: Path, dims: int | None = None) -> tuple[int, ...]:
 
 
 @contextlib.contextmanager
-def _timeout(seconds: float):
+def _timeout(seconds: float) -> Iterator[None]:
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
     try:

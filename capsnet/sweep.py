@@ -17,9 +17,9 @@ from typing import Any
 
 from tqdm import tqdm
 
-from .errors import CapsNetError, CheckpointError
+from .errors import CapsNetError, CheckpointError, printable
 from .results import RESULTS_FILE, read_record, whole_file, write_json
-from .terminal import duration, evaluate_command, percent, relative
+from .terminal import counted, duration, evaluate_command, percent, relative
 
 PLAN_FILE = "sweep.json"
 FINISHED = ("completed", "diverged", "failed")
@@ -86,7 +86,7 @@ def plan_sweep(folder: Path, jobs: int, swept: list[str]) -> str:
     finished = sum(job.status in NOT_REPEATED for job in read_jobs(folder))
     Plan(jobs, swept, time.time(), finished).write(folder)
     before = f" ({finished} finished before)" if finished else ""
-    return f"{jobs} job{'s' * (jobs != 1)}{before} over {', '.join(swept)} in {relative(folder)}"
+    return f"{counted(jobs, 'job')}{before} over {', '.join(swept)} in {relative(folder)}"
 
 
 def _values(overrides: Sequence[str]) -> dict[str, str]:
@@ -144,7 +144,7 @@ def swept_keys(jobs: list[Job], plan: Plan | None) -> list[str]:
 
 def describe(job: Job, swept: list[str]) -> str:
     """The swept values of a job, as they were asked for."""
-    return " ".join(f"{key}={job.values[key]}" for key in swept if key in job.values)
+    return printable(" ".join(f"{key}={job.values[key]}" for key in swept if key in job.values))
 
 
 def swept_values(run_dir: Path, overrides: Sequence[str]) -> dict[str, str]:
@@ -201,7 +201,7 @@ def progress(job: Job, plan: Plan | None, ended: int) -> str:
         rate = (time.time() - plan.started) / ended
         line += f", about {duration(rate * (plan.jobs - done))} left"
     if job.status != "completed" and job.reason:
-        line += f"\n    {job.reason}"
+        line += "\n    " + "\n    ".join(map(printable, job.reason.splitlines()))
     return line
 
 
@@ -219,9 +219,9 @@ def summarise(folder: Path) -> str:
     _write_csv(folder / "sweep.csv", best_first, swept)
     scored = [job for job in best_first if job.status == "completed" and job.val_accuracy is not None]
     if scored:
-        from .figures import sweep_panels  # brings torch and matplotlib: only where there is something to draw
+        from .figures import save, sweep_panels  # brings torch and matplotlib: only where there is something to draw
 
-        sweep_panels(panels(scored, swept)).savefig(folder / "sweep.png", dpi=150)
+        save(sweep_panels(panels(scored, swept)), folder / "sweep.png")
     lines = [_table(best_first, swept), ""]
     missing = (plan.jobs if plan else len(jobs)) - sum(job.status in FINISHED for job in jobs)
     if missing > 0:
@@ -259,11 +259,11 @@ def _table(jobs: list[Job], swept: list[str]) -> str:
     rows = [
         [
             str(job.number),
-            *(job.values.get(key, "") for key in swept),
+            *(printable(job.values.get(key, "")) for key in swept),
             percent(job.val_accuracy),
             percent(job.test_accuracy),
             "-" if job.seconds is None else duration(job.seconds),
-            job.status,
+            printable(job.status),
         ]
         for job in jobs
     ]

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from .compose import config_from_omegaconf
 from .config import Config
 from .errors import CapsNetError, CheckpointError, ConfigError
-from .results import RESULTS_FILE, BusyError, RunResults, git_commit, read_record, started_with_others, versions
+from .results import RESULTS_FILE, BusyError, RunResults, git_state, read_record, started_with_others, versions
 from .sweep import FINISHED, NOT_REPEATED, swept_values
 
 log = logging.getLogger(__name__)
@@ -98,7 +98,7 @@ def record_failure(run_dir: Path, overrides: list[str], reason: str) -> None:
         device="",
         precision="",
         versions=versions(),
-        git_commit=git_commit(),
+        **git_state(),
     ).write(run_dir)
 
 

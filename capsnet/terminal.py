@@ -21,6 +21,11 @@ def percent(value: float | None) -> str:
     return "-" if value is None else f"{value:.2%}"
 
 
+def counted(count: int, thing: str) -> str:
+    """3 epochs, 1 epoch."""
+    return f"{count:,} {thing}{'s' * (count != 1)}"
+
+
 def duration(seconds: float) -> str:
     """Seconds as a person says them: 8.1 s, 12 min 40 s, 3 h 5 min."""
     if seconds < 60:
@@ -45,7 +50,7 @@ def run_summary(config: Config, data: "ImageDataModule", results: RunResults, ru
             "dataset": f"{data.title}, {_counts(data.counts)}" + (f", {augment}" if augment else ""),
             "model": f"CapsNet, {results.parameters:,} parameters,"
             f" {config.routing.name} routing, {config.routing.iters} iterations",
-            "training": f"{config.trainer.max_epochs} epochs, {batches}, seed {config.seed}",
+            "training": f"{counted(config.trainer.max_epochs, 'epoch')}, {batches}, seed {config.seed}",
             "device": f"{results.device}, {results.precision}",
             "run": relative(run_dir),
         }

@@ -17,7 +17,7 @@ from torch.utils.tensorboard.summary import hparams
 
 from .callbacks import Checkpoints, CompileClock, DivergenceWatch, EpochLog, TrainingBar, WholeFiles
 from .checkpoint import read_checkpoint
-from .config import Config, TrainerConfig, settings
+from .config import Config, TrainerConfig, config_digest, settings
 from .data import ImageDataModule
 from .errors import ConfigError, DivergedError, on_one_line
 from .evaluation import evaluate
@@ -31,7 +31,7 @@ from .results import (
     alone_in,
     combined_digest,
     curves_folder,
-    git_commit,
+    git_state,
     processor_name,
     refuse_used,
     started_with_others,
@@ -98,6 +98,7 @@ def _run(
 ) -> RunResults:
     data = ImageDataModule(config.data, config.augment, config.seed)
     data.setup("fit")
+    _check_against_data(config, data)
     epoch_log = EpochLog(run_dir, curves_folder(run_dir, swept))
     trainer = _build_trainer(config, epoch_log, callbacks, environment, validates=data.val_split is not None)
     is_main = trainer.is_global_zero
@@ -118,7 +119,8 @@ def _run(
         device=_device_name(trainer),
         precision=trainer.precision,
         versions=versions(),
-        git_commit=git_commit(),
+        **git_state(),
+        config_sha256=config_digest(config),
     )
     if is_main:
         results.write(run_dir)
@@ -171,6 +173,12 @@ def _fit(
         results.val_accuracy = epoch_log.best_val_accuracy
         if epoch_log.training_seconds:
             results.train_images_per_second = round(epoch_log.images / epoch_log.training_seconds, 1)
+
+
+def _check_against_data(config: Config, data: ImageDataModule) -> None:
+    interval, batches = config.trainer.val_check_interval, -(-data.counts["train"] // config.data.batch_size)
+    if isinstance(interval, int) and interval > batches:
+        raise ConfigError(f"trainer.val_check_interval={interval}: an epoch has no more than {batches} batches")
 
 
 def _refuse_other_launchers(trainer: TrainerConfig) -> None:
@@ -257,7 +265,7 @@ def _build_trainer(
             EarlyStopping("val/accuracy", mode="max", check_on_train_epoch_end=False, **vars(config.early_stopping))
         )
     try:
-        return pl.Trainer(
+        trainer = pl.Trainer(
             **arguments,
             callbacks=callbacks,
             plugins=[WholeFiles(), *([environment] if environment else [])],
@@ -268,6 +276,12 @@ def _build_trainer(
         )
     except (MisconfigurationException, ValueError, TypeError, RuntimeError, ImportError) as error:
         raise ConfigError(f"trainer: {on_one_line(error)}") from error
+    if trainer.precision.split("-")[0] != arguments["precision"].split("-")[0]:  # Lightning took another one
+        raise ConfigError(
+            f"trainer.precision={arguments['precision']}: not to be had on this device, which would take"
+            f" {trainer.precision}"
+        )
+    return trainer
 
 
 def _dataset_record(data: ImageDataModule) -> dict[str, Any]:
@@ -316,5 +330,6 @@ def _quieten() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("pytorch_lightning.profilers").setLevel(logging.INFO)  # trainer.profiler reports here
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # trainer.compile looks for CUDA there
+    warnings.filterwarnings("ignore", message=".*AMP with fp16 is not supported on CPU")  # refused
     warnings.filterwarnings("ignore", message=".*`srun` command is available")  # the login machine is no job
     warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated")  # between Lightning and torch

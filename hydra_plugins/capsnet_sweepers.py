@@ -12,7 +12,7 @@ from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from omegaconf import OmegaConf
 
 from capsnet.errors import CapsNetError, ConfigError
-from capsnet.results import remove_empty
+from capsnet.results import LOCK_FILE, alone_in, remove_empty
 from capsnet.resume import SWEEP_FILE, planned
 from capsnet.sweep import FINISHED, PLAN_FILE, plan_sweep, progress_lines, read_jobs, read_plan, summarise, write_plan
 
@@ -28,16 +28,18 @@ class GridSweeper(BasicSweeper):
         folder = Path(self.config.hydra.sweep.dir)
         if OmegaConf.to_container(self.config.hydra.sweep, resolve=False)["subdir"] != "${hydra.job.num}":
             raise ConfigError("hydra.sweep.subdir: a sweep's folders bear the numbers of its jobs; leave it as it is")
-        self._refuse_other_sweep(folder)
-        try:
-            with progress_lines(folder):
-                returned = self._launch_all(arguments)
-        except BaseException:
-            self._end(folder, interrupted=True)
-            raise
-        if not self._end(folder, interrupted=False):
-            sys.exit(1)
-        return returned
+        folder.mkdir(parents=True, exist_ok=True)
+        with alone_in(folder):
+            self._refuse_other_sweep(folder)
+            try:
+                with progress_lines(folder):
+                    returned = self._launch_all(arguments)
+            except BaseException:
+                self._end(folder, interrupted=True)
+                raise
+            if not self._end(folder, interrupted=False):
+                sys.exit(1)
+            return returned
 
     def _refuse_other_sweep(self, folder: Path) -> None:
         """Raise ConfigError where the folder holds a sweep with other settings."""
@@ -64,7 +66,7 @@ class GridSweeper(BasicSweeper):
         try:
             print("\n" + summarise(folder), flush=True)
         except CapsNetError:  # no job has begun
-            for name in (SWEEP_FILE, PLAN_FILE, STUDY_FILE):
+            for name in (SWEEP_FILE, PLAN_FILE, STUDY_FILE, LOCK_FILE):
                 (folder / name).unlink(missing_ok=True)
             remove_empty(folder)
             return False
@@ -112,7 +114,6 @@ class TpeSweeper(GridSweeper):
         space = {key: _distribution(override) for key, override in given.items() if override.is_sweep_override()}
         fixed = [f"{key}={one.get_value_element_as_str()}" for key, one in given.items() if key not in space]
         folder = Path(self.config.hydra.sweep.dir)
-        folder.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(self.config, folder / SWEEP_FILE)
         earlier = read_plan(folder)
         trials, at_a_time = self.trials or (earlier.jobs if earlier else TRIALS), self.max_batch_size or 1

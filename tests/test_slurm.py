@@ -168,7 +168,7 @@ def test_ctrl_c_leaves_the_jobs_in_the_queue_and_says_how_to_end_them(slurm, tmp
         text=True,
         check=False,
     )
-    assert "another process is training in this folder" in twice.stderr
+    assert "another process is at work in this folder" in twice.stderr
     subprocess.run(ending.split(), env=slurm, check=True)
     wait_until(lambda: record(tmp_path / "sweep/0").get("status") == "interrupted")
 

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from capsnet.compose import quoted
 from capsnet.errors import CheckpointError, ConfigError
-from capsnet.resume import quoted, sweep_arguments
+from capsnet.resume import sweep_arguments
 from capsnet.sweep import Plan, panels, progress, progress_lines, read_jobs, read_plan, summarise, write_plan
 
 

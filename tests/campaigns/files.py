@@ -1,0 +1,144 @@
+"""Damaged files: every KMNIST file and a checkpoint, cut off and with flipped bits at random places.
+
+What is read of a damaged file must be refused by its name, or be called other than official, or be as it was.
+
+python tests/campaigns/files.py --count 1000
+"""
+
+import argparse
+import hashlib
+import logging
+import random
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1])]
+
+from conftest import make_kmnist  # noqa: E402
+
+from capsnet import sources  # noqa: E402
+from capsnet.checkpoint import read_checkpoint  # noqa: E402
+from capsnet.config import DataConfig  # noqa: E402
+from capsnet.errors import CheckpointError, DataError  # noqa: E402
+from capsnet.model import CapsNet  # noqa: E402
+
+
+def cut(content: bytes, chance: random.Random) -> bytes:
+    return content[: chance.randrange(len(content))]
+
+
+def flipped(content: bytes, chance: random.Random, within: int | None = None) -> bytes:
+    """With one to three bits flipped, among the first `within` bytes."""
+    damaged = bytearray(content)
+    for at in chance.sample(range(min(within or len(content), len(content))), chance.randint(1, 3)):
+        damaged[at] ^= 1 << chance.randrange(8)
+    return bytes(damaged)
+
+
+def flipped_head(content: bytes, chance: random.Random) -> bytes:
+    return flipped(content, chance, within=16)
+
+
+DAMAGES: tuple[Callable[[bytes, random.Random], bytes], ...] = (cut, flipped, flipped_head)
+
+
+def damage_data(folder: Path, count: int, chance: random.Random) -> Counter:
+    """`count` damages of each sort to each file of a made-up KMNIST, which stands for the official release."""
+    make_kmnist(folder)
+    raw = folder / "KMNIST" / "raw"
+    digests = {path.name: f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}" for path in raw.iterdir()}
+    outcomes, official = Counter(), sources.KMNIST_DIGESTS
+    sources.KMNIST_DIGESTS = digests
+    warnings = _Warnings()
+    logging.getLogger("capsnet.sources").addHandler(warnings)
+    logging.getLogger("capsnet.sources").propagate = False
+    try:
+        for path in sorted(raw.iterdir()):
+            whole = path.read_bytes()
+            for damage in DAMAGES:
+                for _ in range(count):
+                    path.write_bytes(damage(whole, chance))
+                    outcomes[f"{path.name}, {damage.__name__}: {_read_data(folder, path, warnings)}"] += 1
+            path.write_bytes(whole)
+        assert _read_data(folder, raw, warnings) == "as it was"
+    finally:
+        sources.KMNIST_DIGESTS = official
+        logging.getLogger("capsnet.sources").removeHandler(warnings)
+        logging.getLogger("capsnet.sources").propagate = True
+    return outcomes
+
+
+class _Warnings(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.said: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.said.append(record.getMessage())
+
+
+def _read_data(root: Path, path: Path, warnings: _Warnings) -> str:
+    warnings.said.clear()
+    source = sources.open_source(DataConfig(root=str(root), download=False))
+    try:
+        source.prepare()
+        for images, labels in (source.train(), source.test()):
+            assert len(images) == len(labels)
+            assert labels.max() < 10
+    except DataError as error:
+        assert path.name in str(error), error
+        assert "\n" not in str(error), error
+        return "refused"
+    if source.official:
+        return "as it was"
+    (said,) = warnings.said
+    assert path.name in said
+    return "read with a warning, as other than the official files"
+
+
+def damage_checkpoint(folder: Path, count: int, chance: random.Random) -> Counter:
+    """`count` damages of each sort to a checkpoint."""
+    path = folder / "best.ckpt"
+    network = CapsNet(conv_channels=4, primary_capsules=2)
+    torch.save({"state_dict": network.state_dict(), "epoch": 1, "capsnet_config": {"seed": 0}}, path)
+    whole, before, outcomes = path.read_bytes(), read_checkpoint(path), Counter()
+    for damage in DAMAGES:
+        for _ in range(count):
+            path.write_bytes(damage(whole, chance))
+            try:
+                found = "as it was" if _same(read_checkpoint(path), before) else "SILENTLY ANOTHER"
+            except CheckpointError as error:
+                assert path.name in str(error), error
+                assert "\n" not in str(error), error
+                found = "refused"
+            assert found != "SILENTLY ANOTHER", damage
+            outcomes[f"{path.name}, {damage.__name__}: {found}"] += 1
+    return outcomes
+
+
+def _same(one: object, other: object) -> bool:
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
+    if isinstance(one, Tensor) and isinstance(other, Tensor):
+        return torch.equal(one, other)
+    return one == other
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=1000, help="damages of each sort to each file")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    chance = random.Random(arguments.seed)
+    with tempfile.TemporaryDirectory() as folder:
+        outcomes = damage_data(Path(folder), arguments.count, chance)
+        outcomes += damage_checkpoint(Path(folder), arguments.count, chance)
+    for outcome, number in sorted(outcomes.items()):
+        print(f"{number:6}  {outcome}")
+    print(f"{sum(outcomes.values()):6}  damaged files, none read in silence as another")
