@@ -81,7 +81,7 @@ def sweep_panels(accuracies: dict[str, dict[str, list[float]]]) -> Figure:
         else:
             _groups(axes, by_value)
         axes.set(xlabel=key.replace("$", r"\$"))
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+        axes.yaxis.set_major_formatter(lambda share, _: f"{share * 100:g}%")
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
         if axes.get_subplotspec().is_first_col():
