@@ -5,6 +5,7 @@ import hashlib
 import logging
 import math
 import os
+import shutil
 import socket
 import struct
 import tempfile
@@ -219,8 +220,11 @@ class IdxSource:
         log.info("Downloading %s to %s from %s", self.name, self.raw, self.dataset.mirrors[0])
         try:
             self.raw.mkdir(parents=True, exist_ok=True)
+            beginning = f".{self.raw.parent.name}-download-"
+            for left in self.root.glob(f"{beginning}*"):  # by a process that was killed
+                shutil.rmtree(left, ignore_errors=True)
             # Beside their place, then moved into it one by one: what has a file's name is always a whole file.
-            with tempfile.TemporaryDirectory(prefix=".download-", dir=self.root) as folder, _timeout(DOWNLOAD_TIMEOUT):
+            with tempfile.TemporaryDirectory(prefix=beginning, dir=self.root) as folder, _timeout(DOWNLOAD_TIMEOUT):
                 fetched = Path(self.dataset(folder, download=True).raw_folder)
                 for name in self.files:
                     os.replace(fetched / name, self.raw / name)

@@ -122,6 +122,63 @@ def test_weights_of_another_architecture_are_refused_in_one_line(run):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["checkpoints/best.ckpt", "figures", "metrics.csv", "evaluation.json"])
+def test_a_link_out_of_the_runs_folder_is_refused(run, tmp_path, name):
+    elsewhere = tmp_path / "elsewhere"
+    if (run / name).exists():
+        shutil.move(run / name, elsewhere)
+    else:
+        elsewhere.mkdir()
+    (run / name).symlink_to(elsewhere)
+    before = sorted(elsewhere.iterdir()) if elsewhere.is_dir() else elsewhere.read_bytes()
+    with pytest.raises(CheckpointError, match=f"{name}: refused, a symbolic link"):
+        evaluate(run)
+    assert before == (sorted(elsewhere.iterdir()) if elsewhere.is_dir() else elsewhere.read_bytes())
+
+
+def test_a_link_in_place_of_a_draft_is_not_written_through(run, tmp_path):
+    (tmp_path / "mine").write_text("precious")
+    (run / "evaluation.json.part").symlink_to(tmp_path / "mine")
+    evaluate(run)
+    assert (tmp_path / "mine").read_text() == "precious"
+
+
+def rewritten(run, change):
+    """Change the content of a run's best checkpoint."""
+    path = run / "checkpoints/best.ckpt"
+    content = torch.load(path, weights_only=True)
+    change(content)
+    torch.save(content, path)
+
+
+def test_a_checkpoint_of_an_older_version_without_a_newer_setting_takes_its_default(run):
+    rewritten(run, lambda content: content["capsnet_config"]["model"].pop("dropout"))
+    assert evaluate(run)["config"]["model"]["dropout"] == 0
+
+
+def test_a_checkpoint_with_a_setting_that_there_is_no_more_is_refused_by_its_name(run):
+    rewritten(run, lambda content: content["capsnet_config"]["model"].update(reconstruct_from="mask"))
+    with pytest.raises(ConfigError, match=r"best\.ckpt: its config is not one of this version .*reconstruct_from"):
+        evaluate(run)
+
+
+def test_a_config_that_names_something_to_call_is_refused_and_nothing_is_called(run, tmp_path):
+    target = {"_target_": "pathlib.Path.touch", "self": str(tmp_path / "witness")}
+    rewritten(run, lambda content: content["capsnet_config"]["routing"].update(target))
+    with pytest.raises(ConfigError, match="_target_"):
+        evaluate(run)
+    assert not (tmp_path / "witness").exists()
+
+
+def test_a_flipped_bit_in_the_weights_is_noticed(run):
+    path = run / "checkpoints/best.ckpt"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"best\.ckpt: damaged \(checksum"):
+        evaluate(run)
+
+
 def test_a_damaged_metrics_file_is_refused_by_name(run):
     (run / "metrics.csv").write_text("epoch,train/loss\nx,y\n")
     with pytest.raises(CheckpointError, match=r"metrics\.csv"):

@@ -1,10 +1,12 @@
 """Claims about reading, checking and downloading datasets, by files that are right and files that are not."""
 
+import errno
 import gzip
 import hashlib
 import os
 import re
 import shutil
+import socket
 import struct
 import threading
 from functools import partial
@@ -19,6 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torchvision.datasets import KMNIST
 
+from capsnet import sources
 from capsnet.config import DataConfig
 from capsnet.errors import DataError
 from capsnet.sources import open_source, stratified_split
@@ -223,6 +226,69 @@ class TestDownload:
 
     def test_is_not_tried_where_it_is_switched_off(self, tmp_path):
         assert "data.download=false" in refusal(tmp_path)
+
+    def test_a_server_that_does_not_answer_is_given_up(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(sources, "DOWNLOAD_TIMEOUT", 0.2)
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            mirror = f"http://127.0.0.1:{silent.getsockname()[1]}"
+            with pytest.raises(DataError, match="timed out"):
+                open_source(DataConfig(root=str(tmp_path / "new"), mirror=mirror)).prepare()
+        assert not (tmp_path / "new").exists() or not list((tmp_path / "new").rglob("*"))
+
+    def test_what_is_cut_off_in_the_middle_is_not_kept(self, server, tmp_path, monkeypatch):
+        address, folder = server
+        self.expect(monkeypatch, folder)
+        archive = folder / f"{FILES[2]}.gz"
+        archive.write_bytes(archive.read_bytes()[:-100])
+        with pytest.raises(DataError, match="not found or corrupted"):
+            open_source(DataConfig(root=str(tmp_path / "new"), mirror=address)).prepare()
+        assert not [path for path in (tmp_path / "new").rglob("*") if path.is_file()]
+
+    def test_of_several_processes_one_fetches_and_the_others_wait(self, server, tmp_path, monkeypatch):
+        address, folder = server
+        self.expect(monkeypatch, folder)
+        found, fetched, download = [], [], KMNIST.download
+        monkeypatch.setattr(KMNIST, "download", lambda self: (fetched.append(1), download(self)))
+
+        def prepare():
+            kmnist = open_source(DataConfig(root=str(tmp_path / "new"), mirror=address))
+            kmnist.prepare()
+            found.append(len(kmnist.train().labels))
+
+        threads = [threading.Thread(target=prepare) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert (found, fetched) == ([200] * 4, [1])
+        assert sorted(p.name for p in (tmp_path / "new").rglob("*") if p.is_file()) == sorted(FILES)
+
+    def test_what_a_killed_download_has_left_is_no_data_and_goes_with_the_next_one(self, server, tmp_path, monkeypatch):
+        address, folder = server
+        self.expect(monkeypatch, folder)
+        left = tmp_path / "new/.KMNIST-download-abc/KMNIST/raw"
+        left.mkdir(parents=True)
+        (left / FILES[0]).write_bytes(b"half of it")
+        open_source(DataConfig(root=str(tmp_path / "new"), mirror=address)).prepare()
+        assert sorted(p.name for p in (tmp_path / "new").rglob("*") if p.is_file()) == sorted(FILES)
+
+    def test_a_full_disk_leaves_nothing(self, server, tmp_path, monkeypatch):
+        address, folder = server
+        self.expect(monkeypatch, folder)
+
+        def full(self):
+            (Path(self.raw_folder)).mkdir(parents=True)
+            (Path(self.raw_folder) / FILES[0]).write_bytes(b"half of it")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr(KMNIST, "download", full)
+        with pytest.raises(DataError, match="No space left on device"):
+            open_source(DataConfig(root=str(tmp_path / "new"), mirror=address)).prepare()
+        assert not [path for path in (tmp_path / "new").rglob("*") if path.is_file()]
+
+    def test_a_folder_that_cannot_be_written_is_named(self, server):
+        with pytest.raises(DataError, match=r"/proc/nowhere.* cannot be written"):
+            open_source(DataConfig(root="/proc/nowhere", mirror=server[0])).prepare()
 
     def test_does_not_mix_official_files_with_others(self, server, kmnist_root):
         (kmnist_root / "KMNIST/raw" / FILES[2]).unlink()

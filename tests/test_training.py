@@ -14,7 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from capsnet.callbacks import WholeFiles
 from capsnet.checkpoint import read_checkpoint
 from capsnet.config import AugmentConfig, Config, DataConfig, EarlyStoppingConfig, ModelConfig, TrainerConfig
-from capsnet.errors import CheckpointError, ConfigError, DivergedError
+from capsnet.errors import CheckpointError, ConfigError, DivergedError, StorageError
 from capsnet.processes import share_of_threads
 from capsnet.results import read_metrics, read_record
 from capsnet.resume import resume_run
@@ -207,7 +207,7 @@ class TestWholeFiles:
             raise OSError(28, "No space left on device")
 
         monkeypatch.setattr(torch, "save", full)
-        with pytest.raises(OSError, match="No space left"):
+        with pytest.raises(StorageError, match=r"last\.ckpt is that of the epoch before.*No space left"):
             WholeFiles().save_checkpoint({"epoch": 2}, path)
         assert [file.name for file in path.parent.iterdir()] == ["last.ckpt"]
         assert read_checkpoint(path) == {"epoch": 1}

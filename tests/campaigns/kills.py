@@ -19,7 +19,7 @@ from pathlib import Path
 REPO = Path(__file__).parents[2]
 # Few images and a network that takes long to save for what it takes to train: a good part of the kills meets a save.
 TRAINING = (
-    *("data=digits", "data.limit=200", "data.batch_size=50", "trainer=cpu", "trainer.max_epochs=20", "routing.iters=2"),
+    *("data=digits", "data.limit=200", "data.batch_size=50", "trainer=cpu", "trainer.max_epochs=16", "routing.iters=2"),
     *("model.conv_channels=32", "model.primary_capsules=16", "model.dropout=0.3", "augment=shift_cutout"),
 )
 RECORDED = ("epochs", "best_epoch", "val_accuracy", "test_accuracy", "test_loss", "config_sha256")
@@ -41,11 +41,9 @@ def outcome(run: Path) -> tuple[str, dict]:
 
 def campaign(count: int, folder: Path, chance: random.Random) -> Counter:
     """Kill so many times; gives what the kills met. Asserts that no run is lost or other than it should be."""
-    undisturbed = train(folder, (*TRAINING, "hydra.run.dir=whole"))
-    _wait_for_start(undisturbed, folder / "whole")
-    begun = time.monotonic()
-    assert undisturbed.wait() == 0, (folder / "printed").read_text()
-    seconds, expected = time.monotonic() - begun, outcome(folder / "whole")
+    assert train(folder, (*TRAINING, "hydra.run.dir=whole")).wait() == 0, (folder / "printed").read_text()
+    expected = outcome(folder / "whole")
+    seconds = 1.2 * json.loads((folder / "whole/results.json").read_text())["train_seconds"]  # some meet the test
     met, kills, number = Counter(), 0, 0
     while kills < count:
         run, number = folder / f"run{number}", number + 1
