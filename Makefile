@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := outputs/demo/$(shell date +%Y-%m-%d_%H-%M-%S)
 
-.PHONY: demo test bench lint format
+.PHONY: demo test bench audit lint format
 
 demo: .venv/ready
 	$(BIN)/python train.py experiment=demo hydra.run.dir=$(RUN)
@@ -17,6 +17,10 @@ bench: .venv/ready
 	$(BIN)/python benchmarks/throughput.py
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/end_to_end.py
+
+audit: .venv/ready
+	$(BIN)/pip install --quiet --disable-pip-version-check pip-audit
+	$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip
 
 lint: .venv/ready
 	$(BIN)/ruff check .
