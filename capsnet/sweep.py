@@ -86,7 +86,8 @@ def plan_sweep(folder: Path, jobs: int, swept: list[str]) -> str:
     finished = sum(job.status in NOT_REPEATED for job in read_jobs(folder))
     Plan(jobs, swept, time.time(), finished).write(folder)
     before = f" ({finished} finished before)" if finished else ""
-    return f"{counted(jobs, 'job')}{before} over {', '.join(swept)} in {relative(folder)}"
+    keys = f" over {', '.join(swept)}" if jobs > 1 else ""
+    return f"{counted(jobs, 'job')}{before}{keys} in {relative(folder)}"
 
 
 def _values(overrides: Sequence[str]) -> dict[str, str]:

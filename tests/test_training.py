@@ -16,7 +16,7 @@ from capsnet.checkpoint import read_checkpoint
 from capsnet.config import AugmentConfig, Config, DataConfig, EarlyStoppingConfig, ModelConfig, TrainerConfig
 from capsnet.errors import CheckpointError, ConfigError, DivergedError, StorageError
 from capsnet.processes import share_of_threads
-from capsnet.results import read_metrics, read_record
+from capsnet.results import BusyError, read_metrics, read_record
 from capsnet.resume import resume_run
 from capsnet.training import resolve_precision, train
 
@@ -222,3 +222,52 @@ class TestWholeFiles:
         monkeypatch.setattr(torch, "save", interrupted)
         with pytest.raises(KeyboardInterrupt):
             WholeFiles().save_checkpoint({}, tmp_path / "last.ckpt")
+
+
+class Initial(pl.Callback):
+    def on_fit_start(self, trainer, pl_module):
+        self.weights = {name: value.clone() for name, value in pl_module.network.state_dict().items()}
+
+
+def test_the_initial_weights_depend_on_the_seed_and_on_neither_batches_nor_augmentation_nor_dropout(tmp_path):
+    once = replace(CONFIG, trainer=replace(CONFIG.trainer, max_epochs=1, limit_train_batches=1))
+    others = (
+        replace(once, data=replace(once.data, batch_size=7)),
+        replace(once, augment=AugmentConfig(max_shift=2, cutout_size=8), model=replace(once.model, dropout=0.5)),
+        replace(once, seed=1),
+    )
+    found = []
+    for number, config in enumerate((once, *others)):
+        (tmp_path / str(number)).mkdir()
+        train(config, tmp_path / str(number), callbacks=[initial := Initial()])
+        found.append(initial.weights)
+    first, *same, another = found
+    assert all(torch.equal(first[name], weights[name]) for weights in same for name in first)
+    assert not torch.equal(first["classes.weight"], another["classes.weight"])
+
+
+def test_a_process_that_is_told_to_exit_leaves_an_interrupted_run_that_goes_on(tmp_path):
+    class Told(pl.Callback):
+        def on_train_epoch_start(self, trainer, pl_module):
+            if trainer.current_epoch == 1:
+                raise SystemExit(255)  # as submitit does in a signal's handler, once SLURM has requeued the job
+
+    (tmp_path / "run").mkdir()
+    assert train(CONFIG, tmp_path / "run", callbacks=[Told()]).status == "interrupted"
+    record = read_record(tmp_path / "run")
+    assert (record["status"], record["epochs"]) == ("interrupted", 1)
+    assert train(CONFIG, tmp_path / "run", resume=True).status == "completed"
+    assert read_metrics(tmp_path / "run/metrics.csv") == trained(tmp_path / "whole", CONFIG)
+
+
+def test_a_second_training_in_a_folder_is_refused_while_the_first_is_at_work(tmp_path):
+    refused = []
+
+    class Second(pl.Callback):
+        def on_train_epoch_start(self, trainer, pl_module):
+            with pytest.raises(BusyError, match="another process is at work"):
+                train(CONFIG, tmp_path, resume=True)
+            refused.append(trainer.current_epoch)
+
+    assert train(CONFIG, tmp_path, callbacks=[Second()]).status == "completed"
+    assert refused == [0, 1]
