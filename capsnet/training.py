@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import os
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -281,6 +282,9 @@ def _build_trainer(
             f"trainer.precision={arguments['precision']}: not to be had on this device, which would take"
             f" {trainer.precision}"
         )
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if trainer.strategy.root_device.type == "cpu" and trainer.num_devices > max(2, processors):
+        raise ConfigError(f"trainer.devices={trainer.num_devices}: more processes than this machine has processors")
     return trainer
 
 

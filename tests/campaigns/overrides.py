@@ -1,6 +1,6 @@
 """Random broken overrides: each must end train.py in one line with exit code 2, before any training, leaving no file.
 
-python tests/campaigns/overrides.py --count 3000
+python tests/campaigns/overrides.py --count 1000
 """
 
 import argparse
@@ -175,6 +175,7 @@ def at_odds(draw):
             "trainer.check_val_every_n_epoch",
         ),
         (f"trainer.accelerator=gpu trainer.devices={number}", "trainer"),
+        (f"trainer.strategy=ddp trainer.devices={os.cpu_count() + 1 + number}", "trainer.devices"),
         (f"trainer.accelerator=tpu trainer.devices={number}", "trainer"),
         (f"trainer.num_nodes={number + 1}", "trainer.num_nodes"),
         (f"trainer.min_epochs={number + 1} trainer.max_epochs={number}", "trainer.min_epochs"),
@@ -278,7 +279,7 @@ def campaign(count: int, seed: int) -> Counter:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=3000)
+    parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     kinds = campaign(arguments.count, arguments.seed)
