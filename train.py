@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 
 from capsnet.cli import one_line_errors, register_schema, run_program
 from capsnet.compose import config_from_omegaconf, parse_values
+from capsnet.errors import ConfigError
 from capsnet.rerun import rerun
 from capsnet.resume import SWEEP_FILE, folder_named, resume_run, sweep_arguments
 from capsnet.sweep_job import run_job
@@ -34,6 +35,11 @@ def main(composed: DictConfig) -> float | None:
 
 
 def main_or_again() -> None:
+    words = {argument.partition("=")[0] for argument in sys.argv[1:]}
+    flags = [argument for argument in sys.argv[1:] if argument.startswith("-")]
+    again = sorted(words & {"resume", "rerun"})
+    if again and (flags or len(again) > 1):
+        raise ConfigError(f"{again[-1]}=: not together with {(flags or again)[0]}; it takes a folder and settings")
     if repeated := folder_named("rerun", sys.argv[1:]):
         folder, others = repeated
         results, identical = rerun(folder, parse_values(others))

@@ -3,6 +3,7 @@
 import pickle
 import struct
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,8 @@ from .model import CapsNet
 NETWORK_PREFIX = "network."  # where the Lightning module keeps the CapsNet
 CONFIG_KEY = "capsnet_config"
 DAMAGE = (
-    zipfile.BadZipFile,
-    OSError,
-    RuntimeError,
-    EOFError,
-    ValueError,
-    KeyError,
-    NotImplementedError,
-    AssertionError,
-    struct.error,
+    *(zipfile.BadZipFile, zlib.error, struct.error, OSError, RuntimeError, EOFError, ValueError, KeyError, TypeError),
+    *(IndexError, AttributeError, NotImplementedError, AssertionError),
 )
 """What zipfile and torch raise on damaged files, beside their own errors."""
 

@@ -2,9 +2,11 @@
 
 import contextlib
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from .compose import config_from_omegaconf, one_line, quoted
 from .config import Config
 from .errors import CapsNetError, printable
-from .results import new_folder, refuse_used, remove_unused, started_with_others
+from .results import BusyError, alone_in, new_folder, refuse_links, refuse_used, remove_unused, started_with_others
 
 USAGE_ERROR = 2
 LAUNCHERS = {"joblib": "hydra-joblib-launcher", "submitit_slurm": "hydra-submitit-launcher"}
@@ -35,6 +37,7 @@ def register_schema() -> None:
 
 def run_program(main: Callable[[], Any]) -> None:
     """Run a program's main function, which may be one of Hydra's, as it is run from a terminal."""
+    signal.signal(signal.SIGTERM, _interrupt)
     os.environ[_FULL_ERROR] = "1"  # else Hydra prints errors itself, in several lines, and exits with 1
     try:
         with one_line_errors():
@@ -44,6 +47,12 @@ def run_program(main: Callable[[], Any]) -> None:
     except BrokenPipeError:  # whoever read the output has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+
+
+def _interrupt(*_: Any) -> None:
+    """SIGTERM is answered as Ctrl-C is, once."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 @contextlib.contextmanager
@@ -56,7 +65,7 @@ def one_line_errors(run_dir: Path | None = None) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if isinstance(error, CapsNetError) and run_dir is not None:
+        if isinstance(error, CapsNetError) and not isinstance(error, BusyError) and run_dir is not None:
             remove_unused(run_dir)
         message = _message(error)
         if message is None or _wants_traceback:
@@ -103,14 +112,21 @@ class CheckConfig(Callback):
             if started_with_others():  # this one may join the run of the first
                 return
             if _is_given("hydra.run.dir", config):
-                refuse_used(Path(config.hydra.run.dir))
+                folder = Path(config.hydra.run.dir)
+                refuse_used(folder)
+                refuse_links(folder)
+                folder.mkdir(parents=True, exist_ok=True)
+                self.claim = ExitStack()  # until the process ends, so that nobody begins here meanwhile
+                self.claim.enter_context(alone_in(folder))
             else:
                 folder = new_folder(Path(config.hydra.run.dir))
                 with flag_override(config, "readonly", False):
                     config.hydra.run.dir = str(folder)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        if not _is_given("hydra.sweep.dir", config):
+        if _is_given("hydra.sweep.dir", config):
+            return
+        with one_line_errors():
             folder = new_folder(Path(config.hydra.sweep.dir))
             with flag_override(config, "readonly", False):
                 config.hydra.sweep.dir = str(folder)

@@ -1,6 +1,7 @@
 """Repeating a run by its own config, in a new folder, and saying what was the same and what was not."""
 
 import dataclasses
+import itertools
 import logging
 import time
 from pathlib import Path
@@ -17,11 +18,12 @@ from .results import (
     new_folder,
     read_metrics,
     read_record,
+    recorded_overrides,
     refuse_links,
     remove_unused,
     versions,
 )
-from .resume import WHERE, config_of, log_to
+from .resume import SWEEP_FILE, WHERE, config_of, log_to
 from .terminal import aligned, counted, relative
 
 log = logging.getLogger(__name__)
@@ -45,12 +47,16 @@ def rerun(run_dir: Path, overrides: dict[str, str | None]) -> tuple[RunResults, 
         ConfigError: an override is not valid, or would make it another run.
     """
     refuse_links(run_dir)
+    if (run_dir / SWEEP_FILE).exists():
+        raise CheckpointError(f"{run_dir}: is a sweep; name the folder of one of its jobs")
     record = read_record(run_dir)
+    if record["status"] != "completed":
+        raise CheckpointError(f"{run_dir}: its run is {record['status']}, and can only be compared once it is complete")
     for key in overrides:
         if key not in WHERE:
             raise ConfigError(f"{key}: cannot change in a repetition; start another run")
     config = config_from_dict(dataclasses.asdict(config_of(run_dir)), overrides, origin=str(run_dir))
-    asked = [*map(str, record.get("overrides") or []), *(f"{key}={value}" for key, value in overrides.items())]
+    asked = [*recorded_overrides(record), *(f"{key}={value}" for key, value in overrides.items())]
     repeated = new_folder(Path("outputs", time.strftime("%Y-%m-%d"), time.strftime("%H-%M-%S")))
     (repeated / ".hydra").mkdir()
     OmegaConf.save(OmegaConf.create(dataclasses.asdict(config)), repeated / ".hydra" / "config.yaml")
@@ -67,6 +73,9 @@ def rerun(run_dir: Path, overrides: dict[str, str | None]) -> tuple[RunResults, 
         raise
     after = dataclasses.asdict(results)
     found = _circumstances(record, results.versions, after) | _other_files(record, after)
+    if results.status != "completed":
+        log.info("\nNothing to compare: the repetition is %s", results.status)
+        return results, False
     differing = differences(run_dir, record, repeated, after)
     if differing:
         log.info("\nThe metrics differ%s:\n%s", _listed(" (as do the circumstances:", found, ")"), aligned(differing))
@@ -108,8 +117,9 @@ def differences(run_dir: Path, record: dict[str, Any], repeated: Path, after: di
     if not before:
         raise CheckpointError(f"{run_dir}: has no {METRICS_FILE} to compare with")
     found = {}
-    for name, values in now.items():
-        for epoch, (then, value) in enumerate(zip(before.get(name, []), values, strict=False), 1):
+    for name in dict.fromkeys([*before, *now]):
+        pairs = itertools.zip_longest(before.get(name, []), now.get(name, []))
+        for epoch, (then, value) in enumerate(pairs, 1):
             if then != value and not (then != then and value != value):  # NaN stands for what was not measured
                 found[name] = f"{value!r} in epoch {epoch} (then {then!r})"
                 break

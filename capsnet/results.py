@@ -25,8 +25,6 @@ METRICS = ("loss", "margin_loss", "reconstruction_loss", "accuracy")
 BEST_CHECKPOINT, LAST_CHECKPOINT = Path("checkpoints", "best.ckpt"), Path("checkpoints", "last.ckpt")
 LOCK_FILE = ".lock"
 LONGEST_NAME = 200  # bytes; file systems allow 255
-FOLDERS = ("checkpoints", "figures", ".hydra")
-"""What a run's folder holds for sure, beside files."""
 METRICS_FILE = "metrics.csv"
 RESULTS_FILE = "results.json"
 METRICS_COLUMNS = ("epoch", "step", "lr", *(f"{split}/{name}" for split in ("train", "val") for name in METRICS))
@@ -85,8 +83,8 @@ class RunResults:
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """A draft beside a file, which takes its place once it is written; where that fails, the draft goes."""
-    draft = path.with_name(path.name + ".part")
-    draft.unlink(missing_ok=True)  # what a killed process left; or a link, which would lead elsewhere
+    draft = path.with_name(f"{path.name}.{os.getpid()}.part")  # other processes may write the same file
+    draft.unlink(missing_ok=True)  # a link would lead elsewhere
     try:
         yield draft
         os.replace(draft, path)
@@ -137,9 +135,10 @@ def curves_folder(run_dir: Path, swept: dict[str, str]) -> Path:
 
 def new_folder(wanted: Path) -> Path:
     """Make a folder that was not there: the one that is wanted, or that with a number behind its name."""
+    wanted.parent.mkdir(parents=True, exist_ok=True)
     for name in itertools.chain([wanted.name], (f"{wanted.name}_{number}" for number in itertools.count(2))):
         with contextlib.suppress(FileExistsError):
-            (folder := wanted.with_name(name)).mkdir(parents=True)
+            (folder := wanted.with_name(name)).mkdir()
             return folder
     raise AssertionError("there is always a next number")
 
@@ -156,7 +155,7 @@ def alone_in(run_dir: Path) -> Iterator[None]:
         BusyError: another one is at work there.
     """
     try:
-        lock = FileLock(run_dir / LOCK_FILE, timeout=0)
+        lock = FileLock(run_dir / LOCK_FILE, timeout=0, is_singleton=True)  # this process may ask twice
         lock.acquire()
     except Timeout:
         raise BusyError(f"{run_dir}: another process is at work in this folder") from None
@@ -168,10 +167,17 @@ def alone_in(run_dir: Path) -> Iterator[None]:
 
 def refuse_links(run_dir: Path) -> None:
     """Raise CheckpointError where a link leads out of a run's folder: what is written there would go elsewhere."""
-    own = [run_dir / name for name in (*FOLDERS, METRICS_FILE, RESULTS_FILE, "evaluation.json", "train.log", LOCK_FILE)]
-    for path in [*own, *(path for name in FOLDERS for path in (run_dir / name).glob("*"))]:
-        if path.is_symlink() and not path.resolve().is_relative_to(run_dir.resolve()):
-            raise CheckpointError(f"{path}: refused, a symbolic link that leads out of the run's folder")
+    inside = os.path.realpath(run_dir)
+    for folder, folders, files in os.walk(run_dir):
+        for path in (Path(folder, name) for name in (*folders, *files)):
+            if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(inside):
+                raise CheckpointError(f"{path}: refused, a symbolic link that leads out of the run's folder")
+
+
+def recorded_overrides(record: dict[str, Any]) -> list[str]:
+    """The overrides in a run's record; none where it holds no list."""
+    overrides = record.get("overrides")
+    return list(map(str, overrides)) if isinstance(overrides, list) else []
 
 
 def refuse_used(run_dir: Path) -> None:

@@ -14,7 +14,7 @@ from yaml import YAMLError
 from .compose import config_from_dict, parse_values, quoted
 from .config import Config
 from .errors import CheckpointError, ConfigError, on_one_line
-from .results import LAST_CHECKPOINT, RunResults, read_record, refuse_links
+from .results import LAST_CHECKPOINT, RunResults, read_record, recorded_overrides, refuse_links
 from .sweep import swept_values
 
 SWEEP_FILE = "multirun.yaml"  # Hydra's, in a sweep's folder
@@ -65,7 +65,7 @@ def resume_run(run_dir: Path, overrides: dict[str, str | None]) -> RunResults:
     log_to(run_dir)
     from .training import train  # brings torch: only once all is known to be right
 
-    earlier = [str(override) for override in record.get("overrides") or []]
+    earlier = recorded_overrides(record)
     asked = earlier + [f"{key}={value}" for key, value in overrides.items()]
     return train(config, run_dir, asked, resume=True, swept=swept_values(run_dir, earlier))
 

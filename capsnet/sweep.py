@@ -18,7 +18,7 @@ from typing import Any
 from tqdm import tqdm
 
 from .errors import CapsNetError, CheckpointError, printable
-from .results import RESULTS_FILE, read_record, whole_file, write_json
+from .results import RESULTS_FILE, read_record, recorded_overrides, whole_file, write_json
 from .terminal import counted, duration, evaluate_command, percent, relative
 
 PLAN_FILE = "sweep.json"
@@ -124,7 +124,7 @@ def _read_job(folder: Path) -> Job:
         number,
         folder,
         str(record.get("status")),
-        _values([str(override) for override in record.get("overrides") or []]),
+        _values(recorded_overrides(record)),
         _number(record.get("val_accuracy")),
         _number(record.get("test_accuracy")),
         _number(record.get("train_seconds")),
@@ -219,7 +219,7 @@ def summarise(folder: Path) -> str:
     best_first = sorted(jobs, key=lambda job: -1 if job.val_accuracy is None else job.val_accuracy, reverse=True)
     _write_csv(folder / "sweep.csv", best_first, swept)
     scored = [job for job in best_first if job.status == "completed" and job.val_accuracy is not None]
-    if scored:
+    if scored and panels(scored, swept):
         from .figures import save, sweep_panels  # brings torch and matplotlib: only where there is something to draw
 
         save(sweep_panels(panels(scored, swept)), folder / "sweep.png")
@@ -301,8 +301,11 @@ def main() -> None:
     try:
         print(summarise(Path(sys.argv[1])))
     except CapsNetError as error:
-        print(f"Error: {error}", file=sys.stderr)
+        print(f"Error: {printable(str(error))}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except OSError as error:
+        print(f"Error: {printable(f'{error.filename}: {error.strerror}')}", file=sys.stderr)
+        sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import multiprocessing
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,16 @@ from omegaconf import DictConfig
 from .compose import config_from_omegaconf
 from .config import Config
 from .errors import CapsNetError, CheckpointError, ConfigError
-from .results import RESULTS_FILE, BusyError, RunResults, git_state, read_record, started_with_others, versions
+from .results import (
+    RESULTS_FILE,
+    BusyError,
+    RunResults,
+    git_state,
+    read_record,
+    started_with_others,
+    versions,
+    write_json,
+)
 from .sweep import FINISHED, NOT_REPEATED, swept_values
 
 log = logging.getLogger(__name__)
@@ -31,7 +41,7 @@ def run_job(composed: DictConfig) -> float | None:
     _only_what_goes_wrong_to_the_terminal()
     if started_with_others():
         raise ConfigError("a sweep's job starts its processes itself: leave hydra.launcher.tasks_per_node at 1")
-    record = None
+    record, began = None, time.time()
     try:
         record = record_of(run_dir, overrides)
         if record is not None and record["status"] in NOT_REPEATED:
@@ -52,7 +62,7 @@ def run_job(composed: DictConfig) -> float | None:
     except Exception as error:
         if not isinstance(error, CapsNetError):
             log.exception("job %s failed", job.job.num)
-        record_failure(run_dir, overrides, _reason(error))
+        record_failure(run_dir, overrides, _reason(error), since=began)
         return None
     if results.status == "interrupted":
         raise KeyboardInterrupt
@@ -82,11 +92,14 @@ def record_of(run_dir: Path, overrides: list[str]) -> dict[str, Any] | None:
     return record
 
 
-def record_failure(run_dir: Path, overrides: list[str], reason: str) -> None:
-    """Leave a record of a job that came to nothing, where it has not left its own."""
+def record_failure(run_dir: Path, overrides: list[str], reason: str, since: float = 0.0) -> None:
+    """Leave a record of a job that came to nothing, where it has not left its own since it began."""
     with contextlib.suppress(CheckpointError):
-        if read_record(run_dir)["status"] in (*FINISHED, "interrupted"):
-            return
+        record = read_record(run_dir)
+        own = (run_dir / RESULTS_FILE).stat().st_mtime >= since - 1  # file systems' clocks are coarse
+        if not own or record["status"] not in (*FINISHED, "interrupted"):
+            write_json(run_dir / RESULTS_FILE, record | {"status": "failed", "reason": reason})
+        return
     run_dir.mkdir(parents=True, exist_ok=True)
     RunResults(
         status="failed",

@@ -20,7 +20,7 @@ from .callbacks import Checkpoints, CompileClock, DivergenceWatch, EpochLog, Tra
 from .checkpoint import read_checkpoint
 from .config import Config, TrainerConfig, config_digest, settings
 from .data import ImageDataModule
-from .errors import ConfigError, DivergedError, on_one_line
+from .errors import CheckpointError, ConfigError, DivergedError, StorageError, on_one_line
 from .evaluation import evaluate
 from .module import CapsNetModule
 from .processes import OneMachine, further_processes, share_of_threads
@@ -85,6 +85,8 @@ def train(
     with alone_in(run_dir):
         if not resume:
             refuse_used(run_dir)
+        for draft in (*run_dir.glob("*.part"), *run_dir.glob("*/*.part")):  # left by a process that was killed
+            draft.unlink(missing_ok=True)
         return _run(config, run_dir, overrides or [], callbacks, resume, environment, swept or {})
 
 
@@ -108,9 +110,11 @@ def _run(
         module = CapsNetModule(config, data.image_shape, len(data.class_names))
     except ValueError as error:
         raise ConfigError(f"data.name={config.data.name}: {error}") from error
+    except (RuntimeError, MemoryError, OverflowError) as error:
+        raise ConfigError(f"model: a network of this size cannot be built here ({on_one_line(error)[:200]})") from error
     checkpoint = run_dir / LAST_CHECKPOINT if resume and (run_dir / LAST_CHECKPOINT).exists() else None
     if checkpoint is not None:
-        read_checkpoint(checkpoint)  # Lightning's own errors would say less
+        _check_resumable(checkpoint, module)
     results = RunResults(
         status="running",
         dataset=_dataset_record(data),
@@ -137,14 +141,22 @@ def _run(
     except DivergedError as error:
         results.status, results.reason = "diverged", str(error)
         raise
+    except StorageError as error:
+        results.status, results.reason = "failed", str(error)
+        raise
+    except OSError as error:
+        results.status, results.reason = "failed", f"{error.filename or run_dir}: {error.strerror or error}"
+        raise StorageError(results.reason) from error
     except BaseException as error:
         results.status, results.reason = "failed", f"{type(error).__name__}: {error}"
         raise
     finally:
         if is_main:
-            _log_hyperparameters(epoch_log.tensorboard, config, results, swept)
-            epoch_log.tensorboard.close()
-            results.write(run_dir)
+            with contextlib.nullcontext() if results.status == "completed" else contextlib.suppress(OSError):
+                results.write(run_dir)
+            with contextlib.suppress(OSError):
+                _log_hyperparameters(epoch_log.tensorboard, config, results, swept)
+                epoch_log.tensorboard.close()
     if is_main:
         log.info("\n%s", run_outcome(results, run_dir))
     return results
@@ -174,6 +186,18 @@ def _fit(
         results.val_accuracy = epoch_log.best_val_accuracy
         if epoch_log.training_seconds:
             results.train_images_per_second = round(epoch_log.images / epoch_log.training_seconds, 1)
+
+
+def _check_resumable(path: Path, module: CapsNetModule) -> None:
+    """Raise CheckpointError where a training cannot go on from a checkpoint; Lightning's own errors would say less."""
+    content = read_checkpoint(path)
+    state, log_state = content.get("state_dict"), (content.get("callbacks") or {}).get(EpochLog.__qualname__)
+    own = {name: value.shape for name, value in module.state_dict().items()}
+    if not isinstance(state, dict) or own != {name: getattr(value, "shape", None) for name, value in state.items()}:
+        raise CheckpointError(f"{path}: its weights do not fit the network that its config describes")
+    whole = all(content.get(key) for key in ("optimizer_states", "lr_schedulers", "loops"))
+    if not whole or not isinstance(log_state, dict) or not {*EpochLog.STATE, "earlier_seconds"} <= log_state.keys():
+        raise CheckpointError(f"{path}: holds no training to go on with, or one of another version of this project")
 
 
 def _check_against_data(config: Config, data: ImageDataModule) -> None:

@@ -1,7 +1,10 @@
 """The launcher that `configs/hydra/launcher/slurm.yaml` names: a sweep's jobs in SLURM's queue, by way of submitit."""
 
+import contextlib
 import shlex
 import shutil
+import subprocess
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,15 +13,19 @@ from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 
-from capsnet.errors import ConfigError
+from capsnet.errors import CheckpointError, ConfigError
 from capsnet.sweep import NOT_REPEATED
 from capsnet.sweep_job import record_failure, record_of
 from capsnet.terminal import relative
 
 try:
+    from hydra_plugins.hydra_submitit_launcher.config import BaseQueueConf
     from hydra_plugins.hydra_submitit_launcher.submitit_launcher import BaseSubmititLauncher
 except ImportError:  # it is optional; without, Hydra passes over the class below as an abstract one
     BaseSubmititLauncher = Launcher
+
+
+QUEUE_SECONDS = 10  # between two looks into the queue
 
 
 class SlurmLauncher(BaseSubmititLauncher):
@@ -33,7 +40,9 @@ class SlurmLauncher(BaseSubmititLauncher):
         jobs = {number: list(overrides) for number, overrides in enumerate(job_overrides, initial_job_idx)}
         accuracies = {}
         for number, overrides in jobs.items():
-            record = record_of(folder / str(number), overrides)
+            record = None
+            with contextlib.suppress(CheckpointError):  # a damaged record is the job's to see
+                record = record_of(folder / str(number), overrides)
             if record is not None and record["status"] in NOT_REPEATED:
                 accuracies[number] = record.get("val_accuracy")
         queued = self._queue({number: jobs[number] for number in jobs.keys() - accuracies.keys()})
@@ -55,10 +64,10 @@ class SlurmLauncher(BaseSubmititLauncher):
             return {}
         settings = dict(self.params)
         folder, timeouts = settings.pop("submitit_folder"), settings.pop("max_num_timeout")
-        own_code = f"export PYTHONPATH={shlex.quote(str(Path(__file__).parents[1]))}:$PYTHONPATH"
+        code = shlex.quote(str(Path(__file__).parents[1]))
+        own_code = f"export PYTHONSAFEPATH=1 PYTHONPATH={code}${{PYTHONPATH:+:$PYTHONPATH}}"  # none of the folder's
         settings["setup"] = [own_code, *(settings["setup"] or [])]
-        shared = {"timeout_min", "cpus_per_task", "gpus_per_node", "tasks_per_node", "mem_gb", "nodes", "name"}
-        shared.add("stderr_to_stdout")
+        shared = set(BaseQueueConf.__dataclass_fields__)  # the rest are SLURM's own
         try:
             executor = submitit.AutoExecutor(folder, cluster="slurm", slurm_max_num_timeout=timeouts)
             executor.update_parameters(**{key if key in shared else f"slurm_{key}": settings[key] for key in settings})
@@ -67,10 +76,13 @@ class SlurmLauncher(BaseSubmititLauncher):
                 for number, overrides in jobs.items()
             ]
             submitted = executor.map_array(self, *zip(*orders, strict=True))
-        except (RuntimeError, submitit.core.utils.FailedJobError, TypeError, NameError) as error:
-            if not any(Path(folder).parent.glob("*/*_result.pkl")):  # nothing but what was to be submitted
-                shutil.rmtree(Path(folder).parent, ignore_errors=True)
-            raise ConfigError(f"hydra/launcher=slurm: {str(error).strip().splitlines()[-1]}") from error
+        except (RuntimeError, submitit.core.utils.FailedJobError) as error:
+            own = Path(self.config.hydra.sweep.dir, ".submitit")
+            if Path(folder).parent == own and not any(own.glob("*/*_result.pkl")):  # only what was to be submitted
+                shutil.rmtree(own, ignore_errors=True)
+            raise ConfigError(
+                f"hydra/launcher=slurm: {(str(error).strip() or repr(error)).splitlines()[-1]}"
+            ) from error
         print(f"In SLURM's queue as job {submitted[0].job_id.partition('_')[0]}", flush=True)
         return dict(zip(jobs, submitted, strict=True))
 
@@ -80,6 +92,9 @@ def _accuracy(job: Any, run_dir: Path, overrides: list[str]) -> float | None:
     from submitit.core.utils import FailedJobError, UncompletedJobError
 
     try:
+        if not _has_ended(job):
+            record_failure(run_dir, overrides, f"SLURM's job {job.job_id}: gone from the queue without a result")
+            return None
         returned = job.results()[0]
     except (FailedJobError, UncompletedJobError) as error:
         what = "failed" if isinstance(error, FailedJobError) else job.state
@@ -87,7 +102,22 @@ def _accuracy(job: Any, run_dir: Path, overrides: list[str]) -> float | None:
         where = f"; see {relative(printed)}" if printed.exists() else ""
         record_failure(run_dir, overrides, f"SLURM's job {job.job_id}: {what}{where}")
         return None
-    return returned.return_value
+    return returned.return_value if returned.status == JobStatus.COMPLETED else None
+
+
+def _has_ended(job: Any) -> bool:
+    """Wait until a job has ended; False where it is gone without a trace, as only SLURM's accounting would tell."""
+    missed = 0
+    while not job.done():
+        time.sleep(1)
+        if time.monotonic() % QUEUE_SECONDS < 1:
+            command = ["squeue", "--noheader", f"--jobs={job.job_id}"]
+            listed = subprocess.run(command, capture_output=True, text=True, check=False)
+            reached = listed.returncode == 0 or "Invalid job id" in listed.stderr
+            missed = missed + 1 if reached and not listed.stdout.strip() else 0
+            if missed >= 3 and not job.done(force_check=True):
+                return False
+    return True
 
 
 def _returned(accuracy: float | None) -> JobReturn:

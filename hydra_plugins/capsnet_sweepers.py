@@ -12,7 +12,7 @@ from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from omegaconf import OmegaConf
 
 from capsnet.errors import CapsNetError, ConfigError
-from capsnet.results import LOCK_FILE, alone_in, remove_empty
+from capsnet.results import LOCK_FILE, alone_in, refuse_links, remove_empty
 from capsnet.resume import SWEEP_FILE, planned
 from capsnet.sweep import FINISHED, PLAN_FILE, plan_sweep, progress_lines, read_jobs, read_plan, summarise, write_plan
 
@@ -31,6 +31,7 @@ class GridSweeper(BasicSweeper):
         folder.mkdir(parents=True, exist_ok=True)
         with alone_in(folder):
             self._refuse_other_sweep(folder)
+            refuse_links(folder)
             try:
                 with progress_lines(folder):
                     returned = self._launch_all(arguments)
@@ -129,6 +130,8 @@ class TpeSweeper(GridSweeper):
             numbers = range(first, min(first + at_a_time, trials))
             while len(study.trials) < numbers.stop:
                 study.ask(space)
+            for number in numbers:
+                _refuse_foreign(study.trials[number].params, space, folder)
             chosen = [[*fixed, *(f"{k}={_shown(v)}" for k, v in study.trials[n].params.items())] for n in numbers]
             self.validate_batch_is_legal(chosen)
             returned = self.launcher.launch(chosen, initial_job_idx=first)
@@ -153,6 +156,17 @@ def _distribution(override: Override) -> Any:
         last = max(range(int(value.start), int(value.stop), value.step))  # Hydra's range leaves out its end
         return IntDistribution(value.start, last, step=value.step)
     return CategoricalDistribution(list(override.sweep_iterator(transformer=Transformer.encode)))
+
+
+def _refuse_foreign(params: dict[str, Any], space: dict[str, Any], folder: Path) -> None:
+    """Raise ConfigError where a study in the folder asks for what is not in the space that is searched."""
+    for key, value in params.items():
+        try:
+            known = key in space and space[key]._contains(space[key].to_internal_repr(value))
+        except ValueError:
+            known = False
+        if not known:
+            raise ConfigError(f"{folder / STUDY_FILE}: {key}={value}: refused, not in the space that is searched")
 
 
 def _shown(value: Any) -> str:

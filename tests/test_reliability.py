@@ -59,6 +59,14 @@ class TestAtOnce:
         assert all(f"seed={record['seed']}" in record["overrides"] for record in records)
         assert len(list((tmp_path / "outputs/sweeps").glob("*/sweep.csv"))) == 2
 
+    def test_of_two_runs_started_in_one_folder_one_is_refused_and_the_other_left_in_peace(self, tmp_path):
+        runs = [start(*DIGITS, "trainer.max_epochs=1", "hydra.run.dir=same", cwd=tmp_path) for _ in range(2)]
+        ended = sorted((process.communicate(timeout=240)[1], process.returncode) for process in runs)
+        assert [code for _, code in ended] == [0, 2], ended
+        assert "same: " in ended[1][0]
+        assert json.loads((tmp_path / "same/results.json").read_text())["status"] == "completed"
+        assert (tmp_path / "same/.hydra/config.yaml").is_file()
+
     def test_a_second_sweep_in_the_folder_of_one_that_runs_is_refused(self, tmp_path):
         sweep = ("-m", *DIGITS, "seed=1", "hydra.sweep.dir=one")
         first = start(*sweep, "trainer.max_epochs=10000", cwd=tmp_path)
@@ -203,9 +211,20 @@ class TestRerun:
         assert "(then 0.5)" in printed
         assert "Identical" not in printed
 
+    def test_a_shortened_table_of_metrics_is_not_identical(self, copied, tmp_path):
+        lines = (copied / "metrics.csv").read_text().splitlines(keepends=True)
+        (copied / "metrics.csv").write_text("".join(lines[:2]))
+        done = run_command("train.py", f"rerun={copied}", cwd=tmp_path)
+        assert done.returncode == 1
+        assert "Identical" not in done.stdout
+
     @pytest.mark.parametrize(
         ("arguments", "named"),
-        [(["seed=3"], "seed: cannot change"), (["data.batch_size=64"], "data.batch_size: cannot change")],
+        [
+            (["seed=3"], "seed: cannot change"),
+            (["data.batch_size=64"], "data.batch_size: cannot change"),
+            (["-m"], "not together with -m"),
+        ],
     )
     def test_is_of_the_same_run_only(self, copied, tmp_path, arguments, named):
         done = run_command("train.py", f"rerun={copied}", *arguments, cwd=tmp_path)

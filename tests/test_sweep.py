@@ -14,6 +14,7 @@ from capsnet.compose import quoted
 from capsnet.errors import CheckpointError, ConfigError
 from capsnet.resume import sweep_arguments
 from capsnet.sweep import Plan, panels, progress, progress_lines, read_jobs, read_plan, summarise, write_plan
+from capsnet.sweep_job import record_failure
 
 
 def make_job(folder: Path, number: int, overrides: list[str], status: str = "completed", **record) -> None:
@@ -183,3 +184,27 @@ class TestSweepArguments:
         (tmp_path / "multirun.yaml").write_text(text)
         with pytest.raises(CheckpointError, match=r"multirun\.yaml"):
             sweep_arguments(tmp_path, [])
+
+
+def test_a_study_that_asks_for_what_is_not_searched_is_refused(tmp_path):
+    optuna = pytest.importorskip("optuna")
+    from hydra_plugins.capsnet_sweepers import _refuse_foreign
+
+    space = {"optimizer.lr": optuna.distributions.FloatDistribution(1e-4, 1e-2)}
+    _refuse_foreign({"optimizer.lr": 1e-3}, space, tmp_path)
+    for params in ({"+hydra.job.env_set.PATH": "here"}, {"optimizer.lr": 5.0}, {"optimizer.lr": "1 hydra.sweep.dir=/"}):
+        with pytest.raises(ConfigError, match="not in the space that is searched"):
+            _refuse_foreign(params, space, tmp_path)
+
+
+def test_a_failure_keeps_what_the_record_knows_and_a_later_one_replaces_its_reason(tmp_path):
+    make_job(tmp_path, 0, ["seed=0"], "running", parameters=5)
+    record_failure(tmp_path / "0", ["seed=0"], "killed")
+    (job,) = read_jobs(tmp_path)
+    assert (job.status, job.reason) == ("failed", "killed")
+    assert json.loads((tmp_path / "0/results.json").read_text())["parameters"] == 5
+    os.utime(tmp_path / "0/results.json", (0, 0))
+    record_failure(tmp_path / "0", ["seed=0"], "no files", since=time.time())
+    assert read_jobs(tmp_path)[0].reason == "no files"
+    record_failure(tmp_path / "0", ["seed=0"], "of no moment", since=time.time() - 60)
+    assert read_jobs(tmp_path)[0].reason == "no files"

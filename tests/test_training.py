@@ -16,7 +16,7 @@ from capsnet.checkpoint import read_checkpoint
 from capsnet.config import AugmentConfig, Config, DataConfig, EarlyStoppingConfig, ModelConfig, TrainerConfig
 from capsnet.errors import CheckpointError, ConfigError, DivergedError, StorageError
 from capsnet.processes import share_of_threads
-from capsnet.results import BusyError, read_metrics, read_record
+from capsnet.results import read_metrics, read_record
 from capsnet.resume import resume_run
 from capsnet.training import resolve_precision, train
 
@@ -258,16 +258,3 @@ def test_a_process_that_is_told_to_exit_leaves_an_interrupted_run_that_goes_on(t
     assert (record["status"], record["epochs"]) == ("interrupted", 1)
     assert train(CONFIG, tmp_path / "run", resume=True).status == "completed"
     assert read_metrics(tmp_path / "run/metrics.csv") == trained(tmp_path / "whole", CONFIG)
-
-
-def test_a_second_training_in_a_folder_is_refused_while_the_first_is_at_work(tmp_path):
-    refused = []
-
-    class Second(pl.Callback):
-        def on_train_epoch_start(self, trainer, pl_module):
-            with pytest.raises(BusyError, match="another process is at work"):
-                train(CONFIG, tmp_path, resume=True)
-            refused.append(trainer.current_epoch)
-
-    assert train(CONFIG, tmp_path, callbacks=[Second()]).status == "completed"
-    assert refused == [0, 1]
