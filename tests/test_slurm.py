@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 from conftest import REPO, SMALL
@@ -179,4 +178,10 @@ def test_what_slurm_refuses_ends_in_one_line(slurm, tmp_path):
     assert done.returncode == 2
     assert "Error: hydra/launcher=slurm: sbatch" in done.stderr
     assert "Traceback" not in done.stderr
-    assert not list(Path(tmp_path).iterdir())
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/notes.txt").touch()
+    command.append(f"hydra.launcher.submitit_folder={tmp_path}/mine/logs")
+    done = subprocess.run(command, cwd=tmp_path, env=slurm, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert (tmp_path / "mine/notes.txt").exists()
