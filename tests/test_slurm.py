@@ -185,3 +185,19 @@ def test_what_slurm_refuses_ends_in_one_line(slurm, tmp_path):
     done = subprocess.run(command, cwd=tmp_path, env=slurm, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
     assert (tmp_path / "mine/notes.txt").exists()
+
+
+def test_a_cancelled_job_is_not_waited_for_even_where_slurm_keeps_no_accounts(slurm, tmp_path):
+    command = [sys.executable, str(REPO / "train.py"), *SWEEP, "seed=1,2", "trainer.max_epochs=1,10000"]
+    with (tmp_path / "printed").open("w") as printed:
+        process = subprocess.Popen(command, cwd=tmp_path, env=slurm, stdout=printed, stderr=printed)
+    for number in ("1", "3"):
+        wait_until(lambda number=number: (tmp_path / "sweep" / number / "checkpoints/last.ckpt").exists())
+        (array,) = {line.split("_")[0] for line in output(["squeue", "--noheader", "--format=%i"], slurm).split()}
+        subprocess.run(["scancel", f"{array}_{number}"], env=slurm, check=True)
+    wait_until(lambda: process.poll() is not None, 180)
+    assert process.returncode == 1
+    with (tmp_path / "sweep/sweep.csv").open(newline="") as file:
+        jobs = {row["job"]: row for row in csv.DictReader(file)}
+    statuses = {number: row["status"] for number, row in jobs.items()}
+    assert statuses == {"0": "completed", "1": "interrupted", "2": "completed", "3": "interrupted"}
