@@ -64,6 +64,10 @@ def one_line_errors(run_dir: Path | None = None) -> Iterator[None]:
     """
     try:
         yield
+    except KeyboardInterrupt:
+        if run_dir is not None:
+            remove_unused(run_dir)
+        raise
     except Exception as error:
         if isinstance(error, CapsNetError) and not isinstance(error, BusyError) and run_dir is not None:
             remove_unused(run_dir)
