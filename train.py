@@ -12,6 +12,7 @@ from capsnet.cli import one_line_errors, register_schema, run_program
 from capsnet.compose import config_from_omegaconf, parse_values
 from capsnet.errors import ConfigError
 from capsnet.rerun import rerun
+from capsnet.results import removed_if_unused
 from capsnet.resume import SWEEP_FILE, folder_named, resume_run, sweep_arguments
 from capsnet.sweep_job import run_job
 
@@ -24,7 +25,7 @@ def main(composed: DictConfig) -> float | None:
     if job.mode == RunMode.MULTIRUN:
         return run_job(composed)
     run_dir = Path(job.runtime.output_dir)
-    with one_line_errors(run_dir):
+    with one_line_errors(), removed_if_unused(run_dir):
         config = config_from_omegaconf(composed)
         from capsnet.training import train  # brings torch: only once the config is known to be right
 

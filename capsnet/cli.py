@@ -6,7 +6,6 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from .compose import config_from_omegaconf, one_line, quoted
 from .config import Config
 from .errors import CapsNetError, printable
-from .results import BusyError, alone_in, new_folder, refuse_links, refuse_used, remove_unused, started_with_others
+from .results import alone_in, new_folder, refuse_links, refuse_used, started_with_others
 
 USAGE_ERROR = 2
 LAUNCHERS = {"joblib": "hydra-joblib-launcher", "submitit_slurm": "hydra-submitit-launcher"}
@@ -56,21 +55,11 @@ def _interrupt(*_: Any) -> None:
 
 
 @contextlib.contextmanager
-def one_line_errors(run_dir: Path | None = None) -> Iterator[None]:
-    """End the program with one line for errors meant for the person; with HYDRA_FULL_ERROR=1, with the traceback.
-
-    Args:
-        run_dir: the folder that Hydra made for a run; it goes again where the run had not begun.
-    """
+def one_line_errors() -> Iterator[None]:
+    """End the program with one line for errors meant for the person; with HYDRA_FULL_ERROR=1, with the traceback."""
     try:
         yield
-    except KeyboardInterrupt:
-        if run_dir is not None:
-            remove_unused(run_dir)
-        raise
     except Exception as error:
-        if isinstance(error, CapsNetError) and not isinstance(error, BusyError) and run_dir is not None:
-            remove_unused(run_dir)
         message = _message(error)
         if message is None or _wants_traceback:
             raise
@@ -120,7 +109,7 @@ class CheckConfig(Callback):
                 refuse_used(folder)
                 refuse_links(folder)
                 folder.mkdir(parents=True, exist_ok=True)
-                self.claim = ExitStack()  # until the process ends, so that nobody begins here meanwhile
+                self.claim = contextlib.ExitStack()  # until the process ends, so that nobody begins here meanwhile
                 self.claim.enter_context(alone_in(folder))
             else:
                 folder = new_folder(Path(config.hydra.run.dir))

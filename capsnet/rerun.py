@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from .compose import config_from_dict
-from .errors import CapsNetError, CheckpointError, ConfigError
+from .errors import CheckpointError, ConfigError
 from .results import (
     METRICS_FILE,
     RunResults,
@@ -20,7 +20,7 @@ from .results import (
     read_record,
     recorded_overrides,
     refuse_links,
-    remove_unused,
+    removed_if_unused,
     versions,
 )
 from .resume import SWEEP_FILE, WHERE, config_of, log_to
@@ -56,7 +56,7 @@ def rerun(run_dir: Path, overrides: dict[str, str | None]) -> tuple[RunResults, 
         if key not in WHERE:
             raise ConfigError(f"{key}: cannot change in a repetition; start another run")
     config = config_from_dict(dataclasses.asdict(config_of(run_dir)), overrides, origin=str(run_dir))
-    asked = [*recorded_overrides(record), *(f"{key}={value}" for key, value in overrides.items())]
+    asked = recorded_overrides(record) + [f"{key}={value}" for key, value in overrides.items()]
     repeated = new_folder(Path("outputs", time.strftime("%Y-%m-%d"), time.strftime("%H-%M-%S")))
     (repeated / ".hydra").mkdir()
     OmegaConf.save(OmegaConf.create(dataclasses.asdict(config)), repeated / ".hydra" / "config.yaml")
@@ -64,20 +64,17 @@ def rerun(run_dir: Path, overrides: dict[str, str | None]) -> tuple[RunResults, 
     log_to(repeated)
     changed = _circumstances(record, versions(), git_state())
     log.info("Repeats %s%s\n", relative(run_dir), _listed(", now with", changed))
-    from .training import train  # brings torch: only once all is known to be right
+    with removed_if_unused(repeated):
+        from .training import train  # brings torch: only once all is known to be right
 
-    try:
         results = train(config, repeated, asked)
-    except CapsNetError:
-        remove_unused(repeated)
-        raise
-    after = dataclasses.asdict(results)
-    found = _circumstances(record, results.versions, after) | _other_files(record, after)
     if results.status != "completed":
         log.info("\nNothing to compare: the repetition is %s", results.status)
         return results, False
+    after = dataclasses.asdict(results)
     differing = differences(run_dir, record, repeated, after)
     if differing:
+        found = _circumstances(record, results.versions, after) | _other_files(record, after)
         log.info("\nThe metrics differ%s:\n%s", _listed(" (as do the circumstances:", found, ")"), aligned(differing))
     else:
         epochs = counted(results.epochs, "epoch")

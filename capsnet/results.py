@@ -18,7 +18,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from .errors import CheckpointError, ConfigError
+from .errors import CapsNetError, CheckpointError, ConfigError
 
 METRICS = ("loss", "margin_loss", "reconstruction_loss", "accuracy")
 """What is measured on every split."""
@@ -195,10 +195,21 @@ def remove_empty(folder: Path) -> None:
             path.rmdir()
 
 
-def remove_unused(run_dir: Path) -> None:
-    """Remove what was written into the folder of a run that never began, and the folders that are empty then."""
-    if (run_dir / RESULTS_FILE).exists():
-        return
+@contextlib.contextmanager
+def removed_if_unused(run_dir: Path) -> Iterator[None]:
+    """Take the folder of a run away again where an error or an interrupt comes before the run has begun."""
+    try:
+        yield
+    except BusyError:  # it is another's
+        raise
+    except (CapsNetError, KeyboardInterrupt):
+        if not (run_dir / RESULTS_FILE).exists():
+            _remove_beginnings(run_dir)
+        raise
+
+
+def _remove_beginnings(run_dir: Path) -> None:
+    """Remove what is written into a folder before its run begins, and the folders that are empty then."""
     for name in ("config.yaml", "hydra.yaml", "overrides.yaml"):
         (run_dir / ".hydra" / name).unlink(missing_ok=True)
     for name in ("train.log", LOCK_FILE):

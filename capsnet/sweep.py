@@ -17,7 +17,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from .errors import CapsNetError, CheckpointError, printable
+from .errors import CheckpointError, printable
 from .results import RESULTS_FILE, read_record, recorded_overrides, whole_file, write_json
 from .terminal import counted, duration, evaluate_command, percent, relative
 
@@ -110,8 +110,13 @@ def read_jobs(folder: Path) -> list[Job]:
     """
     if not folder.is_dir():
         raise CheckpointError(f"{folder}: there is no such folder")
+    return [_read_job(path) for path in _job_folders(folder)]
+
+
+def _job_folders(folder: Path) -> list[Path]:
+    """The folders of the jobs that have begun, by number."""
     numbered = (path for path in folder.iterdir() if path.name.isdigit() and (path / RESULTS_FILE).exists())
-    return [_read_job(path) for path in sorted(numbered, key=lambda path: int(path.name))]
+    return sorted(numbered, key=lambda path: int(path.name))
 
 
 def _read_job(folder: Path) -> Job:
@@ -130,8 +135,12 @@ def _read_job(folder: Path) -> Job:
         _number(record.get("train_seconds")),
         record.get("best_epoch"),
         record.get("reason"),
-        (folder / RESULTS_FILE).stat().st_mtime,
+        _written(folder),
     )
+
+
+def _written(folder: Path) -> float:
+    return (folder / RESULTS_FILE).stat().st_mtime
 
 
 def _number(value: Any) -> float | None:
@@ -157,20 +166,17 @@ def swept_values(run_dir: Path, overrides: Sequence[str]) -> dict[str, str]:
 @contextlib.contextmanager
 def progress_lines(folder: Path) -> Iterator[None]:
     """Print a line for every job that ends meanwhile, wherever it runs: its folder tells."""
-
-    def finished() -> list[Job]:
-        return [job for job in read_jobs(folder) if job.status in FINISHED] if folder.is_dir() else []
-
-    seen = {(job.number, job.written) for job in finished()}
-    ended = 0
+    earlier = {job.folder: job.written for job in read_jobs(folder) if job.status in FINISHED}
+    ended: set[Path] = set()  # meanwhile; their records are not read again
 
     def look() -> None:
-        nonlocal ended
-        for job in sorted(finished(), key=lambda job: job.written):
-            if (job.number, job.written) not in seen:
-                seen.add((job.number, job.written))
-                ended += 1
-                tqdm.write(progress(job, read_plan(folder), ended))  # not into a job's progress bar
+        waited_for = [
+            path for path in _job_folders(folder) if path not in ended and earlier.get(path) != _written(path)
+        ]
+        for job in sorted(map(_read_job, waited_for), key=lambda job: job.written):
+            if job.status in FINISHED:
+                ended.add(job.folder)
+                tqdm.write(progress(job, read_plan(folder), len(ended)))  # not into a job's progress bar
 
     def watch() -> None:
         while not over.wait(LOOK_SECONDS):
@@ -219,10 +225,10 @@ def summarise(folder: Path) -> str:
     best_first = sorted(jobs, key=lambda job: -1 if job.val_accuracy is None else job.val_accuracy, reverse=True)
     _write_csv(folder / "sweep.csv", best_first, swept)
     scored = [job for job in best_first if job.status == "completed" and job.val_accuracy is not None]
-    if scored and panels(scored, swept):
+    if drawn := panels(scored, swept):
         from .figures import save, sweep_panels  # brings torch and matplotlib: only where there is something to draw
 
-        save(sweep_panels(panels(scored, swept)), folder / "sweep.png")
+        save(sweep_panels(drawn), folder / "sweep.png")
     lines = [_table(best_first, swept), ""]
     missing = (plan.jobs if plan else len(jobs)) - sum(job.status in FINISHED for job in jobs)
     if missing > 0:
@@ -298,14 +304,9 @@ def main() -> None:
     if len(sys.argv) != 2 or sys.argv[1] in ("-h", "--help"):
         print(__doc__)
         sys.exit(0 if len(sys.argv) == 2 else 2)
-    try:
-        print(summarise(Path(sys.argv[1])))
-    except CapsNetError as error:
-        print(f"Error: {printable(str(error))}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except OSError as error:
-        print(f"Error: {printable(f'{error.filename}: {error.strerror}')}", file=sys.stderr)
-        sys.exit(2)
+    from .cli import run_program  # a program's part, which brings Hydra; the rest of this module does without
+
+    run_program(lambda: print(summarise(Path(sys.argv[1]))))
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from .results import (
     RunResults,
     git_state,
     read_record,
+    recorded_overrides,
     started_with_others,
     versions,
     write_json,
@@ -51,7 +52,6 @@ def run_job(composed: DictConfig) -> float | None:
 
         if multiprocessing.parent_process() is not None:
             _beside_other_jobs(config, job.job.num)
-
         swept = swept_values(run_dir, overrides)
         results = train(config, run_dir, overrides, resume=record is not None, swept=swept)
     except ForeignJobError:
@@ -86,7 +86,7 @@ def record_of(run_dir: Path, overrides: list[str]) -> dict[str, Any] | None:
     recorded = record.get("overrides")
     if not isinstance(recorded, list) or recorded[: len(overrides)] != overrides:  # a resumption may have added some
         raise ForeignJobError(
-            f"{run_dir}: holds a job with other settings ({' '.join(map(str, record.get('overrides') or []))});"
+            f"{run_dir}: holds a job with other settings ({' '.join(recorded_overrides(record))});"
             " choose another hydra.sweep.dir"
         )
     return record

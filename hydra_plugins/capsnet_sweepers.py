@@ -130,16 +130,17 @@ class TpeSweeper(GridSweeper):
             numbers = range(first, min(first + at_a_time, trials))
             while len(study.trials) < numbers.stop:
                 study.ask(space)
-            for number in numbers:
-                _refuse_foreign(study.trials[number].params, space, folder)
-            chosen = [[*fixed, *(f"{k}={_shown(v)}" for k, v in study.trials[n].params.items())] for n in numbers]
+            asked = study.trials[first : numbers.stop]
+            for trial in asked:
+                _refuse_foreign(trial.params, space, folder)
+            chosen = [[*fixed, *(f"{k}={_shown(v)}" for k, v in trial.params.items())] for trial in asked]
             self.validate_batch_is_legal(chosen)
             returned = self.launcher.launch(chosen, initial_job_idx=first)
-            for number, job in zip(numbers, returned, strict=True):
-                if not study.trials[number].state.is_finished():
+            for trial, job in zip(asked, returned, strict=True):
+                if not trial.state.is_finished():
                     accuracy = job.return_value
                     failed = optuna.trial.TrialState.FAIL if accuracy is None else None
-                    study.tell(number, accuracy, state=failed)
+                    study.tell(trial.number, accuracy, state=failed)
         return [trial.value for trial in study.trials]
 
 

@@ -4,6 +4,8 @@ import os
 import struct
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from hypothesis import settings
 
 REPO = Path(__file__).parents[1]
 SMALL = ("model.conv_channels=16", "model.primary_capsules=4", "trainer=cpu")
+DIGITS = ("data=digits", "data.limit=300", "data.batch_size=32", *SMALL)
 
 settings.register_profile("capsnet", deadline=None, derandomize=True)
 settings.load_profile("capsnet")
@@ -60,6 +63,17 @@ def run_command(
         check=False,
         env={**os.environ, **environment},
     )
+
+
+def wait_until(
+    holds: Callable[[], object], process: subprocess.Popen | None = None, seconds: float = 120, every: float = 0.02
+) -> None:
+    """Wait until it holds, as long as the process, if one is given, goes on."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert process is None or process.poll() is None, process.stderr and process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(every)
 
 
 def only_run(folder: Path) -> Path:

@@ -9,17 +9,15 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import REPO, SMALL, only_run, run_command
+from conftest import DIGITS, REPO, SMALL, only_run, run_command, wait_until
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
 from tensorboard.plugins.hparams import metadata
 
-DIGITS = ("data=digits", "data.limit=300", "data.batch_size=32", *SMALL)
 FIGURES = {"curves", "reconstructions", "perturbations", "confusion"}
 RECORD = {
     *("status", "dataset", "overrides", "seed", "parameters", "epochs", "best_epoch", "val_accuracy", "test_accuracy"),
@@ -171,10 +169,7 @@ class TestTrain:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        deadline = time.monotonic() + 120
-        while not (killed / "checkpoints/last.ckpt").exists():
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        wait_until((killed / "checkpoints/last.ckpt").exists)
         process.kill()
         process.wait()
         assert json.loads((killed / "results.json").read_text())["status"] == "running"
@@ -199,11 +194,7 @@ class TestTrain:
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         try:
-            deadline = time.monotonic() + 120
-            while not list(tmp_path.rglob("last.ckpt")):
-                assert process.poll() is None, process.stderr.read()
-                assert time.monotonic() < deadline
-                time.sleep(0.2)
+            wait_until(lambda: list(tmp_path.rglob("last.ckpt")), process, every=0.2)
             process.send_signal(signal_number)
             printed, errors = process.communicate(timeout=60)
         finally:
@@ -263,11 +254,7 @@ class TestSweep:
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         folder = tmp_path / "a sweep"
-        deadline = time.monotonic() + 120
-        while not (folder / "1/checkpoints/last.ckpt").exists():
-            assert process.poll() is None, process.stderr.read()
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        wait_until((folder / "1/checkpoints/last.ckpt").exists, process)
         process.send_signal(signal.SIGINT)
         printed, errors = process.communicate(timeout=60)
         assert process.returncode == 130, errors
@@ -336,17 +323,11 @@ class TestSweep:
         trainer = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.max_epochs=10000"]
         command = [sys.executable, str(REPO / "train.py"), *DIGITS, *trainer]
         process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 120
-        while not list(tmp_path.rglob("last.ckpt")):
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        wait_until(lambda: list(tmp_path.rglob("last.ckpt")), process, every=0.1)
         assert len(processes_of("further_process", tmp_path)) == 1
         process.kill()
         process.wait()
-        while processes_of("further_process", tmp_path):
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        wait_until(lambda: not processes_of("further_process", tmp_path), every=0.1)
 
 
 def processes_of(name, folder):

@@ -5,18 +5,16 @@ import json
 import os
 import random
 import resource
+import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from campaigns import endurance, files, kills
-from conftest import REPO, SMALL, only_run, run_command
+from conftest import DIGITS, REPO, only_run, run_command, wait_until
 
 from capsnet.checkpoint import read_checkpoint
-
-DIGITS = ("data=digits", "data.limit=300", "data.batch_size=32", *SMALL)
 
 
 def start(*arguments, cwd, **more):
@@ -71,7 +69,7 @@ class TestAtOnce:
         sweep = ("-m", *DIGITS, "seed=1", "hydra.sweep.dir=one")
         first = start(*sweep, "trainer.max_epochs=10000", cwd=tmp_path)
         try:
-            wait_for(tmp_path / "one/0/checkpoints/last.ckpt", first)
+            wait_until((tmp_path / "one/0/checkpoints/last.ckpt").exists, first)
             for arguments in (sweep, ("resume=one/0",)):
                 second = run_command("train.py", *arguments, cwd=tmp_path)
                 assert second.returncode == 2
@@ -86,7 +84,7 @@ class TestAtOnce:
         from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
         process = start(*DIGITS, "trainer.max_epochs=10000", "hydra.run.dir=run", cwd=tmp_path)
-        wait_for(tmp_path / "run/checkpoints/best.ckpt", process)
+        wait_until((tmp_path / "run/checkpoints/best.ckpt").exists, process)
         curves = EventAccumulator(str(tmp_path / "run")).Reload()
         done = run_command("evaluate.py", "run=run", cwd=tmp_path)
         assert done.returncode == 0, done.stderr
@@ -100,21 +98,13 @@ class TestAtOnce:
         assert len(epochs) == len(curves.Reload().Scalars("train/loss"))
 
 
-def wait_for(path, process):
-    deadline = time.monotonic() + 120
-    while not path.exists():
-        assert process.poll() is None, process.stderr.read()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 class TestFullDisk:
     """A limit on the size of a file fails a write as a full disk does."""
 
     def test_ends_the_training_with_a_clear_message_and_leaves_the_checkpoint_before(self, tmp_path):
         process = start(*DIGITS, "trainer.max_epochs=10000", "hydra.run.dir=run", cwd=tmp_path)
         last = tmp_path / "run/checkpoints/last.ckpt"
-        wait_for(last, process)
+        wait_until(last.exists, process)
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (last.stat().st_size // 2, resource.RLIM_INFINITY))
         _, errors = process.communicate(timeout=120)
         assert process.returncode == 1
@@ -182,8 +172,6 @@ class TestNames:
 class TestRerun:
     @pytest.fixture
     def copied(self, finished_run, tmp_path):
-        import shutil
-
         return Path(shutil.copytree(finished_run, tmp_path / "earlier"))
 
     def test_repeats_a_run_to_the_last_digit_in_a_new_folder(self, copied, tmp_path):

@@ -9,22 +9,13 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 
 import pytest
-from conftest import REPO, SMALL
+from conftest import DIGITS, REPO, wait_until
 
 PROGRAMS = ("slurmctld", "slurmd", "sbatch", "srun", "scontrol", "scancel")
-SWEEP = (
-    *(
-        "-m",
-        "hydra/launcher=slurm",
-        "hydra.launcher.cpus_per_task=1",
-        "hydra.launcher.mem_gb=1",
-        "hydra.sweep.dir=sweep",
-    ),
-    *("data=digits", "data.limit=300", "data.batch_size=32", *SMALL),
-)
+ONE_PROCESSOR = ("hydra/launcher=slurm", "hydra.launcher.cpus_per_task=1", "hydra.launcher.mem_gb=1")
+SWEEP = ("-m", *ONE_PROCESSOR, "hydra.sweep.dir=sweep", *DIGITS)
 
 pytestmark = [
     pytest.mark.slurm,
@@ -69,12 +60,12 @@ PartitionName=tests Nodes=ALL Default=YES
     try:
         for program in ("slurmctld", "slurmd"):
             daemons.append(subprocess.Popen([program, "-D"], env=environment, stderr=subprocess.DEVNULL))
-        wait_until(lambda: "idle" in output(["sinfo", "--noheader", "--format=%T"], environment), 60)
+        wait_until(lambda: "idle" in output(["sinfo", "--noheader", "--format=%T"], environment), seconds=60)
         yield environment
     finally:
         subprocess.run(["scancel", "--signal=KILL", "--me"], env=environment, timeout=30, check=False)
         subprocess.run(["scancel", "--me"], env=environment, timeout=30, check=False)
-        wait_until(lambda: not output(["squeue", "--noheader"], environment), 60)
+        wait_until(lambda: not output(["squeue", "--noheader"], environment), seconds=60)
         for daemon in daemons:
             daemon.kill()
             daemon.wait()
@@ -88,13 +79,6 @@ def free_port():
 
 def output(command, environment):
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False).stdout
-
-
-def wait_until(holds, seconds=120):
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 def record(run):
@@ -136,7 +120,7 @@ def test_a_job_that_is_requeued_goes_on_from_its_checkpoint(slurm, tmp_path, by)
         subprocess.run(["scontrol", "update", f"JobId={number}", "StartTime=now"], env=slurm, check=False)
         return process.poll() is not None
 
-    wait_until(ended, 300)
+    wait_until(ended, seconds=300)
     assert process.returncode == 0, (tmp_path / "printed").read_text()
     assert record(job)["status"] == "completed"
     assert record(job)["epochs"] == 40
@@ -195,7 +179,7 @@ def test_a_cancelled_job_is_not_waited_for_even_where_slurm_keeps_no_accounts(sl
         wait_until(lambda number=number: (tmp_path / "sweep" / number / "checkpoints/last.ckpt").exists())
         (array,) = {line.split("_")[0] for line in output(["squeue", "--noheader", "--format=%i"], slurm).split()}
         subprocess.run(["scancel", f"{array}_{number}"], env=slurm, check=True)
-    wait_until(lambda: process.poll() is not None, 180)
+    wait_until(lambda: process.poll() is not None, seconds=180)
     assert process.returncode == 1
     with (tmp_path / "sweep/sweep.csv").open(newline="") as file:
         jobs = {row["job"]: row for row in csv.DictReader(file)}

@@ -200,6 +200,14 @@ class TestDownload:
         resources = [(f"{name}.gz", hashlib.md5((folder / f"{name}.gz").read_bytes()).hexdigest()) for name in FILES]
         monkeypatch.setattr(KMNIST, "resources", resources)
 
+    @staticmethod
+    def fails(root, mirror, why):
+        """A download ends in one line that says why, and leaves no file."""
+        with pytest.raises(DataError, match=why) as caught:
+            open_source(DataConfig(root=str(root), mirror=mirror)).prepare()
+        assert "\n" not in str(caught.value)
+        assert not [path for path in root.rglob("*") if path.is_file()]
+
     def test_fetches_what_is_missing_and_leaves_nothing_else(self, server, tmp_path, monkeypatch):
         address, folder = server
         self.expect(monkeypatch, folder)
@@ -211,11 +219,7 @@ class TestDownload:
 
     def test_other_content_than_the_official_is_refused_and_not_kept(self, server, tmp_path):
         address, _ = server
-        root = tmp_path / "new"
-        with pytest.raises(DataError, match="not found or corrupted") as caught:
-            open_source(DataConfig(root=str(root), mirror=address)).prepare()
-        assert "\n" not in str(caught.value)
-        assert not [p for p in root.rglob("*") if p.is_file()]
+        self.fails(tmp_path / "new", address, "not found or corrupted")
 
     def test_without_an_answer_says_where_it_looked_and_what_to_do(self, tmp_path):
         with pytest.raises(DataError) as caught:
@@ -231,18 +235,14 @@ class TestDownload:
         monkeypatch.setattr(sources, "DOWNLOAD_TIMEOUT", 0.2)
         with socket.create_server(("127.0.0.1", 0)) as silent:
             mirror = f"http://127.0.0.1:{silent.getsockname()[1]}"
-            with pytest.raises(DataError, match="timed out"):
-                open_source(DataConfig(root=str(tmp_path / "new"), mirror=mirror)).prepare()
-        assert not [path for path in (tmp_path / "new").rglob("*") if path.is_file()]
+            self.fails(tmp_path / "new", mirror, "timed out")
 
     def test_what_is_cut_off_in_the_middle_is_not_kept(self, server, tmp_path, monkeypatch):
         address, folder = server
         self.expect(monkeypatch, folder)
         archive = folder / f"{FILES[2]}.gz"
         archive.write_bytes(archive.read_bytes()[:-100])
-        with pytest.raises(DataError, match="not found or corrupted"):
-            open_source(DataConfig(root=str(tmp_path / "new"), mirror=address)).prepare()
-        assert not [path for path in (tmp_path / "new").rglob("*") if path.is_file()]
+        self.fails(tmp_path / "new", address, "not found or corrupted")
 
     def test_of_several_processes_one_fetches_and_the_others_wait(self, server, tmp_path, monkeypatch):
         address, folder = server
@@ -282,9 +282,7 @@ class TestDownload:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
         monkeypatch.setattr(KMNIST, "download", full)
-        with pytest.raises(DataError, match="No space left on device"):
-            open_source(DataConfig(root=str(tmp_path / "new"), mirror=address)).prepare()
-        assert not [path for path in (tmp_path / "new").rglob("*") if path.is_file()]
+        self.fails(tmp_path / "new", address, "No space left on device")
 
     def test_a_folder_that_cannot_be_written_is_named(self, server):
         with pytest.raises(DataError, match=r"/proc/nowhere.* cannot be written"):

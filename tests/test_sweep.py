@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from conftest import wait_until
 
 from capsnet.compose import quoted
 from capsnet.errors import CheckpointError, ConfigError
@@ -129,11 +130,9 @@ def test_a_line_is_printed_for_each_job_that_ends_meanwhile_and_for_no_other(tmp
         (tmp_path / "1").rmdir()
         make_job(tmp_path, 1, overrides[1], val_accuracy=0.8)
         make_job(tmp_path, 2, overrides[2], "running")
-        deadline = time.monotonic() + 10
-        while not (printed := capsys.readouterr().out):
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        assert printed.startswith("[2/4] job 1  seed=1  validation accuracy 80.00%")
+        printed = []
+        wait_until(lambda: printed.append(capsys.readouterr().out) or printed[-1], seconds=10)
+        assert printed[-1].startswith("[2/4] job 1  seed=1  validation accuracy 80.00%")
         make_job(tmp_path, 3, overrides[3], "diverged", reason="the loss")
     assert capsys.readouterr().out.startswith("[3/4] job 3  seed=3  diverged")
 
