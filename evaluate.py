@@ -1,45 +1,31 @@
-"""Score a trained CapsNet on its test images: accuracy, confusion and figures, from a run's own checkpoint."""
+"""Score a trained network on its test images: accuracy, confusion and figures, from a run's own checkpoint."""
 
-import logging
 import sys
-from pathlib import Path
 
-from capsnet.cli import config_groups, run_program
-from capsnet.compose import parse_values
+from capsnet.cli.help import evaluate_help
+from capsnet.cli.program import run_program, start_logging
 from capsnet.errors import ConfigError
-
-HELP = """\
-Score a trained CapsNet on the test images of its dataset; write evaluation.json and figures/.
-
-  python evaluate.py run=RUN_DIR              the best checkpoint of a run
-  python evaluate.py checkpoint=FILE          this checkpoint
-
-Model and data are rebuilt from the config in the checkpoint. Any of its values can be replaced:
-
-  data.root=FOLDER    where the images are
-  data.name=NAME      another dataset with as many classes
-  routing.iters=3     more or fewer routing iterations
-
-The config groups that a run was composed of, by train.py:
-
-"""
+from capsnet.settings.parse import parse_values
+from capsnet.settings.plugins import load_plugin
 
 
 def main() -> None:
     arguments = sys.argv[1:]
     if not arguments or {"--help", "-h"} & set(arguments):
-        print(HELP + config_groups(Path(__file__).with_name("configs")))
+        print(evaluate_help())
         return
-    values = parse_values(arguments)
-    run, checkpoint = values.pop("run", None), values.pop("checkpoint", None)
+    settings = parse_values(arguments)
+    run, checkpoint = settings.pop("run", None), settings.pop("checkpoint", None)
     if (run is None) == (checkpoint is None):
         raise ConfigError("give either run=RUN_DIR or checkpoint=FILE")
-    # These bring torch: only once the arguments are right.
-    from capsnet.evaluation import evaluate_checkpoint, find_checkpoint
-    from capsnet.terminal import evaluation_summary
+    if plugin := settings.get("plugin"):
+        load_plugin(plugin)
+    # These load torch, so only if the arguments are right.
+    from capsnet.reports.evaluation import evaluate_checkpoint, find_checkpoint
+    from capsnet.reports.terminal import evaluation_summary
 
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
-    report = evaluate_checkpoint(*find_checkpoint(run, checkpoint), values)
+    start_logging()
+    report = evaluate_checkpoint(*find_checkpoint(run, checkpoint), settings)
     print(evaluation_summary(report))
 
 

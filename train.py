@@ -1,4 +1,4 @@
-"""Train a CapsNet: compose the config, train, test the best checkpoint, leave everything in the run's folder."""
+"""Train a network: compose the config, train, test the best checkpoint, leave everything in the run's folder."""
 
 import sys
 from pathlib import Path
@@ -8,26 +8,26 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from capsnet.cli import one_line_errors, register_schema, run_program
-from capsnet.compose import config_from_omegaconf, parse_values
-from capsnet.errors import ConfigError
-from capsnet.rerun import rerun
-from capsnet.results import removed_if_unused
-from capsnet.resume import SWEEP_FILE, folder_named, resume_run, sweep_arguments
-from capsnet.sweep_job import run_job
-
-register_schema()
+from capsnet.cli.arguments import continued_folder, multirun_first
+from capsnet.cli.composing import prepare_hydra
+from capsnet.cli.continuing import rerun, resume
+from capsnet.cli.help import train_help
+from capsnet.cli.program import one_line_errors, run_program
+from capsnet.runs.folder import SWEEP_FILE, removed_unless_started
+from capsnet.settings.parse import config_from_omegaconf
+from capsnet.sweeps.hydra_job import run_job
+from capsnet.sweeps.plan import continuing_arguments
 
 
 @hydra.main(version_base="1.3", config_path="configs", config_name="config")
-def main(composed: DictConfig) -> float | None:
+def train_composed(composed: DictConfig) -> float | None:
     job = HydraConfig.get()
     if job.mode == RunMode.MULTIRUN:
         return run_job(composed)
     run_dir = Path(job.runtime.output_dir)
-    with one_line_errors(), removed_if_unused(run_dir):
+    with one_line_errors(), removed_unless_started(run_dir):
         config = config_from_omegaconf(composed)
-        from capsnet.training import train  # brings torch: only once the config is known to be right
+        from capsnet.training.run import train  # loads torch, so only if the config is right
 
         results = train(config, run_dir, list(job.overrides.task))
     if results.status == "interrupted":
@@ -35,30 +35,21 @@ def main(composed: DictConfig) -> float | None:
     return results.val_accuracy
 
 
-def main_or_again() -> None:
-    words = {argument.partition("=")[0] for argument in sys.argv[1:]}
-    flags = [argument for argument in sys.argv[1:] if argument.startswith("-")]
-    again = sorted(words & {"resume", "rerun"})
-    if again and (flags or len(again) > 1):
-        raise ConfigError(f"{again[-1]}=: not together with {(flags or again)[0]}; it takes a folder and settings")
-    if repeated := folder_named("rerun", sys.argv[1:]):
-        folder, others = repeated
-        results, identical = rerun(folder, parse_values(others))
-        if not identical and results.status == "completed":
-            sys.exit(1)
-    elif resumed := folder_named("resume", sys.argv[1:]):
-        folder, others = resumed
-        if (folder / SWEEP_FILE).exists():
-            sys.argv[1:] = sweep_arguments(folder, others)
-            main()
-            return
-        results = resume_run(folder, parse_values(others))
-    else:
-        main()
+def main() -> None:
+    arguments = multirun_first(sys.argv[1:])
+    if {"-h", "--help"} & set(arguments):
+        print(train_help())
         return
-    if results.status == "interrupted":
-        raise KeyboardInterrupt
+    prepare_hydra(arguments)
+    word, folder, others = continued_folder(arguments)
+    if word == "rerun":
+        rerun(folder, others)
+    elif word == "resume" and not (folder / SWEEP_FILE).exists():
+        resume(folder, others)
+    else:
+        sys.argv[1:] = arguments if word is None else continuing_arguments(folder, others)
+        train_composed()
 
 
 if __name__ == "__main__":
-    run_program(main_or_again)
+    run_program(main)

@@ -1,8 +1,9 @@
-"""Capsule networks: train, evaluate and look at them.
+"""Capsule networks: train, evaluate, compare and explore them.
 
-    from capsnet import CapsNet, dynamic_routing, squash, margin_loss
+    from capsnet import CapsNet, dynamic_routing, margin_loss, squash     # the library
+    from capsnet import Output, setting                                   # for plugins, see docs/extending.md
 
-The names are loaded when they are first asked for, so that a command line can check its settings before torch starts.
+A name is loaded when it is first used, so that a program can check its settings before it loads torch.
 """
 
 from importlib import import_module
@@ -11,25 +12,27 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .losses import margin_loss as margin_loss
     from .losses import reconstruction_loss as reconstruction_loss
-    from .model import CapsNet as CapsNet
-    from .model import CapsNetOutput as CapsNetOutput
-    from .routing import dynamic_routing as dynamic_routing
-    from .routing import squash as squash
+    from .networks.capsnet import CapsNet as CapsNet
+    from .output import Output as Output
+    from .routing.dynamic import dynamic_routing as dynamic_routing
+    from .routing.squash import squash as squash
+    from .settings.setting import setting as setting
 
-_HOMES = {
-    "CapsNet": ".model",
-    "CapsNetOutput": ".model",
-    "dynamic_routing": ".routing",
-    "squash": ".routing",
+_MODULES = {
+    "CapsNet": ".networks.capsnet",
+    "Output": ".output",
+    "dynamic_routing": ".routing.dynamic",
+    "squash": ".routing.squash",
     "margin_loss": ".losses",
     "reconstruction_loss": ".losses",
+    "setting": ".settings.setting",
 }
 
-__all__ = list(_HOMES)
+__all__ = list(_MODULES)
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name], __name__), name)
+    return getattr(import_module(_MODULES[name], __name__), name)

@@ -2,13 +2,17 @@
 
 
 class CapsNetError(Exception):
-    """Base of every error that the command lines print as one line and answer with `exit_code`."""
+    """Base of every error that the programs print as one line; they exit with `exit_code`."""
 
     exit_code = 2
 
 
 class ConfigError(CapsNetError):
     """A setting is unknown, of the wrong type, or out of range."""
+
+
+class PluginError(ConfigError):
+    """A plugin is missing, cannot be read, or does not keep to the form of a plugin."""
 
 
 class DataError(CapsNetError):
@@ -19,6 +23,10 @@ class CheckpointError(CapsNetError):
     """A checkpoint or a run's folder cannot be read or does not fit."""
 
 
+class FolderInUseError(ConfigError):
+    """Another process is working in the folder."""
+
+
 class DivergedError(CapsNetError):
     """The loss became NaN or infinite."""
 
@@ -26,16 +34,6 @@ class DivergedError(CapsNetError):
 
 
 class StorageError(CapsNetError):
-    """A file cannot be written: the disk is full, or so."""
+    """A file cannot be written, for example because the disk is full."""
 
     exit_code = 1
-
-
-def on_one_line(error: Exception) -> str:
-    """What another library's error says, without its line breaks."""
-    return " ".join(str(error).split())
-
-
-def printable(text: str) -> str:
-    """A text that came from elsewhere, for the terminal: what would move the cursor or break the line is escaped."""
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)

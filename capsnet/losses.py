@@ -1,28 +1,27 @@
-"""What a CapsNet is trained on: the margin loss on capsule lengths, and the reconstruction loss."""
-
-from typing import NamedTuple
+"""What networks are trained on: the margin loss on capsule lengths, and the reconstruction loss."""
 
 import torch
 from torch import Tensor
 
-from .config import LossConfig
+from .output import Output
+from .settings.loss import Margin
 
 
 def margin_loss(
     lengths: Tensor,
     labels: Tensor,
-    m_pos: float = LossConfig.m_pos,
-    m_neg: float = LossConfig.m_neg,
-    down_weight: float = LossConfig.down_weight,
+    m_pos: float = Margin.m_pos,
+    m_neg: float = Margin.m_neg,
+    down_weight: float = Margin.down_weight,
 ) -> Tensor:
-    """Ask the right class for a capsule longer than `m_pos`, the others for shorter than `m_neg` (eq. 4).
+    """Make the true class's capsule longer than `m_pos` and the others shorter than `m_neg` (Sabour et al., eq. 4).
 
     Args:
         lengths: lengths of the class capsules, [batch, classes].
-        labels: right classes, [batch], integers in [0, classes).
+        labels: true classes, [batch], integers in [0, classes).
         m_pos: m+ of the paper.
         m_neg: m- of the paper.
-        down_weight: λ of the paper, the weight of the absent classes' part.
+        down_weight: λ of the paper, the weight of the loss for absent classes.
 
     Returns:
         Scalar: sum over the classes, mean over the batch.
@@ -36,7 +35,7 @@ def margin_loss(
 def reconstruction_loss(reconstruction: Tensor, images: Tensor) -> Tensor:
     """Mean squared error per pixel.
 
-    The paper weighs the *sum* of squares over the 784 pixels of an image by 0.0005; on this mean that is a weight of
+    The paper weights the *sum* of squares over the 784 pixels of an image by 0.0005; for this mean, that is a weight of
     0.0005 * 784 = 0.392, the default of `loss.reconstruction_weight`.
 
     Args:
@@ -50,27 +49,29 @@ def reconstruction_loss(reconstruction: Tensor, images: Tensor) -> Tensor:
     return error.square().mean()
 
 
-class Losses(NamedTuple):
-    """What a batch costs; each a scalar, the mean over its images."""
-
-    loss: Tensor
-    """margin_loss + weight * reconstruction_loss: what is minimised."""
-    margin_loss: Tensor
-    reconstruction_loss: Tensor
-
-
-def capsnet_losses(
-    lengths: Tensor, reconstruction: Tensor, images: Tensor, labels: Tensor, config: LossConfig
-) -> Losses:
-    """What the output of a network costs.
+class MarginLoss:
+    """Margin loss of a network's scores, plus a weighted reconstruction loss if it reconstructs.
 
     Args:
-        lengths: of the class capsules, [batch, classes].
-        reconstruction: what the decoder drew, [batch, *image_shape].
-        images: what it should have drawn, the same shape.
-        labels: right classes, [batch].
-        config: margins and weights.
+        m_pos, m_neg, down_weight: see `margin_loss`.
+        reconstruction_weight: weight of `reconstruction_loss`.
     """
-    margin = margin_loss(lengths, labels, config.m_pos, config.m_neg, config.down_weight)
-    error = reconstruction_loss(reconstruction, images)
-    return Losses(margin + config.reconstruction_weight * error, margin, error)
+
+    def __init__(self, m_pos: float, m_neg: float, down_weight: float, reconstruction_weight: float):
+        self.margins = (m_pos, m_neg, down_weight)
+        self.reconstruction_weight = reconstruction_weight
+
+    def __call__(self, output: Output, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Scalars, means over the batch: "loss" is what is minimized, the others are its parts.
+
+        Args:
+            output: of the network.
+            images: [batch, *image_shape] in [0, 1], what should be reconstructed.
+            labels: true classes, [batch].
+        """
+        margin = margin_loss(output.scores, labels, *self.margins)
+        if output.reconstruction is None:
+            return {"loss": margin, "margin_loss": margin}
+        error = reconstruction_loss(output.reconstruction, images)
+        loss = margin + self.reconstruction_weight * error
+        return {"loss": loss, "margin_loss": margin, "reconstruction_loss": error}

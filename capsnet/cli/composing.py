@@ -1,0 +1,116 @@
+"""Composing a config with Hydra: it learns the options of every group, and its errors become one clear line."""
+
+import dataclasses
+import sys
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.utils import setup_globals
+from hydra.errors import MissingConfigException
+from omegaconf import MISSING, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ..errors import ConfigError
+from ..settings.config import OPTIONS, Config, fields_of
+from ..settings.parse import DEFAULT_OPTIONS, explain, flat, unknown_key
+from ..settings.plugins import load_plugin
+from ..text import either
+from . import CONFIGS
+
+LAUNCHER_PACKAGES = {"joblib": "hydra-joblib-launcher", "submitit_slurm": "hydra-submitit-launcher"}
+"""Options of hydra/launcher that come with an optional package."""
+
+
+def prepare_hydra(arguments: list[str]) -> None:
+    """Read the plugin that the command line names, and tell Hydra about all options.
+
+    Raises:
+        ConfigError: an argument removes a setting.
+        PluginError: the plugin cannot be used.
+    """
+    for argument in arguments:
+        if argument.startswith("~") and not argument.startswith("~hydra"):
+            raise ConfigError(f"{argument}: a setting cannot be removed; leave it out to get its default")
+        if argument.startswith("plugin=") and argument != "plugin=null":
+            load_plugin(argument.partition("=")[2].strip("'\""))
+    _register_options()
+
+
+def _register_options() -> None:
+    """Store the defaults of every option, which configs/config.yaml merges with the option's YAML file.
+
+    They are stored as plain values. Types and ranges are checked after composing, with better messages than Hydra's.
+    """
+    store = ConfigStore.instance()
+    hints = get_type_hints(Config)
+    common: dict[str, Any] = {}
+    for entry in dataclasses.fields(Config):
+        if dataclasses.is_dataclass(section := hints[entry.name]) and entry.name not in OPTIONS:
+            common[entry.name] = {field.name: field.default for field in dataclasses.fields(section)}
+        elif entry.name not in OPTIONS:
+            common[entry.name] = entry.default
+    store.store(group="settings", name="common", package="_global_", node=common)
+    for group, options in OPTIONS.items():
+        for name in options:
+            defaults = {field.name: _default(field) for _, field in fields_of(group, name)}
+            store.store(group=f"settings/{group}", name=name, node={"name": name, **defaults})
+            if not (CONFIGS / group / f"{name}.yaml").exists():  # a plugin's option
+                store.store(group=group, name=name, node={"name": name})
+
+
+def _default(field: dataclasses.Field) -> Any:
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return MISSING if field.default is dataclasses.MISSING else field.default
+
+
+def default_run_dir() -> Path:
+    """The folder for a run that starts now, as configs/config.yaml has it."""
+    setup_globals()  # so that OmegaConf knows ${now:...}
+    return Path(OmegaConf.load(CONFIGS / "config.yaml").hydra.run.dir)
+
+
+def explain_hydra(error: Exception) -> str:
+    """What an error of Hydra's says, in one line."""
+    if isinstance(error, MissingConfigException):
+        group, _, option = str(error.missing_cfg_file).rpartition("/")
+        if option in LAUNCHER_PACKAGES:
+            return f"{group}: needs another package: pip install {LAUNCHER_PACKAGES[option]}"
+        group = group.removeprefix("settings/")
+        if error.options is None:
+            return flat(str(error))
+        return f"{group}={option}: no such option; choose {either(error.options)}"
+    override = _quoted_override(str(error)) or getattr(error, "override", None)
+    cause = error.__cause__
+    if override and isinstance(cause, OmegaConfBaseException) and cause.full_key:
+        if "is not in struct" in str(cause):
+            typed = [argument for argument in sys.argv[1:] if argument.startswith(f"{override}=")]
+            return unknown_key(typed[-1] if typed else override, _chosen_options(sys.argv[1:]))
+        return explain(error, override=override)
+    return f"{override}: {flat(str(error))}" if override else flat(str(error))
+
+
+def _quoted_override(text: str) -> str | None:
+    """The override that Hydra's message quotes."""
+    first = text.splitlines()[0]
+    for opening, closing in (("Could not override '", "'"), ("Error merging override ", "")):
+        if first.startswith(opening):
+            rest = first.removeprefix(opening)
+            return rest.partition("'.")[0] if closing else rest.removesuffix(".")
+    return None
+
+
+def _chosen_options(arguments: list[str]) -> dict[str, str]:
+    """The option of each group that a command line chooses, whatever is wrong with its other arguments."""
+    groups = {*OPTIONS, "experiment", "sweep"}
+    choices = [argument for argument in arguments if argument.partition("=")[0] in groups]
+    GlobalHydra.instance().clear()
+    try:
+        with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
+            composed = hydra.compose("config", overrides=choices)
+        return {group: str(composed[group].name) for group in OPTIONS}
+    except Exception:  # the arguments have more than one fault; the one that is reported is enough
+        return DEFAULT_OPTIONS

@@ -1,0 +1,85 @@
+"""What `--help` prints."""
+
+import textwrap
+from pathlib import Path
+
+from ..settings.config import OPTIONS
+from ..settings.parse import DEFAULT_OPTIONS, known_keys
+from . import CONFIGS
+
+TRAIN = """\
+Train a network, test its best checkpoint, and leave everything in outputs/.
+
+  python train.py routing.iters=3                     one training
+  python train.py data=kmnist_7k                      on images that come with the project
+  python train.py experiment=demo                     a recipe from configs/experiment/
+  python train.py -m routing.iters=1,3 seed=0,1,2     a sweep over all combinations
+  python train.py -m sweep=routing                    a sweep from configs/sweep/
+  python train.py resume=DIR                          continue an interrupted run or sweep
+  python train.py rerun=RUN_DIR                       repeat a run and compare
+  python train.py plugin=FILE.py model=MINE           use options from a file of your own
+
+Groups, chosen by GROUP=OPTION:
+
+{groups}
+
+Settings you will change most, by KEY=VALUE:
+
+  data.root=FOLDER              where images are, or are downloaded to
+  data.batch_size=N             images per optimizer step
+  routing.iters=N               routing iterations
+  model.dropout=P               dropout in the decoder
+  loss.reconstruction_weight=W  of the mean squared error per pixel
+  augment.max_shift=N           pixels
+  augment.cutout_size=N         pixels
+  optimizer.lr=R                optimizer.lr_decay=F (factor per epoch)
+  trainer.max_epochs=N          and other arguments of Lightning's Trainer
+  trainer.precision=32-true     instead of bf16 on devices that compute in it
+  early_stopping.patience=N     stop after so many epochs without better validation accuracy
+  seed=N
+  figures=false                 draw no figures
+
+  docs/settings.md                     all settings
+  python train.py --cfg job            all settings with their values
+  python evaluate.py run=RUN_DIR       score a run again
+  tensorboard --logdir outputs         curves, figures and hyper-parameters of every run"""
+
+EVALUATE = """\
+Score a trained network on the test images of its dataset; write evaluation.json and figures/.
+
+  python evaluate.py run=RUN_DIR              the best checkpoint of a run
+  python evaluate.py checkpoint=FILE          one checkpoint file
+
+Network and data are rebuilt from the config in the checkpoint. You can replace its settings:
+
+  data.root=FOLDER        read the images from another folder
+  data=NAME               another dataset with as many classes: {data}
+  routing.iters=3         more or fewer routing iterations
+  plugin=FILE.py          options from a file of your own, if the run was trained with it
+  figures=false           draw no figures"""
+
+
+def train_help() -> str:
+    return TRAIN.format(groups=_groups())
+
+
+def evaluate_help() -> str:
+    return EVALUATE.format(data=", ".join(OPTIONS["data"]))
+
+
+def _groups() -> str:
+    """Every group with its options, the default one first."""
+    lines = []
+    sections = dict.fromkeys(key.partition(".")[0] for key in known_keys(DEFAULT_OPTIONS) if "." in key)
+    for group in [*sections, "experiment", "sweep"]:
+        if not (CONFIGS / group).is_dir():
+            continue
+        default = DEFAULT_OPTIONS.get(group)
+        names = sorted(_names(CONFIGS / group) | set(OPTIONS.get(group, ())), key=lambda name: (name != default, name))
+        text = ", ".join(names)
+        lines.append(textwrap.fill(text, 96, initial_indent=f"  {group:<11} ", subsequent_indent=" " * 14))
+    return "\n".join(lines)
+
+
+def _names(folder: Path) -> set[str]:
+    return {file.stem for file in folder.glob("*.yaml")}

@@ -1,0 +1,104 @@
+"""What every program does: catch signals, log, and end with one line and exit code 2 if something is wrong."""
+
+import contextlib
+import logging
+import logging.config
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ..errors import CapsNetError
+from ..runs.folder import LOG_FILE
+from ..settings.parse import explain
+from ..text import printable
+from . import CONFIGS
+
+USAGE_ERROR = 2
+INTERRUPTED = 130
+
+_FULL_ERROR = "HYDRA_FULL_ERROR"
+_wants_traceback = os.environ.get(_FULL_ERROR, "0") not in ("", "0")
+
+
+def run_program(main: Callable[[], Any]) -> None:
+    """Run a program's main function, which may be Hydra's, as it is run from a terminal."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    os.environ[_FULL_ERROR] = "1"  # otherwise Hydra prints errors itself, in several lines, and exits with 1
+    try:
+        with one_line_errors():
+            main()
+            sys.stdout.flush()
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        _discard_output()
+
+
+def _interrupt(*_: Any) -> None:
+    """Treat SIGTERM as Ctrl-C, once."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def _discard_output() -> None:
+    """Send further output nowhere: whoever was reading it, such as `head`, has closed the pipe."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextlib.contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Exit with one line for errors meant for the person; with HYDRA_FULL_ERROR=1, show the traceback."""
+    try:
+        yield
+    except Exception as error:
+        message = None if isinstance(error, BrokenPipeError) else _message(error)
+        if message is None or _wants_traceback:
+            raise
+        print(f"Error: {printable(message)}", file=sys.stderr)
+        sys.exit(error.exit_code if isinstance(error, CapsNetError) else USAGE_ERROR)
+
+
+def _message(error: Exception) -> str | None:
+    """What to tell the person; None for a bug in the program, which needs its traceback."""
+    if isinstance(error, CapsNetError):
+        return str(error)
+    if type(error).__module__.startswith("hydra."):
+        from .composing import explain_hydra  # loads Hydra, which is already there
+
+        return explain_hydra(error)
+    if isinstance(error, OmegaConfBaseException):
+        return explain(error)
+    if isinstance(error, OSError) and error.strerror is not None:
+        return f"{error.filename or 'a file cannot be read or written'}: {error.strerror}"
+    *_, (innermost, _) = traceback.walk_tb(error.__traceback__)
+    if innermost.f_globals["__name__"].startswith(("hydra.", "omegaconf.")):  # odd arguments can make them fail
+        return f"{' '.join(sys.argv[1:])}: not understood ({error})"
+    return None
+
+
+class ConsoleHandler(logging.StreamHandler):
+    """Logs to standard output. If the reader has gone, as in `| head`, the program continues without it."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's name)
+        if isinstance(sys.exc_info()[1], BrokenPipeError):
+            _discard_output()
+        else:
+            super().handleError(record)
+
+
+def start_logging(run_dir: Path | None = None) -> None:
+    """Log to the terminal, and to the run's train.log if there is a run, just as Hydra does for a new run."""
+    logging_config: Any = OmegaConf.load(CONFIGS / "hydra" / "job_logging" / "lines.yaml")
+    if run_dir is None:
+        logging_config.root.handlers.remove("file")
+        del logging_config.handlers["file"]
+    else:
+        logging_config.handlers["file"].filename = str(run_dir / LOG_FILE)
+    logging.config.dictConfig(OmegaConf.to_container(logging_config))

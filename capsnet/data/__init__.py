@@ -1,0 +1,1 @@
+"""Images and labels: a module per dataset, the splits, and the batches."""

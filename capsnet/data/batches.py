@@ -1,0 +1,94 @@
+"""Batches for training and evaluation: cut by index from tensors on the device, and augmented as a whole."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..augment import Augmentation
+from ..errors import ConfigError
+from .source import LabelledImages
+
+
+def epoch_generator(seed: int, epoch: int) -> torch.Generator:
+    """Random numbers that depend only on the seed and the epoch, so that an epoch can be drawn again."""
+    mixed = np.random.SeedSequence((seed, epoch)).generate_state(1)[0]
+    return torch.Generator().manual_seed(int(mixed))
+
+
+def to_float(images: Tensor) -> Tensor:
+    """Bytes to float32 in [0, 1]."""
+    return images.to(torch.float32) / 255
+
+
+class Batches:
+    """Goes over images in batches of (images [batch, channels, height, width] float32 in [0, 1], labels [batch]).
+
+    Several processes share every batch, so that together they see each image once. If the last batch has fewer images
+    than there are processes, it is joined to the one before.
+
+    Args:
+        split: images and labels.
+        batch_size: images per batch, over all processes.
+        device: where the images are kept and the batches made.
+        rank: number of this process, from 0.
+        world_size: number of processes.
+
+    Raises:
+        ConfigError: the batches are too small for so many processes.
+    """
+
+    def __init__(
+        self,
+        split: LabelledImages,
+        batch_size: int,
+        device: torch.device | str = "cpu",
+        rank: int = 0,
+        world_size: int = 1,
+    ):
+        self.images, self.labels = split.images.to(device), split.labels.to(device)
+        if min(batch_size, len(split.labels)) < world_size:
+            raise ConfigError(
+                f"data.batch_size={batch_size}: too small, {world_size} processes share a batch of"
+                f" {min(batch_size, len(split.labels))} images"
+            )
+        self.rank, self.world_size = rank, world_size
+        count = len(split.labels)
+        self.sizes = [min(batch_size, count - start) for start in range(0, count, batch_size)]
+        if len(self.sizes) > 1 and self.sizes[-1] < world_size:
+            self.sizes[-2:] = [sum(self.sizes[-2:])]
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for rows in self._shares(torch.arange(len(self.labels))):
+            yield to_float(self.images[rows]), self.labels[rows]
+
+    def _shares(self, order: Tensor) -> Iterator[Tensor]:
+        """The rows of each batch that belong to this process."""
+        for rows in order.to(self.images.device).split(self.sizes):
+            yield rows[self.rank :: self.world_size]
+
+
+class TrainingBatches(Batches):
+    """Shuffles and augments anew each epoch. The random draws depend only on the seed, the epoch and the image.
+
+    Args:
+        augmentation: what is done to the images.
+        seed: fixes order and augmentation.
+        epoch: gives the number of the epoch that begins.
+    """
+
+    def __init__(self, *args, augmentation: Augmentation, seed: int, epoch: Callable[[], int], **kwargs):
+        super().__init__(*args, **kwargs)
+        self.augmentation, self.seed, self.epoch = augmentation, seed, epoch
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        generator = epoch_generator(self.seed, self.epoch())
+        count, _, height, width = self.images.shape
+        order = torch.randperm(count, generator=generator)
+        draws = self.augmentation.draw(count, height, width, generator).to(self.images.device)
+        for rows in self._shares(order):
+            yield to_float(self.augmentation(self.images[rows], draws.rows(rows))), self.labels[rows]

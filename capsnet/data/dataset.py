@@ -1,0 +1,120 @@
+"""A dataset's images, split into training, validation and test."""
+
+from typing import Any
+
+from torch import Tensor
+
+from ..errors import ConfigError
+from ..files import combined_digest
+from ..settings.config import name_of
+from ..settings.data import Data
+from .source import LabelledImages, digest, read_part
+from .splits import stratified_split
+
+
+class Dataset:
+    """The images that a config's `data` section describes. Nothing is read before it is asked for.
+
+    Args:
+        data: which dataset, and how it is split.
+        seed: fixes the validation split, and the choice of `data.limit` images.
+    """
+
+    def __init__(self, data: Data, seed: int = 0):
+        self.data, self.seed = data, seed
+        self.name = name_of("data", data.source)
+        self.source = data.source.build()
+        self.train_split: LabelledImages | None = None
+        self.val_split: LabelledImages | None = None
+        self.test_split: LabelledImages | None = None
+        self._prepared = False
+        self._digests: dict[str, str] = {}
+
+    def read_training_images(self) -> None:
+        """Fill `train_split` and `val_split`. Raises DataError, and ConfigError if a split cannot be made."""
+        if self.train_split is not None:
+            return
+        images, labels = self._read("train")
+        if self.data.limit is not None and self.data.limit < len(labels):
+            chosen = self._hold_out("data.limit", labels, self.data.limit)[1]
+            images, labels = images[chosen], labels[chosen]
+        val_size = self.data.val_size
+        held_out = int(val_size) if val_size >= 1 else round(val_size * len(labels))
+        if held_out:
+            train, val = self._hold_out("data.val_size", labels, held_out)
+            self.val_split = LabelledImages(images[val], labels[val])
+            images, labels = images[train], labels[train]
+        if self.data.batch_size > len(labels):
+            raise ConfigError(
+                f"data.batch_size={self.data.batch_size}: larger than the training set, {len(labels):,} images"
+            )
+        self.train_split = LabelledImages(images, labels)
+
+    def read_test_images(self) -> LabelledImages:
+        """Fill `test_split`. Raises DataError."""
+        if self.test_split is None:
+            self.test_split = self._read("test")
+        return self.test_split
+
+    def _read(self, part: str) -> LabelledImages:
+        if not self._prepared:
+            getattr(self.source, "prepare", lambda: None)()
+            self._prepared = True
+        read = read_part(self.source, part, self.name)
+        if not getattr(self.source, "sha256", None):
+            self._digests[part] = digest(read)
+        return read
+
+    def _hold_out(self, key: str, labels: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """Indices of the images that stay and of `count` that are held out, by class. Raises ConfigError for `key`."""
+        classes = len(self.class_names)
+        if not classes <= count <= len(labels) - classes:
+            raise ConfigError(
+                f"{key}={vars(self.data)[key.split('.')[1]]:g}: cannot take {count:,} of {len(labels):,} images"
+                f" with images of all {classes} classes on both sides"
+            )
+        return stratified_split(labels, count, self.seed)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(channels, height, width), known once images have been read."""
+        split = self.train_split or self.test_split
+        assert split is not None, "no images have been read yet"
+        channels, height, width = split.images.shape[1:]
+        return channels, height, width
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return tuple(self.source.class_names)
+
+    @property
+    def class_characters(self) -> tuple[str, ...] | None:
+        """The classes in their own script, where that is not their name."""
+        return getattr(self.source, "class_characters", None)
+
+    @property
+    def official(self) -> bool | None:
+        """False if the files are not those of the official release; None if nobody can tell."""
+        return getattr(self.source, "official", None)
+
+    @property
+    def title(self) -> str:
+        """The dataset's name for people; it says so if the files are not the official ones."""
+        return self.name if self.official is not False else f"{self.name} (not the official files)"
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Images in each split that has been read."""
+        splits = {"train": self.train_split, "val": self.val_split, "test": self.test_split}
+        return {name: len(split.labels) for name, split in splits.items() if split is not None}
+
+    def record(self) -> dict[str, Any]:
+        """What `results.json` says about the dataset: name, digests of what was read, and counts."""
+        files = getattr(self.source, "sha256", None) or self._digests
+        return {
+            "name": self.name,
+            "official": self.official,
+            "sha256": combined_digest(files),
+            "files": files,
+            **self.counts,
+        }

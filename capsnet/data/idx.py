@@ -1,0 +1,211 @@
+"""Datasets in MNIST's file format: downloaded by torchvision, and checked before they are used."""
+
+import contextlib
+import hashlib
+import logging
+import math
+import os
+import shutil
+import socket
+import struct
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.error import URLError
+
+import numpy as np
+from filelock import FileLock, Timeout
+from torchvision.datasets import MNIST
+
+from ..errors import DataError
+from ..files import remove_empty
+from ..text import on_one_line
+from .source import LabelledImages
+
+log = logging.getLogger(__name__)
+
+DOWNLOAD_TIMEOUT = 15  # seconds without an answer from an address
+
+
+class IdxSource:
+    """A dataset in MNIST's file format, read by torchvision from `root/NAME/raw`.
+
+    Args:
+        dataset: torchvision's class.
+        root: folder of the datasets' own folders.
+        download: download missing files.
+        mirror: download from this address instead of the dataset's own server.
+        class_names: names of the classes 0, 1, ...
+        class_characters: the same in their own script.
+        digests: "algorithm:hex digest" of the official release's files, by name.
+    """
+
+    def __init__(
+        self,
+        dataset: type[MNIST],
+        root: str,
+        download: bool,
+        mirror: str | None,
+        class_names: tuple[str, ...],
+        class_characters: tuple[str, ...] | None = None,
+        digests: dict[str, str] | None = None,
+    ):
+        self.name, self.class_names, self.class_characters = dataset.__name__, class_names, class_characters
+        self.root, self.may_download, self.digests = Path(root), download, digests or {}
+        self.raw = self.root / dataset.__name__ / "raw"
+        self.files = [archive.removesuffix(".gz") for archive, _ in dataset.resources]
+        self.sha256: dict[str, str] = {}
+        self.official: bool | None = None
+        mirrors = [mirror.rstrip("/") + "/"] if mirror else list(dataset.mirrors)
+        # torchvision names the folder after the class. It would prefer an old cache to the files that are checked here.
+        self.dataset = type(
+            dataset.__name__, (dataset,), {"mirrors": mirrors, "_check_legacy_exist": lambda self: False}
+        )
+
+    def prepare(self) -> None:
+        if self._missing():
+            with self._download_lock():
+                if missing := self._missing():
+                    self._download(missing)
+        self.sha256, differing = {}, []
+        for kind in ("train", "t10k"):
+            self._check_pair(self.raw / f"{kind}-images-idx3-ubyte", self.raw / f"{kind}-labels-idx1-ubyte")
+        for name in self.files:
+            content = _read(self.raw / name)
+            self.sha256[name] = hashlib.sha256(content).hexdigest()
+            if name in self.digests:
+                algorithm, digest = self.digests[name].split(":")
+                if hashlib.new(algorithm, content, usedforsecurity=False).hexdigest() != digest:
+                    differing.append(name)
+        self.official = not differing if self.digests else None
+        if differing:
+            log.warning(
+                "%s: these are not the official files, so report results under another name: %s",
+                self.raw,
+                ", ".join(f"{name} ({_idx_shape(self.raw / name)[0]:,})" for name in differing),
+            )
+
+    def train(self) -> LabelledImages:
+        return self._read(train=True)
+
+    def test(self) -> LabelledImages:
+        return self._read(train=False)
+
+    def _read(self, train: bool) -> LabelledImages:
+        dataset = self.dataset(self.root, train=train)
+        return LabelledImages(dataset.data.unsqueeze(1).contiguous(), dataset.targets.long())
+
+    def _missing(self) -> list[str]:
+        return [name for name in self.files if not os.path.lexists(self.raw / name)]
+
+    @contextlib.contextmanager
+    def _download_lock(self) -> Iterator[None]:
+        """If several processes find the files missing, one downloads them while the others wait."""
+        if not self.may_download:
+            yield
+            return
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.root / f".{self.raw.parent.name}.lock")
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                log.info("Waiting for another process that is downloading %s to %s", self.name, self.raw)
+                lock.acquire()
+        except OSError as error:
+            raise DataError(
+                f"{self.name}: no files in {self.raw}, and {self.root} cannot be written ({error.strerror}):"
+                " make it writable, or choose another data.root"
+            ) from error
+        try:
+            yield
+        finally:
+            Path(lock.lock_file).unlink(missing_ok=True)
+            lock.release()
+            remove_empty(self.raw)  # if the download failed
+
+    def _download(self, missing: list[str]) -> None:
+        there = len(self.files) - len(missing)
+        by_hand = f"put {', '.join(missing)} into {self.raw} yourself; data=kmnist_7k and data=digits need no download"
+        if there:
+            raise DataError(
+                f"{self.name}: {self.raw} has {there} of its {len(self.files)} files, but not {', '.join(missing)}:"
+                f" {by_hand}, or empty that folder to download all of them"
+            )
+        if not self.may_download:
+            raise DataError(f"{self.name}: no files in {self.raw}, and data.download=false: {by_hand}")
+        log.info("Downloading %s to %s from %s", self.name, self.raw, self.dataset.mirrors[0])
+        try:
+            self.raw.mkdir(parents=True, exist_ok=True)
+            beginning = f".{self.raw.parent.name}-download-"
+            for left in self.root.glob(f"{beginning}*"):  # leftovers of a process that was killed
+                shutil.rmtree(left, ignore_errors=True)
+            # Downloaded elsewhere, then moved into place: a file with the right name is always complete.
+            with tempfile.TemporaryDirectory(prefix=beginning, dir=self.root) as folder, _timeout(DOWNLOAD_TIMEOUT):
+                fetched = Path(self.dataset(folder, download=True).raw_folder)
+                for name in self.files:
+                    os.replace(fetched / name, self.raw / name)
+        except (OSError, URLError, RuntimeError, EOFError) as error:
+            raise DataError(
+                f"{self.name}: no files in {self.raw}, and the download failed ({on_one_line(error)}): {by_hand}"
+            ) from error
+
+    def _check_pair(self, images: Path, labels: Path) -> None:
+        (count, *_), (labelled,) = _idx_shape(images, dims=3), _idx_shape(labels, dims=1)
+        if count != labelled:
+            raise DataError(f"{labels}: {labelled:,} labels, but {images.name} has {count:,} images; {_remedy(labels)}")
+        values = np.frombuffer(_read(labels), dtype=np.uint8, offset=8)
+        if values.max() >= len(self.class_names):
+            raise DataError(
+                f"{labels}: has label {values.max()}, but {self.name} has the classes"
+                f" 0 to {len(self.class_names) - 1}; {_remedy(labels)}"
+            )
+
+
+def _remedy(path: Path) -> str:
+    return f"replace it, or remove {path.parent} to download it again"
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); it must be an uncompressed IDX file") from error
+
+
+def _idx_shape(path: Path, dims: int | None = None) -> tuple[int, ...]:
+    """The shape in an IDX file's header, checked against the file's size before anything is allocated."""
+    remedy = _remedy(path)
+    try:
+        with path.open("rb") as file:
+            head, size = file.read(16), path.stat().st_size
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); {remedy}") from error
+    if head[:2] == b"\x1f\x8b":
+        raise DataError(f"{path}: is compressed; unpack it with gunzip")
+    if len(head) < 4 or head[:3] != b"\0\0\x08" or head[3] != (dims or head[3]):
+        wanted = f", expected 0000080{dims}" if dims else ""
+        raise DataError(
+            f"{path}: not an IDX file of that kind (begins with {head[:4].hex() or 'nothing'}{wanted}); {remedy}"
+        )
+    rank = head[3]
+    if len(head) < 4 + 4 * rank:
+        raise DataError(f"{path}: cut off after {size:,} bytes; {remedy}")
+    shape = struct.unpack(f">{rank}I", head[4 : 4 + 4 * rank])
+    expected = 4 + 4 * rank + math.prod(shape)
+    if size != expected:
+        state = "cut off" if size < expected else "too long"
+        raise DataError(f"{path}: {state}, {size:,} bytes instead of {expected:,}; {remedy}")
+    if 0 in shape:
+        raise DataError(f"{path}: is empty (shape {list(shape)}); {remedy}")
+    return shape
+
+
+@contextlib.contextmanager
+def _timeout(seconds: float) -> Iterator[None]:
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)

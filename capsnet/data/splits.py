@@ -1,0 +1,23 @@
+"""Holding images out of a set, class by class."""
+
+import numpy as np
+import torch
+from sklearn.model_selection import train_test_split
+from torch import Tensor
+
+from ..errors import DataError
+
+
+def stratified_split(labels: Tensor, held_out: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Indices of the images to keep and of `held_out` others, each class in proportion; both in ascending order.
+
+    Raises:
+        DataError: there are too few images for every class to be on both sides.
+    """
+    try:
+        kept, out = train_test_split(
+            np.arange(len(labels)), test_size=held_out, random_state=seed, stratify=labels.numpy()
+        )
+    except ValueError as error:
+        raise DataError(f"cannot hold out {held_out:,} of {len(labels):,} images by class: {error}") from error
+    return torch.as_tensor(np.sort(kept)), torch.as_tensor(np.sort(out))

@@ -1,0 +1,120 @@
+"""The capsule network of Sabour, Frosst & Hinton (2017, arXiv:1710.09829): encoder, class capsules, decoder."""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..output import Output
+from ..routing.squash import squash
+from ..settings import model as settings
+from ..settings.routing import Dynamic
+from .decoder import Decoder
+
+KERNEL = 9  # both convolutions, section 4 of the paper
+PRIMARY_STRIDE = 2
+
+
+def primary_grid(height: int, width: int) -> tuple[int, int]:
+    """Rows and columns of primary capsules that the two convolutions leave of an image.
+
+    Raises:
+        ValueError: the image is too small for them.
+    """
+    rows, columns = ((side - 2 * (KERNEL - 1) - 1) // PRIMARY_STRIDE + 1 for side in (height, width))
+    if rows < 1 or columns < 1:
+        least = 2 * KERNEL - 1
+        raise ValueError(
+            f"images of {height}x{width} pixels are too small: two {KERNEL}x{KERNEL} convolutions"
+            f" need at least {least}x{least}"
+        )
+    return rows, columns
+
+
+class PrimaryCapsules(nn.Module):
+    """A strided convolution whose channels are read as capsules: `dim` channels at one position make one capsule."""
+
+    def __init__(self, in_channels: int, types: int, dim: int):
+        super().__init__()
+        self.dim = dim
+        self.conv = nn.Conv2d(in_channels, types * dim, KERNEL, PRIMARY_STRIDE)
+        # Unit gain: on features of order one, squash then sees vectors of length about sqrt(dim) at most.
+        nn.init.normal_(self.conv.weight, std=1 / math.sqrt(self.conv.weight[0].numel()))
+        nn.init.zeros_(self.conv.bias)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """[batch, channels, height, width] -> [batch, types * rows * columns, dim], lengths in [0, 1)."""
+        channels = self.conv(features).float()  # also under autocast: squares and roots need the digits
+        capsules = channels.unflatten(1, (-1, self.dim)).movedim(2, -1)  # [batch, types, rows, columns, dim]
+        return squash(capsules.flatten(1, 3))
+
+
+class CapsNet(nn.Module):
+    """Images to class capsules, and from one of them back to an image.
+
+    Args:
+        image_shape: (channels, height, width); height and width at least 17.
+        num_classes: number of class capsules.
+        conv_channels: channels of the first convolution.
+        primary_capsules: types of primary capsules; each position of the grid holds one of every type.
+        primary_dim: dimensions of a primary capsule.
+        class_dim: dimensions of a class capsule.
+        dropout: probability of dropping a unit of the decoder's hidden layers in training (see `Decoder`).
+        routing: builds the routing from primary to class capsules, by `build(in_caps, in_dim, out_caps, out_dim)`:
+            an option of `capsnet.settings.routing`. None: dynamic routing with its default iterations.
+
+    Raises:
+        ValueError: the image is too small for the two convolutions, or a value is out of range.
+    """
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int] = (1, 28, 28),
+        num_classes: int = 10,
+        conv_channels: int = settings.CapsNet.conv_channels,
+        primary_capsules: int = settings.CapsNet.primary_capsules,
+        primary_dim: int = settings.CapsNet.primary_dim,
+        class_dim: int = settings.CapsNet.class_dim,
+        dropout: float = settings.CapsNet.dropout,
+        routing: Any = None,
+    ):
+        super().__init__()
+        channels, height, width = image_shape
+        rows, columns = primary_grid(height, width)
+        self.image_shape = (channels, height, width)
+        self.conv = nn.Conv2d(channels, conv_channels, KERNEL)
+        nn.init.kaiming_normal_(self.conv.weight, nonlinearity="relu")
+        nn.init.zeros_(self.conv.bias)
+        self.primary = PrimaryCapsules(conv_channels, primary_capsules, primary_dim)
+        routing = routing or Dynamic()
+        self.routing = routing.build(primary_capsules * rows * columns, primary_dim, num_classes, class_dim)
+        self.decoder = Decoder(num_classes, class_dim, self.image_shape, dropout)
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Output:
+        """Encode images into class capsules, and decode one capsule of each.
+
+        Args:
+            images: [batch, *image_shape], values in [0, 1].
+            labels: [batch], the class whose capsule is decoded; None decodes the longest capsule.
+
+        Raises:
+            ValueError: the images are not of `image_shape`.
+        """
+        if images.shape[1:] != self.image_shape:
+            raise ValueError(
+                f"expected images [batch, {', '.join(map(str, self.image_shape))}], got {list(images.shape)}"
+            )
+        capsules = self.encode(images)
+        lengths = torch.linalg.vector_norm(capsules, dim=-1)
+        decoded = lengths.argmax(1) if labels is None else labels
+        return Output(lengths, capsules, self.decode(capsules, decoded))
+
+    def encode(self, images: Tensor) -> Tensor:
+        """[batch, *image_shape] -> class capsules [batch, classes, class_dim]."""
+        return self.routing(self.primary(F.relu(self.conv(images), inplace=True)))
+
+    def decode(self, capsules: Tensor, labels: Tensor) -> Tensor:
+        """Draw the capsules of `labels` [batch] out of `capsules` [batch, classes, class_dim] as images."""
+        return self.decoder(capsules, labels)

@@ -1,0 +1,171 @@
+"""The report on a trained network: its scores on the test images, and figures of them."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..data.batches import Batches, to_float
+from ..data.dataset import Dataset
+from ..data.source import LabelledImages
+from ..errors import CheckpointError, ConfigError
+from ..files import write_json
+from ..runs.checkpoints import build_network, load_checkpoint
+from ..runs.folder import BEST_CHECKPOINT, EVALUATION_FILE, FIGURES_FOLDER, METRICS_FILE, refuse_outside_links
+from ..runs.metrics import read_metrics
+from ..runs.saved_config import warn_of_changed_plugin
+from ..settings.config import Config, as_dict, leaves
+from ..text import on_one_line
+from .scores import Scores, score
+
+log = logging.getLogger(__name__)
+
+SHOWN_RECONSTRUCTIONS = 36
+SCORING_BATCH = 250  # forward passes only; not data.batch_size, so that training settings do not change scores
+
+
+def find_checkpoint(run: str | None, checkpoint: str | None) -> tuple[Path, Path]:
+    """The checkpoint to evaluate, and the folder of its run.
+
+    Args:
+        run: a run's folder, whose best checkpoint is meant; or None.
+        checkpoint: a checkpoint file, if no run is given.
+
+    Raises:
+        CheckpointError: there is no such run.
+    """
+    if run is not None:
+        if not Path(run).is_dir():
+            raise CheckpointError(f"run={run}: there is no such folder")
+        return Path(run, BEST_CHECKPOINT), Path(run)
+    assert checkpoint is not None
+    folder = Path(checkpoint).parent
+    return Path(checkpoint), folder.parent if folder.name == BEST_CHECKPOINT.parent.name else folder
+
+
+def evaluate_checkpoint(
+    checkpoint: Path, report_dir: Path, overrides: dict[str, str | None] | None = None
+) -> dict[str, Any]:
+    """Score a checkpoint on its dataset's test images; write evaluation.json and the figures.
+
+    Args:
+        checkpoint: a file that training wrote; it holds the run's config beside the weights.
+        report_dir: the run's folder, for the report; its metrics.csv is used if there is one.
+        overrides: settings by dotted key that replace the run's own, such as {"data.root": "/elsewhere"}.
+
+    Returns:
+        The content of evaluation.json.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, contains code, or does not fit the dataset.
+        ConfigError, DataError: an override is wrong, or the dataset cannot be read.
+    """
+    refuse_outside_links(report_dir)
+    overrides = overrides or {}
+    config, weights, epoch, plugin_sha256 = load_checkpoint(checkpoint, {"figures": "true", **overrides})
+    _refuse_without_effect(config, overrides)
+    warn_of_changed_plugin(plugin_sha256, checkpoint)
+    dataset = Dataset(config.data, config.seed)
+    log.info("Scoring %s (epoch %d) on the test images of %s", checkpoint, epoch, dataset.name)
+    dataset.read_test_images()
+    try:
+        network = build_network(config, dataset.image_shape, len(dataset.class_names))
+        network.load_state_dict(weights)
+    except (RuntimeError, ValueError) as error:
+        raise CheckpointError(
+            f"{checkpoint}: its weights do not fit the network for {dataset.name} with these settings"
+            f" ({on_one_line(error)[:200]})"
+        ) from error
+    network.to("cuda" if torch.cuda.is_available() else "cpu")
+    return evaluate(network, dataset, config, report_dir, checkpoint, epoch)[0]
+
+
+def _refuse_without_effect(config: Config, overrides: dict[str, str | None]) -> None:
+    """Raise ConfigError for an override that only matters in training."""
+    for key, value in overrides.items():
+        named = [about for leaf, _, about in leaves(config) if leaf == key or leaf.startswith(f"{key}.")]
+        if not any(about.evaluated for about in named):
+            raise ConfigError(f"{key}={value}: has no effect on an evaluation")
+
+
+def evaluate(
+    network: nn.Module, dataset: Dataset, config: Config, report_dir: Path, checkpoint: Path, epoch: int | None
+) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Score a network on the test images, and write evaluation.json and the figures.
+
+    Args:
+        network: on the device to use; it computes in float32 from here on.
+        dataset: its test images are used.
+        config: of the run.
+        report_dir: the run's folder.
+        checkpoint: where the network's weights come from, for the report.
+        epoch: the epoch they are from, counted from 1, for the report.
+
+    Returns:
+        The content of evaluation.json, and the figures as PNG files by name; none if `figures=false`.
+    """
+    network.float()
+    device = next(network.parameters()).device
+    images = dataset.read_test_images()
+    batches = Batches(images, SCORING_BATCH, device)
+    scores = score(network, batches, config.loss.build(), len(dataset.class_names))
+    report = {
+        "checkpoint": str(checkpoint),
+        "epoch": epoch,
+        "dataset": {"name": dataset.name, "official": dataset.official, "test": len(images.labels)},
+        "accuracy": scores.accuracy,
+        "balanced_accuracy": scores.balanced_accuracy,
+        **scores.losses,
+        "per_class_accuracy": dict(zip(dataset.class_names, scores.per_class_accuracy, strict=True)),
+        "class_names": list(dataset.class_names),
+        "confusion": scores.confusion.tolist(),
+        "config": as_dict(config),
+    }
+    write_json(report_dir / EVALUATION_FILE, report)
+    return report, draw_figures(network, dataset, scores, report_dir) if config.figures else {}
+
+
+@torch.no_grad()
+def draw_figures(network: nn.Module, dataset: Dataset, scores: Scores, report_dir: Path) -> dict[str, bytes]:
+    """Draw the figures that apply into the run's folder, and return them as PNG files by name.
+
+    Reconstructions need a decoder; perturbations need class capsules and `network.decode(capsules, labels)`; curves
+    need a metrics.csv in the folder.
+    """
+    from . import figures  # loads matplotlib
+
+    images = dataset.read_test_images()
+    device = next(network.parameters()).device
+    names = figures.display_names(dataset.class_names, dataset.class_characters)
+    drawn = {}
+    if metrics := read_metrics(report_dir / METRICS_FILE):
+        drawn["curves"] = figures.curves(metrics)
+    drawn["confusion"] = figures.confusion(scores.confusion, names, dataset.title)
+    shown = torch.randperm(len(images.labels), generator=torch.Generator().manual_seed(0))[:SHOWN_RECONSTRUCTIONS]
+    shown_images = to_float(images.images[shown])
+    reconstruction = network(shown_images.to(device)).reconstruction
+    if reconstruction is not None:
+        drawn["reconstructions"] = figures.reconstructions(
+            shown_images, reconstruction.cpu(), images.labels[shown], scores.predictions[shown], names, dataset.title
+        )
+    examples = _one_per_class(images, scores.predictions, len(dataset.class_names))
+    capsules = network(to_float(images.images[examples]).to(device)).capsules
+    if capsules is not None and hasattr(network, "decode"):
+        labels = images.labels[examples].to(device)
+        drawn["perturbations"] = figures.perturbations(network.decode, capsules, labels, names, dataset.title)
+    folder = report_dir / FIGURES_FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    return {name: figures.save(figure, folder / f"{name}.png") for name, figure in drawn.items()}
+
+
+def _one_per_class(images: LabelledImages, predictions: Tensor, classes: int) -> Tensor:
+    """Index of each class's first recognized image, or of its first image; a class without images has none."""
+    chosen = []
+    for label in range(classes):
+        in_class = images.labels == label
+        recognized = (in_class & (predictions == label)).nonzero()
+        if in_class.any():
+            chosen.append(int((recognized if len(recognized) else in_class.nonzero())[0]))
+    return torch.tensor(chosen)

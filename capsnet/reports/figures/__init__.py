@@ -1,0 +1,17 @@
+"""Figures of a run and of a sweep: each function returns a matplotlib Figure, and `save` writes it as a PNG file."""
+
+import logging
+
+# Set before matplotlib is imported, which reports on fonts while it starts. Nobody reads a run's log for that.
+logging.getLogger("matplotlib").setLevel(logging.WARNING)
+logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
+
+from capsnet.reports.figures.confusion import confusion  # noqa: E402
+from capsnet.reports.figures.curves import curves  # noqa: E402
+from capsnet.reports.figures.fonts import display_names  # noqa: E402
+from capsnet.reports.figures.perturbations import perturbations  # noqa: E402
+from capsnet.reports.figures.reconstructions import reconstructions  # noqa: E402
+from capsnet.reports.figures.style import save  # noqa: E402
+from capsnet.reports.figures.sweep import sweep_panels  # noqa: E402
+
+__all__ = ["confusion", "curves", "display_names", "perturbations", "reconstructions", "save", "sweep_panels"]

@@ -1,0 +1,109 @@
+"""Perturbations: what each dimension of a class capsule means (figure 4 of Sabour et al. 2017)."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from capsnet.reports.figures.style import (
+    GAP,
+    GREY,
+    ORANGE,
+    fitting_size,
+    heading,
+    magnification,
+    mosaic,
+    new_sheet,
+    place,
+    to_pixels,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+TWEAKS = np.arange(-5, 6) * 0.05  # section 5.1 of the paper: [-0.25, 0.25] in steps of 0.05
+MOST_PANELS, MOST_COLUMNS = 10, 5
+BATCH_SIZE = 2048  # images decoded at once: all of ten panels with 16 dimensions
+IMAGE_SIDE = 32  # pixels of the figure, about
+NUMBERS_WIDTH, NAME_HEIGHT, AMOUNTS_HEIGHT, SPACING = 26, 38, 46, 20  # pixels: left of, above, below, beside a panel
+
+
+def perturbations(
+    decode: "Callable[[Tensor, Tensor], Tensor]",
+    capsules: "Tensor",
+    labels: "Tensor",
+    class_names: Sequence[str],
+    title: str,
+) -> Figure:
+    """What the decoder draws when one dimension of the right class's capsule is changed: a panel per class.
+
+    In a panel, dimensions run downwards; changes, from -0.25 to 0.25 in steps of 0.05, run from left to right.
+
+    Args:
+        decode: draws images [n, channels, height, width] of capsules [n, classes, dim] and their classes [n].
+        capsules: of one image per panel, [panels, classes, dim]; the first ten are drawn.
+        labels: their classes, [panels]; the capsule of this class is changed.
+        class_names: names of the classes, for display.
+        title: what the images are from.
+    """
+    capsules, labels = capsules[:MOST_PANELS], labels[:MOST_PANELS]
+    dims = capsules.shape[-1]
+    tiles = [to_pixels(images) for images in _decode_perturbed(decode, capsules, labels)]
+    height, width = tiles[0].shape[1:3]
+    scale = magnification(height, width, IMAGE_SIDE)
+    pitch_x, pitch_y = (width + GAP) * scale, (height + GAP) * scale  # from tile to tile
+    panel_width, panel_height = round(len(TWEAKS) * pitch_x), round(dims * pitch_y)
+
+    figure, axes, corners = new_sheet(
+        len(tiles),
+        MOST_COLUMNS,
+        NUMBERS_WIDTH + panel_width + SPACING,
+        NAME_HEIGHT + panel_height + AMOUNTS_HEIGHT,
+    )
+    names = [class_names[label] for label in labels.tolist()]
+    name_size = fitting_size(names, 10, panel_width)
+    for (left, top), panel, name in zip(corners, tiles, names, strict=True):
+        left, top = left + NUMBERS_WIDTH, top + NAME_HEIGHT
+        place(axes, mosaic(panel, dims, len(TWEAKS)), left, top, scale)
+        axes.text(left + panel_width / 2, top - 9, name, ha="center", va="bottom", fontsize=name_size, parse_math=False)
+        _number_tiles(axes, left, top, pitch_x, pitch_y, dims)
+        corner = left + (len(TWEAKS) // 2) * pitch_x - GAP * scale / 2, top - GAP * scale / 2
+        axes.add_patch(Rectangle(corner, pitch_x, dims * pitch_y, fill=False, edgecolor=ORANGE, linewidth=1))
+    heading(
+        figure,
+        f"{title}: perturbed capsules",
+        "Each row changes one dimension of the right class's capsule by the amount below; framed: unchanged.",
+    )
+    return figure
+
+
+def _decode_perturbed(
+    decode: "Callable[[Tensor, Tensor], Tensor]", capsules: "Tensor", labels: "Tensor"
+) -> "list[Tensor]":
+    """Images of each panel, [dims * tweaks, channels, height, width], all tweaks of one dimension after another."""
+    import torch  # here, so that a sweep is drawn without waiting for torch
+
+    panels, classes, dims = capsules.shape
+    tweaks = torch.as_tensor(TWEAKS, dtype=capsules.dtype, device=capsules.device)
+    changes = (torch.eye(dims, dtype=capsules.dtype, device=capsules.device)[:, None] * tweaks[:, None]).flatten(0, 1)
+    of_right_class = torch.nn.functional.one_hot(labels, classes)  # [panels, classes]
+    with torch.no_grad():
+        # [panels, dims * tweaks, classes, dims]
+        perturbed = capsules[:, None] + of_right_class[:, None, :, None] * changes[:, None]
+        labels = labels.repeat_interleave(len(changes))
+        batches = zip(perturbed.flatten(0, 1).split(BATCH_SIZE), labels.split(BATCH_SIZE), strict=True)
+        images = torch.cat([decode(*batch) for batch in batches])
+    return list(images.unflatten(0, (panels, len(changes))))
+
+
+def _number_tiles(axes: Axes, left: float, top: float, pitch_x: float, pitch_y: float, dims: int) -> None:
+    """Number the dimensions left of a panel, and write some of the amounts below it."""
+    style = {"fontsize": 6, "color": GREY}
+    for dim in range(dims):
+        axes.text(left - 6, top + (dim + 0.5) * pitch_y, str(dim + 1), ha="right", va="center_baseline", **style)
+    for column in range(0, len(TWEAKS), 5):
+        amount = f"{TWEAKS[column]:+.2f}".replace("-", "−") if TWEAKS[column] else "0"
+        axes.text(left + (column + 0.5) * pitch_x, top + dims * pitch_y + 7, amount, ha="center", va="top", **style)

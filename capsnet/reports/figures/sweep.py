@@ -1,0 +1,249 @@
+"""A sweep's jobs: best validation accuracy against each swept setting."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocator
+
+from capsnet.reports.figures.style import (
+    BLUE,
+    DPI,
+    GREY,
+    HEADING_HEIGHT,
+    ORANGE,
+    fitting_size,
+    heading,
+    new_figure,
+    percent_tick,
+    text_width,
+)
+
+LEAST_SPAN, LEAST_DEVIATIONS = 0.02, 4
+"""The accuracy axis spans at least this much, so that differences by chance look as small as they are."""
+LEAST_RATIO_FOR_LOG = 10
+PANEL_HEIGHT, PANEL_WIDTH, ONLY_PANEL_WIDTH = 3.4, 4.0, 6.5  # inches
+TICK_SIZE, TICK_SPACING = 9, 12  # points; pixels between labels
+LONGEST_LABEL = 18  # characters
+
+
+@dataclass
+class Group:
+    """The jobs that share a value of the swept setting."""
+
+    label: str
+    position: float
+    """On the panel's axis."""
+    accuracies: list[float]
+
+    @property
+    def mean(self) -> float:
+        return float(np.mean(self.accuracies))
+
+    @property
+    def deviation(self) -> float:
+        """Standard deviation of the sample; 0 where there is one job."""
+        return float(np.std(self.accuracies, ddof=1)) if len(self.accuracies) > 1 else 0.0
+
+
+def sweep_panels(accuracies: dict[str, dict[str, list[float]]]) -> Figure:
+    """Each job's best validation accuracy against each swept setting: a panel per key, all with one accuracy axis.
+
+    Args:
+        accuracies: by key, by value as text in the order of the axis, one number per job.
+    """
+    columns = min(3, len(accuracies))
+    rows = -(-len(accuracies) // columns)
+    panel_width = PANEL_WIDTH if columns > 1 else ONLY_PANEL_WIDTH
+    height = PANEL_HEIGHT * rows + HEADING_HEIGHT
+    figure = new_figure(panel_width * columns, height, layout="constrained")
+    figure.get_layout_engine().set(rect=(0, 0, 1, 1 - HEADING_HEIGHT / height), w_pad=0.08, h_pad=0.08)
+    grid = figure.subplots(rows, columns, squeeze=False, sharey=True).flat
+    for axes in grid[len(accuracies) :]:
+        axes.remove()
+    groups_by_key = {key: _groups(key, by_value) for key, by_value in accuracies.items()}
+    for axes, (key, groups) in zip(grid, groups_by_key.items(), strict=False):
+        _draw_panel(axes, key, groups, (panel_width - 0.9) * DPI)
+    grid[0].set_ylim(_accuracy_range(groups_by_key))
+    keys = list(accuracies)
+    heading(
+        figure,
+        f"Sweep over {', '.join(keys) if len(keys) <= 3 else f'{len(keys)} settings'}",
+        _caption(groups_by_key),
+    )
+    return figure
+
+
+def _is_seed(key: str) -> bool:
+    return key.rpartition(".")[2] == "seed"
+
+
+def _number(value: str) -> float | None:
+    """A finite number, or None where the text is something else."""
+    try:
+        number = float(value)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _groups(key: str, by_value: dict[str, list[float]]) -> list[Group]:
+    """Jobs by value: numbers at their place on the axis, seeds and names side by side in the given order."""
+    by_value = {value: accuracies for value, accuracies in by_value.items() if accuracies}
+    numbers = [_number(value) for value in by_value]
+    if _is_seed(key) or None in numbers:
+        return [Group(value, place, jobs) for place, (value, jobs) in enumerate(by_value.items())]
+    groups: dict[float, Group] = {}
+    for number, (value, jobs) in zip(numbers, by_value.items(), strict=True):  # 0.1 and 1e-1 are the same number
+        groups.setdefault(number, Group(value, number, [])).accuracies.extend(jobs)
+    return [groups[number] for number in sorted(groups)]
+
+
+def _draw_panel(axes: Axes, key: str, groups: list[Group], width: float) -> None:
+    """Draw one key's jobs; `width` is that of the axes in pixels."""
+    for group in groups:
+        axes.plot(
+            [group.position] * len(group.accuracies),
+            group.accuracies,
+            linestyle="none",
+            marker="o",
+            markersize=5.5,
+            markeredgewidth=0,
+            color=BLUE,
+            alpha=0.5,
+            clip_on=False,  # a dot at 100% is drawn whole
+            zorder=3,
+        )
+    if _is_seed(key):
+        _draw_band(axes, groups, width)
+    else:
+        _draw_means(axes, groups)
+    numeric = not _is_seed(key) and all(_number(group.label) is not None for group in groups)
+    (_number_axis if numeric else _category_axis)(axes, groups, width)
+    axes.set_xlabel(key, fontsize=fitting_size([key], 10, width), parse_math=False)
+    axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+    axes.yaxis.set_major_formatter(percent_tick)
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    if axes.get_subplotspec().is_first_col():
+        axes.set_ylabel("best validation accuracy")
+
+
+def _draw_band(axes: Axes, seeds: list[Group], width: float) -> None:
+    """Mean and standard deviation over seeds; a seed that several jobs share counts once, by their mean."""
+    if len(seeds) < 2:
+        return
+    over_seeds = Group("", 0, [seed.mean for seed in seeds])
+    low, high = over_seeds.mean - over_seeds.deviation, over_seeds.mean + over_seeds.deviation
+    axes.axhspan(low, high, color=ORANGE, alpha=0.22, linewidth=0, zorder=0)
+    text = f"band: mean ± sd over {len(seeds)} seeds, {over_seeds.mean:.2%} ± {over_seeds.deviation:.2%}"
+    axes.set_title(text, loc="left", fontsize=fitting_size([text], 9, width), color=GREY)
+
+
+def _draw_means(axes: Axes, groups: list[Group]) -> None:
+    """Mean and standard deviation where jobs share a value; joined where the values are numbers and most are shared."""
+    shared = [group for group in groups if len(group.accuracies) > 1]
+    if not shared:
+        return
+    axes.errorbar(
+        [group.position for group in shared],
+        [group.mean for group in shared],
+        [group.deviation for group in shared],
+        linestyle="none",
+        marker="_",
+        markersize=18,
+        markeredgewidth=1.8,
+        color=ORANGE,
+        elinewidth=1.2,
+        capsize=4,
+        capthick=1.2,
+    )
+    if all(_number(group.label) is not None for group in groups) and len(shared) > len(groups) / 2:
+        axes.plot(
+            [group.position for group in groups],
+            [group.mean for group in groups],
+            color=ORANGE,
+            linewidth=0.8,
+            alpha=0.7,
+        )
+
+
+def _number_axis(axes: Axes, groups: list[Group], width: float) -> None:
+    """A linear or logarithmic axis, with a tick at each swept value where their labels have room."""
+    values = np.array([group.position for group in groups])
+    logarithmic = values.min() > 0 and values.max() / values.min() > LEAST_RATIO_FOR_LOG
+    if logarithmic:
+        axes.set_xscale("log")
+        margin = (values.max() / values.min()) ** 0.06
+        axes.set_xlim(values.min() / margin, values.max() * margin)
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    else:
+        margin = 0.06 * np.ptp(values) or abs(values[0]) / 2 or 1
+        axes.set_xlim(values.min() - margin, values.max() + margin)
+    fractions = axes.transAxes.inverted().transform(axes.transData.transform([(value, 0) for value in values]))[:, 0]
+    widths = np.array([text_width(group.label, TICK_SIZE) for group in groups])
+    if (np.diff(fractions) * width > (widths[1:] + widths[:-1]) / 2 + TICK_SPACING).all():
+        axes.set_xticks(values, [group.label for group in groups], fontsize=TICK_SIZE)
+        axes.xaxis.set_minor_locator(NullLocator())
+    elif logarithmic:
+        decades = math.log10(values.max() / values.min())
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 2.5 else (1,)))
+        axes.xaxis.set_major_formatter("{x:g}")
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=bool((values == values.round()).all())))
+
+
+def _category_axis(axes: Axes, groups: list[Group], width: float) -> None:
+    """Values side by side. Long names are slanted; where seeds are too many, only some are labelled."""
+    labels = [_shortened(group.label) for group in groups]
+    room = width / len(groups)
+    widest = max(text_width(label, TICK_SIZE) for label in labels) + TICK_SPACING
+    step = 1
+    slant: dict[str, object] = {}
+    if widest > room:
+        if all(_number(label) is not None for label in labels):
+            step = math.ceil(widest / room)
+        else:
+            slant = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"}
+    axes.set_xticks(range(0, len(labels), step), labels[::step], fontsize=TICK_SIZE, parse_math=False, **slant)
+    axes.set_xlim(-0.6, len(labels) - 0.4)
+
+
+def _shortened(label: str) -> str:
+    """Long names lose their middle: their ends tell more of them apart."""
+    if len(label) <= LONGEST_LABEL:
+        return label
+    half = (LONGEST_LABEL - 1) // 2
+    return f"{label[:half]}…{label[-half:]}"
+
+
+def _accuracy_range(groups_by_key: dict[str, list[Group]]) -> tuple[float, float]:
+    """Ends of the accuracy axis: they hold all that is drawn, and span at least what the constants above say."""
+    drawn, deviations = [], []
+    for key, groups in groups_by_key.items():
+        averaged = [Group("", 0, [group.mean for group in groups])] if _is_seed(key) else groups
+        deviations += [group.deviation for group in averaged if len(group.accuracies) > 1]
+        for group in averaged:
+            drawn += [group.mean - group.deviation, group.mean + group.deviation]
+        drawn += [accuracy for group in groups for accuracy in group.accuracies]
+    low, high = min(drawn), max(drawn)
+    typical = float(np.median(deviations)) if deviations else 0.0
+    span = min(1.0, max(LEAST_SPAN, LEAST_DEVIATIONS * typical, 1.12 * (high - low)))
+    bottom = min(max(0.0, (low + high - span) / 2), 1 - span)
+    return bottom, bottom + span
+
+
+def _caption(groups_by_key: dict[str, list[Group]]) -> str:
+    jobs = max(sum(len(group.accuracies) for group in groups) for groups in groups_by_key.values())
+    bars = any(
+        len(group.accuracies) > 1 for key, groups in groups_by_key.items() if not _is_seed(key) for group in groups
+    )
+    return " ".join(
+        [
+            f"{jobs} job{'s' * (jobs != 1)}, one dot each.",
+            *(["Bars: mean ± standard deviation of the jobs that share a value."] if bars else []),
+            *(["Jobs also differ in the other panels' settings."] if len(groups_by_key) > 1 else []),
+        ]
+    )

@@ -1,0 +1,60 @@
+"""Scores of a network on labelled images."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..output import Output
+
+Loss = Callable[[Output, Tensor, Tensor], dict[str, Tensor]]
+"""(output, images, labels) -> named scalars, means over the batch; "loss" is what is minimized."""
+
+
+@dataclass
+class Scores:
+    """How well a network classifies labelled images."""
+
+    accuracy: float
+    losses: dict[str, float]
+    """What the loss names, means over the images; "loss" is among them."""
+    predictions: Tensor
+    """Class with the largest score, [n]."""
+    confusion: Tensor
+    """Images by true class (rows) and predicted class (columns), [classes, classes]."""
+
+    @property
+    def per_class_accuracy(self) -> list[float | None]:
+        """Share of each class's images that were recognized; None for a class without images."""
+        totals, hits = self.confusion.sum(1).tolist(), self.confusion.diagonal().tolist()
+        return [hit / total if total else None for hit, total in zip(hits, totals, strict=True)]
+
+    @property
+    def balanced_accuracy(self) -> float:
+        """Mean of the per-class accuracies, over the classes that have images."""
+        known = [accuracy for accuracy in self.per_class_accuracy if accuracy is not None]
+        return sum(known) / len(known)
+
+
+@torch.no_grad()
+def score(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], loss: Loss, num_classes: int) -> Scores:
+    """Accuracy and losses of a network in evaluation mode, every image counted once."""
+    network.eval()
+    sums: dict[str, Tensor] = {}
+    labels, predictions = [], []
+    for images, true in batches:
+        output = network(images)
+        for name, value in loss(output, images, true).items():
+            total = value.detach().cpu().double() * len(true)
+            sums[name] = sums[name] + total if name in sums else total
+        labels.append(true.cpu())
+        predictions.append(output.scores.argmax(1).cpu())
+    true, predicted = torch.cat(labels), torch.cat(predictions)
+    counts = torch.bincount(true * num_classes + predicted, minlength=num_classes**2)
+    return Scores(
+        accuracy=float((true == predicted).double().mean()),
+        losses={name: float(total) / len(true) for name, total in sums.items()},
+        predictions=predicted,
+        confusion=counts.view(num_classes, num_classes),
+    )

@@ -1,0 +1,93 @@
+"""What a person at the terminal reads about a run: a summary before it, the outcome after it, an evaluation."""
+
+import shlex
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..runs.folder import BEST_CHECKPOINT, FIGURES_FOLDER, LAST_CHECKPOINT
+from ..runs.record import RunRecord
+from ..settings.config import Config, fields_of, name_of
+from ..settings.plugins import loaded_plugin
+from ..text import aligned, counted, duration, percent, relative
+
+if TYPE_CHECKING:  # loads torch
+    from ..data.dataset import Dataset
+
+SPLITS = {"train": "training", "val": "validation", "test": "test"}
+
+
+def run_summary(config: Config, dataset: "Dataset", results: RunRecord, run_dir: Path, processes: int = 1) -> str:
+    """What is going to be trained, and where."""
+    batches = f"batches of {config.data.batch_size}"
+    if processes > 1:
+        batches += f" ({-(-config.data.batch_size // processes)} in each of {processes} processes)"
+    augment = ", ".join(f"{key} {value}" for key, value in vars(config.augment).items() if value)
+    counts = ", ".join(f"{count:,} {SPLITS[split]}" for split, count in dataset.counts.items()) + " images"
+    return aligned(
+        {
+            "dataset": f"{dataset.title}, {counts}" + (f", {augment}" if augment else ""),
+            "model": f"{name_of('model', config.model)}, {results.parameters:,} parameters,"
+            f" {_described('routing', config.routing)} routing",
+            "training": f"{counted(config.trainer.max_epochs, 'epoch')}, {batches}, seed {config.seed}",
+            "device": f"{results.device}, {results.precision}",
+            "run": relative(run_dir),
+        }
+    )
+
+
+def _described(group: str, option: Any) -> str:
+    """An option's name with its settings: dynamic (iters 3)."""
+    name = name_of(group, option)
+    settings = ", ".join(f"{field.name} {getattr(option, field.name)}" for _, field in fields_of(group, name))
+    return f"{name} ({settings})" if settings else name
+
+
+def run_outcome(results: RunRecord, run_dir: Path) -> str:
+    """How a run ended, and what to do next."""
+    rows = {"status": results.status} if results.status != "completed" else {}
+    rows |= {
+        "best epoch": f"{results.best_epoch or '-'} of {results.epochs}",
+        "validation accuracy": percent(results.val_accuracy),
+        "test accuracy": percent(results.test_accuracy),
+        "time": f"{duration(results.train_seconds)}, {results.train_images_per_second or 0:,.0f} images/s",
+    }
+    folder = relative(run_dir)
+    if results.status == "interrupted" and (run_dir / LAST_CHECKPOINT).exists():
+        rows["continue"] = command("train.py", f"resume={folder}")
+    if (run_dir / BEST_CHECKPOINT).exists():
+        rows["evaluate"] = command("evaluate.py", f"run={folder}")
+    rows["curves"] = f"{_program('tensorboard')} --logdir {shlex.quote(folder)}"
+    if (run_dir / FIGURES_FOLDER).is_dir() and results.status == "completed":
+        rows["figures"] = f"{folder}/{FIGURES_FOLDER}"
+    return aligned(rows)
+
+
+def command(script: str, argument: str) -> str:
+    """What to type to run one of the project's programs from here, with the plugin if there is one."""
+    file = Path(__file__).parents[2] / script
+    words = [relative(file) if file.exists() else script, argument]
+    if plugin := loaded_plugin():
+        words.append(f"plugin={relative(plugin.path)}")
+    return " ".join([_program("python"), *map(shlex.quote, words)])
+
+
+def _program(name: str) -> str:
+    """How to call a program of this Python's environment from here."""
+    own = Path(sys.executable).with_name(name)
+    found = shutil.which(name)
+    return name if found is not None and Path(found) == own else shlex.quote(relative(own))
+
+
+def evaluation_summary(report: dict[str, Any]) -> str:
+    """The content of evaluation.json as a person reads it."""
+    names, confusion = report["class_names"], report["confusion"]
+    images = sum(map(sum, confusion))
+    rows = {"accuracy": f"{report['accuracy']:.2%} of {images:,} images", "loss": f"{report['loss']:.4f}"}
+    for label, (name, accuracy) in enumerate(zip(names, report["per_class_accuracy"].values(), strict=True)):
+        mistakes = [count if predicted != label else 0 for predicted, count in enumerate(confusion[label])]
+        most = max(mistakes)
+        often = f"   most often taken for {names[mistakes.index(most)]} ({most})" if most else ""
+        rows[f"  {name}"] = "no images" if accuracy is None else f"{accuracy:7.2%}{often}"
+    return aligned(rows)

@@ -1,0 +1,81 @@
+"""A run's record, results.json."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import CheckpointError
+from ..files import write_json
+from .folder import RECORD_FILE
+from .provenance import git_state, versions
+
+FINISHED = ("completed", "diverged", "failed")
+
+
+@dataclass
+class RunRecord:
+    """The content of results.json. What is not known yet, or does not apply, is None."""
+
+    status: str
+    """running, completed, interrupted, diverged or failed."""
+    overrides: list[str]
+    seed: int = 0
+    dataset: dict[str, Any] = field(default_factory=dict)
+    """See `Dataset.record`."""
+    parameters: int = 0
+    device: str = ""
+    precision: str = ""
+    versions: dict[str, str] = field(default_factory=versions)
+    git_commit: str | None = None
+    git_dirty: bool | None = None
+    """True if tracked files of the code differed from that commit."""
+    config_sha256: str | None = None
+    """See `settings.config.config_digest`."""
+    plugin: dict[str, str] | None = None
+    """path and sha256 of the plugin that was used."""
+    reason: str | None = None
+    """Why it failed or diverged."""
+    epochs: int = 0
+    """Epochs trained to their end."""
+    best_epoch: int | None = None
+    """Counted from 1."""
+    val_accuracy: float | None = None
+    """Best over the epochs, as a fraction."""
+    test_accuracy: float | None = None
+    """Of the best checkpoint."""
+    test_loss: float | None = None
+    train_seconds: float = 0.0
+    """Wall time of training and validation, without start-up and test."""
+    total_seconds: float = 0.0
+    """Wall time of everything that the last process did for this run, test and figures included."""
+    train_images_per_second: float | None = None
+    """In the training part of the epochs, including data and logging."""
+
+    def write(self, run_dir: Path) -> None:
+        write_json(run_dir / RECORD_FILE, asdict(self))
+
+
+def new_record(status: str, overrides: list[str], **known: Any) -> RunRecord:
+    """A record of the running code."""
+    return RunRecord(status, overrides, **git_state(), **known)
+
+
+def read_record(run_dir: Path) -> dict[str, Any]:
+    """The content of a run's results.json. Raises CheckpointError if it is missing or damaged."""
+    path = run_dir / RECORD_FILE
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(f"{run_dir}: has no run (no {RECORD_FILE})") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: not a run's record ({error})") from error
+    if not isinstance(record, dict) or not isinstance(record.get("status"), str):
+        raise CheckpointError(f"{path}: not a run's record")
+    return record
+
+
+def recorded_overrides(record: dict[str, Any]) -> list[str]:
+    """The overrides in a run's record; none if it has no list of them."""
+    overrides = record.get("overrides")
+    return list(map(str, overrides)) if isinstance(overrides, list) else []

@@ -1,0 +1,52 @@
+"""Continuing an interrupted run in its own folder, with its own config."""
+
+from pathlib import Path
+
+from ..errors import CheckpointError, ConfigError
+from ..settings.config import Config, leaves
+from .folder import refuse_outside_links
+from .record import read_record, recorded_overrides
+from .saved_config import saved_config
+
+
+def resumed(run_dir: Path, overrides: dict[str, str | None]) -> tuple[Config, list[str]]:
+    """What to train to continue a run: its config, and its overrides together with the new ones.
+
+    Args:
+        run_dir: the run's folder.
+        overrides: settings by dotted key that replace the run's own, such as a higher `trainer.max_epochs`.
+
+    Raises:
+        CheckpointError: there is no run, its record or checkpoint is damaged, or it is already complete.
+        ConfigError: an override is not valid, or would make it another run.
+    """
+    refuse_outside_links(run_dir)
+    record = read_record(run_dir)
+    before, config = saved_config(run_dir, overrides)
+    refuse_changes(before, config, may_extend=True)
+    if record["status"] == "completed" and not _trains_longer(before, config):
+        raise CheckpointError(
+            f"{run_dir}: is complete after {record.get('epochs')} epochs; to continue, set a higher trainer.max_epochs"
+        )
+    return config, recorded_overrides(record) + [f"{key}={value}" for key, value in overrides.items()]
+
+
+def refuse_changes(before: Config, after: Config, may_extend: bool) -> None:
+    """Raise ConfigError if a run would be trained with another setting than before.
+
+    Args:
+        before: the run's config.
+        after: the one to train with now.
+        may_extend: a higher limit, such as `trainer.max_epochs`, is allowed.
+    """
+    earlier = {key: value for key, value, _ in leaves(before)}
+    for key, value, about in leaves(after):
+        if about.trained and not (may_extend and about.extends) and value != earlier.get(key):
+            raise ConfigError(f"{key}={value}: cannot change for the same run (was {earlier.get(key)}); start another")
+
+
+def _trains_longer(before: Config, after: Config) -> bool:
+    earlier = {key: value for key, value, _ in leaves(before)}
+    changed = {key: value for key, value, about in leaves(after) if about.extends and value != earlier[key]}
+    epochs = changed.pop("trainer.max_epochs", None)
+    return bool(changed) or (epochs is not None and epochs > before.trainer.max_epochs)

@@ -1,0 +1,135 @@
+"""The whole config of a run, as typed settings: one option for each group, and what all runs share.
+
+Plain dataclasses, without Hydra or torch. Defaults, ranges and meanings stand in the modules beside this one; the YAML
+files under `configs/` say only where an option differs from them.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from ..errors import ConfigError
+from . import data, loss, model, optimizer, routing
+from .augment import Augment
+from .early_stopping import EarlyStopping
+from .setting import Setting, about, setting
+from .trainer import Trainer
+
+OPTIONS: dict[str, dict[str, type]] = {
+    "data": data.OPTIONS,
+    "model": model.OPTIONS,
+    "routing": routing.OPTIONS,
+    "loss": loss.OPTIONS,
+    "optimizer": optimizer.OPTIONS,
+}
+"""Every option by group and name; the first of a group is its default. Plugins add to it, see `plugins.py`."""
+
+SHARED: dict[str, type] = {"data": data.Data}
+"""Settings that all options of a group share; the option itself is the field `source`."""
+
+
+@dataclass
+class Config:
+    data: data.Data
+    augment: Augment
+    model: Any
+    routing: Any
+    loss: Any
+    optimizer: Any
+    trainer: Trainer
+    early_stopping: EarlyStopping
+    seed: int = setting(
+        0,
+        "fixes initial weights, validation split, order and augmentation",
+        at_least=0,
+        at_most=2**32 - 1,
+        evaluated=False,
+    )
+    figures: bool = setting(True, "draw figures after the test", trained=False, hyperparameter=False)
+    plugin: str | None = setting(None, "a Python file with more options", trained=False, hyperparameter=False)
+
+
+class Leaf(NamedTuple):
+    """One setting of a config."""
+
+    key: str
+    """Dotted, such as routing.iters."""
+    value: Any
+    about: Setting
+
+
+def option_of(group: str, section: Any) -> Any:
+    """The option in a config's section, without the settings that its group shares."""
+    return section.source if group in SHARED else section
+
+
+def name_of(group: str, option: Any) -> str:
+    """An option's name, such as "capsnet"."""
+    return next(name for name, option_class in OPTIONS[group].items() if type(option) is option_class)
+
+
+def fields_of(group: str, name: str) -> list[tuple[type, dataclasses.Field]]:
+    """The settings of an option, those that its group shares first, each with the class that has it."""
+    classes = [SHARED[group]] if group in SHARED else []
+    classes.append(OPTIONS[group][name])
+    return [(owner, field) for owner in classes for field in dataclasses.fields(owner) if field.name != "source"]
+
+
+def name_setting(group: str) -> Setting:
+    """What is known about the setting GROUP.name."""
+    return Setting(f"the option, chosen by {group}=NAME", evaluated=group != "optimizer")
+
+
+def leaves(config: Config) -> Iterator[Leaf]:
+    """Every setting of a config, group by group."""
+    for entry in dataclasses.fields(config):
+        section = getattr(config, entry.name)
+        if entry.name in OPTIONS:
+            option = option_of(entry.name, section)
+            yield Leaf(f"{entry.name}.name", name_of(entry.name, option), name_setting(entry.name))
+            for owner, field in fields_of(entry.name, name_of(entry.name, option)):
+                holder = option if isinstance(option, owner) else section
+                yield Leaf(f"{entry.name}.{field.name}", getattr(holder, field.name), about(field))
+        elif dataclasses.is_dataclass(section):
+            for field in dataclasses.fields(section):
+                yield Leaf(f"{entry.name}.{field.name}", getattr(section, field.name), about(field))
+        else:
+            yield Leaf(entry.name, section, about(entry))
+
+
+def as_dict(config: Config) -> dict[str, Any]:
+    """A config as nested plain values, as it is saved."""
+    nested: dict[str, Any] = {}
+    for key, value, _ in leaves(config):
+        group, _, name = key.rpartition(".")
+        (nested.setdefault(group, {}) if group else nested)[name] = value
+    return nested
+
+
+def config_digest(config: Config) -> str:
+    """sha256 of every setting that is part of what is trained, by key."""
+    trained = {leaf.key: leaf.value for leaf in leaves(config) if leaf.about.trained}
+    return hashlib.sha256(json.dumps(trained, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def check(config: Config) -> None:
+    """Check that every value is in its range, and that the values do not contradict each other.
+
+    Raises:
+        ConfigError: names the key, the value and what is allowed.
+    """
+    for leaf in leaves(config):
+        leaf.about.check_value(leaf.key, leaf.value)
+    for entry in dataclasses.fields(config):
+        section = getattr(config, entry.name)
+        option = option_of(entry.name, section) if entry.name in OPTIONS else section
+        if callable(check_option := getattr(option, "check", None)):
+            check_option()
+    val_size, patience = config.data.val_size, config.early_stopping.patience
+    if val_size >= 1 and val_size != int(val_size):
+        raise ConfigError(f"data.val_size={val_size}: must be a share below 1, or a whole number of images")
+    if val_size == 0 and patience is not None:
+        raise ConfigError(f"early_stopping.patience={patience}: needs validation images, but data.val_size=0")

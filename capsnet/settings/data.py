@@ -1,0 +1,90 @@
+"""The datasets, and how images are split and batched."""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from .setting import setting
+
+_batching = partial(setting, evaluated=False)
+_location = partial(setting, trained=False, hyperparameter=False)
+
+
+@dataclass
+class Data:
+    """Settings that every dataset has; `source` is the dataset itself, one of OPTIONS."""
+
+    source: Any
+    batch_size: int = _batching(128, "images per optimizer step, over all processes together", at_least=1)
+    val_size: float = _batching(
+        0.1, "share of the training images held out for validation; 1 or more: how many", at_least=0
+    )
+    limit: int | None = _batching(None, "use only this many training images, stratified by class", at_least=1)
+
+
+@dataclass
+class Downloaded:
+    """A dataset in MNIST's file format that is downloaded on first use."""
+
+    root: str = _location("data", "folder of the datasets' own folders, such as KMNIST/raw")
+    download: bool = _location(True, "download missing files")
+    mirror: str | None = _location(None, "download from this address instead of the dataset's own server")
+
+
+@dataclass
+class KMNIST(Downloaded):
+    """Kuzushiji-MNIST (Clanuwat et al. 2018): 70,000 images of ten hiragana in cursive script."""
+
+    def build(self):
+        from ..data.kmnist import kmnist
+
+        return kmnist(**vars(self))
+
+
+@dataclass
+class KMNIST7k:
+    """KMNIST-7k: 7,011 training and 2,000 test images of KMNIST, which come with the project."""
+
+    def build(self):
+        from ..data.kmnist_7k import KMNIST7k
+
+        return KMNIST7k()
+
+
+@dataclass
+class MNIST(Downloaded):
+    """MNIST (LeCun et al. 1998): 70,000 handwritten digits."""
+
+    def build(self):
+        from ..data.mnist import mnist
+
+        return mnist(**vars(self))
+
+
+@dataclass
+class FashionMNIST(Downloaded):
+    """Fashion-MNIST (Xiao et al. 2017): 70,000 pieces of clothing."""
+
+    def build(self):
+        from ..data.fashion_mnist import fashion_mnist
+
+        return fashion_mnist(**vars(self))
+
+
+@dataclass
+class Digits:
+    """scikit-learn's 1,797 handwritten digits, scaled from 8x8 to 28x28 pixels. Needs no download."""
+
+    def build(self):
+        from ..data.digits import Digits
+
+        return Digits()
+
+
+OPTIONS = {
+    "kmnist": KMNIST,
+    "kmnist_7k": KMNIST7k,
+    "mnist": MNIST,
+    "fashion_mnist": FashionMNIST,
+    "digits": Digits,
+}

@@ -1,0 +1,31 @@
+"""What is minimized."""
+
+from dataclasses import dataclass
+
+from ..errors import ConfigError
+from .setting import setting
+
+
+@dataclass
+class Margin:
+    """Margin loss (Sabour et al. 2017, eq. 4), plus the reconstruction loss if the network has a decoder."""
+
+    m_pos: float = setting(0.9, "m+: the true class's capsule should be longer than this", at_least=0, at_most=1)
+    m_neg: float = setting(0.1, "m-: the other classes' capsules should be shorter than this", at_least=0, at_most=1)
+    down_weight: float = setting(0.5, "λ: weight of the loss for absent classes", at_least=0)
+    reconstruction_weight: float = setting(
+        0.392, "weight of the mean squared reconstruction error; 0.392 = the paper's 0.0005 x 784 pixels", at_least=0
+    )
+
+    def check(self) -> None:
+        """Raise ConfigError if the margins contradict each other."""
+        if self.m_neg >= self.m_pos:
+            raise ConfigError(f"loss.m_neg={self.m_neg}: must be below loss.m_pos={self.m_pos}")
+
+    def build(self):
+        from ..losses import MarginLoss
+
+        return MarginLoss(**vars(self))
+
+
+OPTIONS = {"margin": Margin}

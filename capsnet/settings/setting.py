@@ -1,0 +1,99 @@
+"""What a single setting is: its default, meaning and range, and what it is for."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is known about a setting beside its type and default."""
+
+    help: str = ""
+    bounds: dict[str, float] = dataclasses.field(default_factory=dict)
+    """"at least", "above", "at most" or "below", and the bound."""
+    one_of: tuple[Any, ...] | None = None
+    check: Callable[[Any], bool] | None = None
+    trained: bool = True
+    """Part of what is trained: it counts in the config's digest, and a resumed or repeated run cannot change it."""
+    extends: bool = False
+    """Says how long to train, so a resumed run may raise it."""
+    evaluated: bool = True
+    """Has an effect on an evaluation, so `evaluate.py` accepts it."""
+    hyperparameter: bool = True
+    """Shown in TensorBoard's HPARAMS."""
+
+    def check_value(self, key: str, value: Any) -> None:
+        """Raise ConfigError if a value is out of range. None is always in range: the type says if it is allowed."""
+        if value is None:
+            return
+        if self.one_of is not None and value not in self.one_of:
+            raise ConfigError(f"{key}={value}: must be one of {', '.join(map(str, self.one_of))}")
+        if self.check is not None and not self.check(value):
+            raise ConfigError(f"{key}={value}: must be {self.help}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ConfigError(f"{key}={value}: must be a finite number")
+        if isinstance(value, int | float) and not isinstance(value, bool) and not self._in_bounds(value):
+            raise ConfigError(f"{key}={value}: must be {self.range}")
+
+    @property
+    def range(self) -> str:
+        """at least 0 and below 1."""
+        return " and ".join(f"{name} {bound:g}" for name, bound in self.bounds.items())
+
+    def _in_bounds(self, value: float) -> bool:
+        holds = {
+            "at least": lambda bound: value >= bound,
+            "above": lambda bound: value > bound,
+            "at most": lambda bound: value <= bound,
+            "below": lambda bound: value < bound,
+        }
+        return all(holds[name](bound) for name, bound in self.bounds.items())
+
+
+def setting(
+    default: Any,
+    help: str,
+    *,
+    at_least: float | None = None,
+    above: float | None = None,
+    at_most: float | None = None,
+    below: float | None = None,
+    one_of: tuple[Any, ...] | None = None,
+    check: Callable[[Any], bool] | None = None,
+    trained: bool = True,
+    extends: bool = False,
+    evaluated: bool = True,
+    hyperparameter: bool = True,
+) -> Any:
+    """A dataclass field for a setting, with its meaning and range.
+
+    Args:
+        default: value if you do not set it.
+        help: what it means, in a few words; shown by `--help`, in docs/settings.md and in errors.
+        at_least, above, at_most, below: bounds for a number.
+        one_of: the values allowed.
+        check: says if a value is allowed, where bounds cannot; `help` then says what is allowed.
+        trained, extends, evaluated, hyperparameter: what the setting is for, see `Setting`.
+    """
+    bounds = {"at least": at_least, "above": above, "at most": at_most, "below": below}
+    about = Setting(
+        help=help,
+        bounds={name: bound for name, bound in bounds.items() if bound is not None},
+        one_of=one_of,
+        check=check,
+        trained=trained,
+        extends=extends,
+        evaluated=evaluated,
+        hyperparameter=hyperparameter,
+    )
+    return dataclasses.field(default=default, metadata={"setting": about})
+
+
+def about(field: dataclasses.Field) -> Setting:
+    """What is known about a dataclass field; a plain one has no range."""
+    return field.metadata.get("setting", Setting())

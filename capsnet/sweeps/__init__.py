@@ -1,0 +1,1 @@
+"""Sweeps: many runs from one command. Their plan, jobs and summary, and how Hydra carries them out."""

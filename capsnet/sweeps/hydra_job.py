@@ -1,0 +1,128 @@
+"""A sweep's job as Hydra runs it. It cannot end the other jobs, and finds out from its folder what is left to do."""
+
+import contextlib
+import logging
+import multiprocessing
+import time
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from ..errors import CapsNetError, CheckpointError, ConfigError, FolderInUseError
+from ..files import write_json
+from ..runs.folder import RECORD_FILE
+from ..runs.record import FINISHED, new_record, read_record, recorded_overrides
+from ..settings.config import Config
+from ..settings.parse import config_from_omegaconf
+from ..settings.plugins import load_plugin
+from ..training.launch_environment import started_by_launcher
+from .plan import NOT_REPEATED, job_label, without_plugin
+
+log = logging.getLogger(__name__)
+
+
+def run_job(composed: DictConfig) -> float | None:
+    """Run a sweep's job: start it, continue it, or leave it alone, depending on its folder.
+
+    Whatever goes wrong becomes the job's record, and the next job starts.
+
+    Returns:
+        Best validation accuracy; None if there is none.
+    """
+    job = HydraConfig.get()
+    run_dir, overrides = Path(job.runtime.output_dir), list(job.overrides.task)
+    _only_warnings_to_the_terminal()
+    if started_by_launcher():
+        raise ConfigError("a sweep's job starts its processes itself: leave hydra.launcher.tasks_per_node at 1")
+    record, began = None, time.time()
+    try:
+        record = record_of(run_dir, overrides)
+        if record is not None and record["status"] in NOT_REPEATED:
+            return record.get("val_accuracy")
+        _load_plugin_of(overrides)
+        config = config_from_omegaconf(composed)
+        from ..training.run import train  # loads torch, so only if the config is right
+
+        if multiprocessing.parent_process() is not None:
+            _share_machine(config, job.job.num)
+        label = job_label(run_dir, overrides)
+        results = train(config, run_dir, overrides, resume=record is not None, label=label)
+    except OtherJobError:
+        raise
+    except FolderInUseError as error:
+        log.warning("%s", error)
+        return None
+    except Exception as error:
+        if not isinstance(error, CapsNetError):
+            log.exception("job %s failed", job.job.num)
+        record_failure(run_dir, overrides, _reason(error), since=began)
+        return None
+    if results.status == "interrupted":
+        raise KeyboardInterrupt
+    return results.val_accuracy
+
+
+class OtherJobError(ConfigError):
+    """The folder has a job of another sweep."""
+
+
+def record_of(run_dir: Path, overrides: list[str]) -> dict[str, Any] | None:
+    """The record that an earlier start of a job has left; None if there was none.
+
+    Raises:
+        OtherJobError: the folder has a job with other overrides.
+        CheckpointError: the record is damaged.
+    """
+    if not (run_dir / RECORD_FILE).exists():
+        return None
+    record = read_record(run_dir)
+    recorded = record.get("overrides")
+    wanted = without_plugin(overrides)
+    found = without_plugin(recorded_overrides(record))[: len(wanted)]  # a resumption may have added some
+    if not isinstance(recorded, list) or found != wanted:
+        raise OtherJobError(
+            f"{run_dir}: has a job with other settings ({' '.join(recorded_overrides(record))});"
+            " choose another hydra.sweep.dir"
+        )
+    return record
+
+
+def record_failure(run_dir: Path, overrides: list[str], reason: str, since: float = 0.0) -> None:
+    """Write a record for a job that failed, unless it has written its own since it began."""
+    with contextlib.suppress(CheckpointError):
+        record = read_record(run_dir)
+        own = (run_dir / RECORD_FILE).stat().st_mtime >= since - 1  # file systems' clocks are coarse
+        if not own or record["status"] not in (*FINISHED, "interrupted"):
+            write_json(run_dir / RECORD_FILE, record | {"status": "failed", "reason": reason})
+        return
+    run_dir.mkdir(parents=True, exist_ok=True)
+    new_record("failed", overrides, reason=reason).write(run_dir)
+
+
+def _load_plugin_of(overrides: list[str]) -> None:
+    """A job may run in another process than the command, and then has to read the command's plugin itself."""
+    for override in overrides:
+        if override.startswith("plugin="):
+            load_plugin(override.partition("=")[2].strip("'\""))
+
+
+def _share_machine(config: Config, number: int) -> None:
+    """Jobs that run in parallel share the terminal and the GPUs."""
+    from ..training.processes import one_gpu_of_several
+
+    config.trainer.enable_progress_bar = False
+    if config.trainer.devices == 1:
+        one_gpu_of_several(number)
+
+
+def _reason(error: Exception) -> str:
+    return str(error) if isinstance(error, CapsNetError) else f"{type(error).__name__}: {error}"
+
+
+def _only_warnings_to_the_terminal() -> None:
+    """There, the sweep itself says how its jobs end. All the rest is in train.log."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler):
+            handler.setLevel(logging.WARNING)

@@ -1,0 +1,163 @@
+"""What a sweep is: how many jobs, over which keys, from which command. All of it is in the sweep's folder."""
+
+import dataclasses
+import json
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from ..errors import CheckpointError, ConfigError, PluginError
+from ..files import write_json
+from ..runs.folder import SWEEP_FILE
+from ..settings.config import Config
+from ..settings.parse import quoted
+from ..text import counted, on_one_line, relative
+
+PLAN_FILE = "sweep.json"
+NOT_REPEATED = ("completed", "diverged")
+"""Jobs that are left alone when a sweep is continued; failed ones are tried again."""
+MAX_LABEL = 40  # characters
+
+_SETTING = re.compile(r"[+~]*([A-Za-z_]\w*)(\.\w+)*(=|$)")
+
+
+@dataclass
+class Plan:
+    """The content of sweep.json, written when a sweep begins."""
+
+    jobs: int
+    swept: list[str]
+    """Keys that differ between jobs."""
+    started: float
+    """Seconds since 1970."""
+    finished_before: int = 0
+    """Jobs that an earlier, interrupted start had finished."""
+
+    def write(self, folder: Path) -> None:
+        write_json(folder / PLAN_FILE, asdict(self))
+
+
+def read_plan(folder: Path) -> Plan | None:
+    """The plan in a sweep's folder; None if it is missing or unreadable."""
+    try:
+        content = json.loads((folder / PLAN_FILE).read_text(encoding="utf-8"))
+        return Plan(
+            int(content["jobs"]),
+            [str(key) for key in content["swept"]],
+            float(content["started"]),
+            int(content["finished_before"]),
+        )
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return None
+
+
+def write_plan(folder: Path, jobs: int, swept: list[str], finished_before: int) -> str:
+    """Write down what a sweep is going to do, and describe it in a line."""
+    Plan(jobs, swept, time.time(), finished_before).write(folder)
+    before = f" ({finished_before} finished before)" if finished_before else ""
+    keys = f" over {', '.join(swept)}" if jobs > 1 else ""
+    return f"{counted(jobs, 'job')}{before}{keys} in {relative(folder)}"
+
+
+def values_by_key(overrides: Sequence[str]) -> dict[str, str]:
+    """Overrides as a dictionary."""
+    pairs = (override.partition("=") for override in overrides)
+    return {key.lstrip("+~"): value for key, _, value in pairs}
+
+
+def differing_keys(jobs: Sequence[dict[str, str]]) -> list[str]:
+    """The keys whose values differ between jobs; all keys if none does."""
+    keys = dict.fromkeys(key for values in jobs for key in values)
+    return [key for key in keys if len({values.get(key) for values in jobs}) > 1] or list(keys)
+
+
+def job_label(run_dir: Path, overrides: Sequence[str]) -> str:
+    """A short name for a sweep's job, by what distinguishes it from the others: iters=3,dropout=0.5."""
+    plan = read_plan(run_dir.parent)
+    values = values_by_key(overrides)
+    swept = [key for key in plan.swept if key in values] if plan is not None else []
+    endings = [key.rpartition(".")[2] for key in swept]
+    names = [ending if endings.count(ending) == 1 else key for key, ending in zip(swept, endings, strict=True)]
+    label = ""
+    for name, key in zip(names, swept, strict=True):
+        longer = f"{label},{name}={values[key]}" if label else f"{name}={values[key]}"
+        if label and len(longer) > MAX_LABEL:
+            return f"{label},..."
+        label = longer
+    return label
+
+
+def original_overrides(folder: Path) -> list[str]:
+    """The overrides that a sweep was started with, without Hydra's own. Raises CheckpointError."""
+    path = folder / SWEEP_FILE
+    try:
+        task = OmegaConf.to_container(OmegaConf.load(path).hydra.overrides.task, resolve=False)
+    except (OSError, YAMLError, OmegaConfBaseException, ValueError, AttributeError, RecursionError) as error:
+        raise CheckpointError(f"{path}: not the record of a sweep ({on_one_line(error)})") from error
+    if not isinstance(task, list):
+        raise CheckpointError(f"{path}: not the record of a sweep")
+    return list(map(str, task))
+
+
+def continuing_arguments(folder: Path, given: list[str]) -> list[str]:
+    """The arguments of train.py that continue a sweep: its own overrides, and its folder.
+
+    Only settings are taken from the folder, nothing that chooses code: launcher, sweeper, plugin and everything else of
+    Hydra's must be on the command line again.
+
+    Args:
+        folder: of the sweep.
+        given: the other arguments of the command line.
+
+    Raises:
+        CheckpointError: the folder's record of the sweep is damaged, or asks for more than settings.
+        PluginError: the sweep used a plugin that is not given.
+        ConfigError: a setting is given beside those of the sweep.
+    """
+    original = original_overrides(folder)
+    plugins = [override for override in original if override.lstrip("+~").startswith("plugin=")]
+    settings = [override for override in original if override not in plugins]
+    for override in settings:
+        if not _is_setting(override):
+            raise CheckpointError(
+                f"{folder / SWEEP_FILE}: {override}: refused, a sweep's record may have only settings"
+            )
+    if plugins and not any(argument.startswith("plugin=") for argument in given):
+        raise PluginError(f"{folder}: add {plugins[-1]}, which the sweep was started with")
+    for override in given:
+        if not override.lstrip("+~").startswith(("hydra", "plugin=")):
+            raise ConfigError(f"{override}: cannot change in the middle of a sweep; start another one")
+    return ["--multirun", *settings, *given, f"hydra.sweep.dir={quoted(str(folder.absolute()))}"]
+
+
+def refuse_other_sweep(folder: Path, overrides: list[str]) -> None:
+    """Raise ConfigError if a folder already has a sweep with other settings."""
+    if not (folder / SWEEP_FILE).exists():
+        return
+    original = original_overrides(folder)
+    if without_plugin(original) != without_plugin(overrides):
+        raise ConfigError(
+            f"hydra.sweep.dir={folder}: has a sweep with other settings ({' '.join(original)});"
+            " choose another folder, or continue that sweep with resume="
+        )
+
+
+def without_plugin(overrides: list[str]) -> list[str]:
+    """Overrides without the plugin: a sweep that is continued may find it elsewhere."""
+    return [override for override in overrides if not override.lstrip("+~").startswith("plugin=")]
+
+
+def _is_setting(override: str) -> bool:
+    """Does an override set a key of ours, or choose an option of one of our groups by its name?"""
+    found = _SETTING.match(override)
+    known = {entry.name for entry in dataclasses.fields(Config)} | {"experiment", "sweep"}
+    if found is None or found[1] not in known or "_target_" in override or "${" in override:
+        return False
+    names_option = found[2] is None  # which is the name of a file
+    return not (names_option and "/" in override)

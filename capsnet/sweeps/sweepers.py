@@ -1,0 +1,182 @@
+"""How Hydra goes through a sweep: every combination, or a search. See `configs/hydra/sweeper/`."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep, Transformer
+from omegaconf import OmegaConf
+
+from ..errors import CapsNetError, ConfigError
+from ..files import remove_empty
+from ..reports.terminal import command
+from ..runs.folder import LOCK_FILE, SWEEP_FILE, locked, refuse_outside_links
+from ..runs.record import FINISHED
+from ..text import relative
+from .jobs import read_jobs
+from .plan import (
+    NOT_REPEATED,
+    PLAN_FILE,
+    differing_keys,
+    read_plan,
+    refuse_other_sweep,
+    values_by_key,
+    write_plan,
+)
+from .progress import progress_lines
+from .summary import summarize
+
+STUDY_FILE = "study.db"  # in the sweep's folder
+TRIALS = 20
+
+
+class GridSweeper(BasicSweeper):
+    """Hydra's own sweeper, plus a plan, a summary at the end whatever happens, and an exit code that tells failures.
+
+    A sweep that is started again in the same folder continues, see `hydra_job.py`.
+    """
+
+    def sweep(self, arguments: list[str]) -> Any:
+        assert self.config is not None
+        folder = Path(self.config.hydra.sweep.dir)
+        if OmegaConf.to_container(self.config.hydra.sweep, resolve=False)["subdir"] != "${hydra.job.num}":
+            raise ConfigError("hydra.sweep.subdir: leave it as it is; a sweep's folders are named by job number")
+        folder.mkdir(parents=True, exist_ok=True)
+        with locked(folder):
+            refuse_other_sweep(folder, list(self.config.hydra.overrides.task))
+            refuse_outside_links(folder)
+            try:
+                with progress_lines(folder):
+                    returned = self._launch_all(arguments)
+            except BaseException:
+                self._end(folder, interrupted=True)
+                raise
+            if not self._end(folder, interrupted=False):
+                sys.exit(1)
+            return returned
+
+    def _launch_all(self, arguments: list[str]) -> Any:
+        return super().sweep(arguments)
+
+    def get_job_batch(self) -> Sequence[Sequence[str]]:
+        if self.batch_index == 0:
+            assert self.overrides is not None
+            assert self.config is not None
+            jobs = [values_by_key(job) for batch in self.overrides for job in batch]
+            self._plan(Path(self.config.hydra.sweep.dir), len(jobs), differing_keys(jobs))
+        return super().get_job_batch()
+
+    def _plan(self, folder: Path, jobs: int, swept: list[str]) -> None:
+        """Write down and print what is going to be done."""
+        finished = sum(job.status in NOT_REPEATED for job in read_jobs(folder))
+        print(write_plan(folder, jobs, swept, finished), flush=True)
+
+    def _end(self, folder: Path, interrupted: bool) -> bool:
+        """Print the summary; says if all jobs were completed."""
+        try:
+            print("\n" + summarize(folder), flush=True)
+        except CapsNetError:  # no job has started
+            for name in (SWEEP_FILE, PLAN_FILE, STUDY_FILE, LOCK_FILE):
+                (folder / name).unlink(missing_ok=True)
+            remove_empty(folder)
+            return False
+        jobs = read_jobs(folder)
+        if interrupted or any(job.status not in FINISHED for job in jobs):
+            print(f"  continue   {command('train.py', f'resume={relative(folder)}')}")
+        return all(job.status == "completed" for job in jobs)
+
+
+class TpeSweeper(GridSweeper):
+    """A search by Optuna's tree-structured Parzen estimator for the highest validation accuracy.
+
+    The search space is written in Hydra's syntax: `interval(0, 0.5)` or `tag(log, interval(1e-4, 1e-2))` for numbers,
+    `range(0, 4)` for whole numbers, `choice(a, b)` or `a,b` for names.
+
+    Args:
+        trials: number of jobs; None: as many as were planned before if a search is continued, else 20.
+        max_batch_size: how many are chosen and launched at a time; more than one for a launcher that runs several.
+        seed: of the search.
+        params: the search space, by key.
+    """
+
+    def __init__(self, trials: int | None, max_batch_size: int | None, seed: int, params: dict[str, str] | None = None):
+        super().__init__(max_batch_size=max_batch_size, params=params)
+        self.trials, self.seed = trials, seed
+
+    def _launch_all(self, arguments: list[str]) -> list[float | None]:
+        try:
+            import optuna
+        except ImportError as error:
+            raise ConfigError("sweep=optuna: needs Optuna: pip install optuna") from error
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        assert self.config is not None
+        assert self.hydra_context is not None
+        assert self.launcher is not None
+        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
+        given = {
+            override.get_key_element(): override
+            for override in parser.parse_overrides([*self._parse_config(), *arguments])
+        }
+        space = {key: _distribution(override) for key, override in given.items() if override.is_sweep_override()}
+        fixed = [f"{key}={one.get_value_element_as_str()}" for key, one in given.items() if key not in space]
+        folder = Path(self.config.hydra.sweep.dir)
+        OmegaConf.save(self.config, folder / SWEEP_FILE)
+        earlier = read_plan(folder)
+        trials, at_a_time = self.trials or (earlier.jobs if earlier else TRIALS), self.max_batch_size or 1
+        self._plan(folder, trials, list(space))
+        study = optuna.create_study(
+            storage=f"sqlite:///{folder.absolute() / STUDY_FILE}",
+            study_name="capsnet",
+            direction="maximize",
+            sampler=optuna.samplers.TPESampler(seed=self.seed),
+            load_if_exists=True,
+        )
+        for first in range(0, trials, at_a_time):
+            numbers = range(first, min(first + at_a_time, trials))
+            while len(study.trials) < numbers.stop:
+                study.ask(space)
+            asked = study.trials[first : numbers.stop]
+            for trial in asked:
+                _refuse_foreign(trial.params, space, folder)
+            chosen = [[*fixed, *(f"{k}={_shown(v)}" for k, v in trial.params.items())] for trial in asked]
+            self.validate_batch_is_legal(chosen)
+            returned = self.launcher.launch(chosen, initial_job_idx=first)
+            for trial, job in zip(asked, returned, strict=True):
+                if not trial.state.is_finished():
+                    accuracy = job.return_value
+                    failed = optuna.trial.TrialState.FAIL if accuracy is None else None
+                    study.tell(trial.number, accuracy, state=failed)
+        return [trial.value for trial in study.trials]
+
+
+def _distribution(override: Override) -> Any:
+    """Optuna's distribution for values in Hydra's sweep syntax."""
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    value = override.value()
+    if isinstance(value, IntervalSweep):
+        whole = isinstance(value.start, int) and isinstance(value.end, int)
+        kind = IntDistribution if whole else FloatDistribution
+        return kind(value.start, value.end, log="log" in value.tags)
+    if isinstance(value, RangeSweep) and isinstance(value.start, int) and isinstance(value.step, int):
+        last = max(range(int(value.start), int(value.stop), value.step))  # Hydra's range does not include its end
+        return IntDistribution(value.start, last, step=value.step)
+    return CategoricalDistribution(list(override.sweep_iterator(transformer=Transformer.encode)))
+
+
+def _refuse_foreign(params: dict[str, Any], space: dict[str, Any], folder: Path) -> None:
+    """Raise ConfigError if a study in the folder has values outside of the search space."""
+    for key, value in params.items():
+        try:
+            known = key in space and space[key]._contains(space[key].to_internal_repr(value))
+        except ValueError:
+            known = False
+        if not known:
+            raise ConfigError(f"{folder / STUDY_FILE}: {key}={value}: refused, not in the search space")
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,51 @@
+"""Numbers, lists and paths as people read them in a terminal."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+
+def percent(value: float | None) -> str:
+    """A fraction as a percentage, or a dash for None."""
+    return "-" if value is None else f"{value:.2%}"
+
+
+def counted(count: int, thing: str) -> str:
+    """3 epochs, 1 epoch."""
+    return f"{count:,} {thing}{'s' * (count != 1)}"
+
+
+def duration(seconds: float) -> str:
+    """8.1 s, 12 min 40 s, 3 h 5 min."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def aligned(rows: dict[str, str]) -> str:
+    """Names and values in two columns, a line each."""
+    width = max(map(len, rows))
+    return "\n".join(f"  {name:<{width}}  {value}" for name, value in rows.items())
+
+
+def either(names: Iterable[str]) -> str:
+    """a, b or c."""
+    *first, last = names
+    return f"{', '.join(first)} or {last}" if first else last
+
+
+def relative(path: Path) -> str:
+    """A path as you would type it from the current folder."""
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith("..") else relative
+
+
+def on_one_line(error: Exception) -> str:
+    """Another library's error message without its line breaks."""
+    return " ".join(str(error).split())
+
+
+def printable(text: str) -> str:
+    """Text from elsewhere, safe to print: characters that would move the cursor or break the line are escaped."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)

@@ -1,0 +1,1 @@
+"""Training with Lightning: `run.train` trains, tests and reports one run."""

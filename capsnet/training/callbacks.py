@@ -1,0 +1,189 @@
+"""What happens around a training: the epochs' log, checkpoints, the check for divergence."""
+
+import logging
+import math
+import time
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback, Checkpoint
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+from ..errors import DivergedError
+from ..runs.folder import BEST_CHECKPOINT, LAST_CHECKPOINT, METRICS_FILE
+from ..runs.metrics import append_metrics, truncate_metrics
+from ..text import duration
+
+log = logging.getLogger(__name__)
+
+GPU_CHECK_SECONDS = 1.0  # how often to wait for a GPU to see its losses
+
+
+class EpochLog(Callback):
+    """Writes each epoch's metrics to metrics.csv, TensorBoard and the log, and keeps count of scores and time.
+
+    Its state is saved in last.ckpt, so that a resumed run continues the count.
+
+    Args:
+        run_dir: the run's folder.
+        curves_dir: folder for TensorBoard's file.
+    """
+
+    STATE = ("epochs", "best_epoch", "best_val_accuracy", "images", "training_seconds", "stopped_at")
+
+    def __init__(self, run_dir: Path, curves_dir: Path):
+        self.run_dir, self.curves_dir = run_dir, curves_dir
+        self.epochs = 0
+        self.best_epoch: int | None = None
+        self.best_val_accuracy: float | None = None
+        self.images, self.training_seconds = 0, 0.0  # of finished epochs
+        self.earlier_seconds, self.fit_began = 0.0, time.perf_counter()  # before and after the last resumption
+        self.validation_seconds = 0.0
+        self.stopped_at: int | None = None  # the trainer.max_epochs that early stopping did not reach
+
+    @cached_property
+    def tensorboard(self) -> SummaryWriter:
+        """Opened by the main process only, when it first has something to write."""
+        return SummaryWriter(str(self.curves_dir), purge_step=self.epochs + 1 if self.epochs else None)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.STATE} | {"earlier_seconds": self.seconds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        for name in (*self.STATE, "earlier_seconds"):
+            setattr(self, name, state_dict[name])
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self.fit_began = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of training and validation so far, including that before resumptions."""
+        return self.earlier_seconds + time.perf_counter() - self.fit_began
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self.stopped_at is not None and self.stopped_at == trainer.max_epochs:
+            trainer.should_stop = True
+        if trainer.is_global_zero:
+            truncate_metrics(self.run_dir / METRICS_FILE, self.epochs)
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.epoch_began, self.validation_seconds, self.epoch_images = time.perf_counter(), 0.0, 0
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.validation_began = time.perf_counter()
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.validation_seconds += time.perf_counter() - self.validation_began
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self.epoch_images += len(batch[1]) * trainer.world_size
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        metrics = pl_module.finished_epoch()
+        seconds = time.perf_counter() - self.epoch_began
+        self.training_seconds += seconds - self.validation_seconds
+        self.images += self.epoch_images
+        self.epochs = trainer.current_epoch + 1
+        self.stopped_at = trainer.max_epochs if trainer.should_stop else None
+        accuracy = metrics.get("val/accuracy")
+        if accuracy is None and trainer.limit_val_batches == 0:
+            self.best_epoch = self.epochs  # without validation, the newest counts as the best
+        elif accuracy is not None and (self.best_val_accuracy is None or accuracy > self.best_val_accuracy):
+            self.best_epoch, self.best_val_accuracy = self.epochs, accuracy
+        if not trainer.is_global_zero:
+            return
+        row = {"epoch": self.epochs, "step": trainer.global_step, **metrics}
+        append_metrics(self.run_dir / METRICS_FILE, pl_module.metric_columns, row)
+        for name, value in metrics.items():
+            self.tensorboard.add_scalar(name, value, self.epochs)
+        self.tensorboard.flush()
+        line = f"epoch {self.epochs:{len(str(trainer.max_epochs))}}/{trainer.max_epochs}"
+        for split in ("train", "val"):
+            if f"{split}/loss" in metrics:
+                line += f"  {split} loss {metrics[f'{split}/loss']:.4f}, {metrics[f'{split}/accuracy']:.2%}"
+        log.info("%s  %s", line, duration(seconds))
+
+
+class Checkpoints(Checkpoint):
+    """Saves last.ckpt after each epoch, with all that a resumed run needs, and best.ckpt, weights only, if it is best.
+
+    Args:
+        epoch_log: knows which epoch is the best.
+    """
+
+    def __init__(self, epoch_log: EpochLog):
+        self.epoch_log = epoch_log
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.fast_dev_run:
+            return
+        if self.epoch_log.best_epoch == self.epoch_log.epochs:
+            trainer.save_checkpoint(self.epoch_log.run_dir / BEST_CHECKPOINT, weights_only=True)
+        trainer.save_checkpoint(self.epoch_log.run_dir / LAST_CHECKPOINT)
+
+
+class DivergenceCheck(Callback):
+    """Stops the training if the loss becomes NaN or infinite, before anything is saved of it.
+
+    Every step's loss is checked. A GPU is waited for once a second and at the end of the epoch, so training may run on
+    for that long, but the error names the first bad step. With several processes the main one decides: the others'
+    losses reach it through the weights, or at the end of the epoch.
+
+    Raises:
+        DivergedError: names epoch and step.
+    """
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.first: Tensor | None = None  # number of the epoch's first bad step; 0: none yet
+        self.checked = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        loss = outputs["loss"]
+        found = torch.where(loss.isfinite(), 0, batch_idx + 1)
+        self.first = found if self.first is None else torch.where(self.first > 0, self.first, found)
+        now = time.perf_counter()
+        if loss.device.type == "cpu" or trainer.is_last_batch or now - self.checked > GPU_CHECK_SECONDS:
+            self.checked = now
+            if step := int(self.first):
+                self._stop(trainer, f"step {step} of {trainer.num_training_batches}")
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        metrics = pl_module.finished_epoch()
+        if not all(math.isfinite(value) for value in metrics.values()):
+            self._stop(trainer, "at its end")
+
+    def _stop(self, trainer: pl.Trainer, where: str) -> None:
+        if trainer.is_global_zero:
+            raise DivergedError(
+                f"the loss became NaN or infinite (epoch {trainer.current_epoch + 1}, {where}): try a smaller"
+                f" optimizer.lr or trainer.gradient_clip_val=1; {LAST_CHECKPOINT} is from the epoch before"
+            )
+
+
+class CompileTimer(Callback):
+    """Logs how long the first step took, in which the network is compiled."""
+
+    def __init__(self) -> None:
+        self.began: float | None = None
+        self.seconds: float | None = None
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        self.began = self.began or time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if self.seconds is None and self.began is not None:
+            self.seconds = time.perf_counter() - self.began
+            log.info("compiled the training step in %s", duration(self.seconds))

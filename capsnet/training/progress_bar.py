@@ -1,0 +1,65 @@
+"""The progress bar of a training."""
+
+import sys
+import time
+from typing import Any
+
+import pytorch_lightning as pl
+from tqdm import tqdm
+
+from ..text import duration
+
+
+class EpochProgressBar(pl.callbacks.ProgressBar):
+    """A bar for each epoch, with the time left for the whole run; on a terminal only.
+
+    It reads the metrics from the device only when it is redrawn.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._enabled = True
+        self._bar = tqdm(disable=True)
+
+    def disable(self) -> None:
+        self._enabled = False
+
+    def enable(self) -> None:
+        self._enabled = True
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._began, self._first_epoch = time.perf_counter(), trainer.current_epoch
+        self._bar = tqdm(
+            total=int(trainer.num_training_batches),
+            disable=not (self._enabled and sys.stderr.isatty() and trainer.is_global_zero),
+            leave=False,
+            dynamic_ncols=True,
+            mininterval=0.5,
+            bar_format="{desc} {percentage:3.0f}%|{bar}|{postfix}",
+        )
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._bar.reset()
+        self._bar.set_description_str(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}", refresh=False)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
+        if self._bar.update():  # it has just been redrawn, so this is the time to look at the device
+            means = pl_module.running_averages()
+            left = duration(self._seconds_left(trainer))
+            text = f" loss {means['loss']:.4f}, accuracy {means['accuracy']:.2%}, {left} left"
+            self._bar.set_postfix_str(text, refresh=False)
+
+    def _seconds_left(self, trainer: pl.Trainer) -> float:
+        """For the whole run, judging by the epochs so far."""
+        done = trainer.current_epoch - self._first_epoch + self._bar.n / self._bar.total
+        remaining = (trainer.max_epochs or 1) - self._first_epoch - done
+        return (time.perf_counter() - self._began) / done * max(remaining, 0)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._bar.clear()  # makes room for the epoch's line
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._bar.close()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        self._bar.close()

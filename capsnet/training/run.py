@@ -1,0 +1,264 @@
+"""One run: train a network, test its best checkpoint, and leave everything in the run's folder."""
+
+import contextlib
+import logging
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytorch_lightning as pl
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.utilities import rank_zero_only
+
+from ..data.dataset import Dataset
+from ..errors import CheckpointError, ConfigError, DivergedError, StorageError
+from ..reports.evaluation import evaluate
+from ..reports.terminal import run_outcome, run_summary
+from ..runs.checkpoints import read_checkpoint
+from ..runs.folder import BEST_CHECKPOINT, LAST_CHECKPOINT, curves_folder, locked, refuse_existing_run
+from ..runs.record import RunRecord, new_record
+from ..settings.config import Config, config_digest, name_of
+from ..settings.plugins import loaded_plugin
+from ..text import on_one_line
+from .callbacks import EpochLog
+from .datamodule import ImageDataModule
+from .launch_environment import started_by_launcher
+from .module import ClassifierModule
+from .processes import OneMachine, further_processes, share_of_threads
+from .tensorboard import log_figures, log_hyperparameters, log_test
+from .trainer import build_trainer, check_validation_interval, device_name, refuse_other_launchers
+
+log = logging.getLogger(__name__)
+
+
+def train(
+    config: Config,
+    run_dir: Path,
+    overrides: Sequence[str] = (),
+    callbacks: Sequence[Callback] = (),
+    resume: bool = False,
+    environment: OneMachine | None = None,
+    label: str = "",
+) -> RunRecord:
+    """Train a network, test its best checkpoint, and leave everything in the run's folder.
+
+    Args:
+        config: a checked config.
+        run_dir: an existing folder.
+        overrides: what the person asked for, for the record.
+        callbacks: Lightning callbacks to be called beside the runner's own.
+        resume: continue from the folder's last checkpoint, or start if there is none yet.
+        environment: this process's place among others, if another process started it.
+        label: in a sweep, what distinguishes this run from the others; TensorBoard names its curves by it.
+
+    Returns:
+        The content of results.json. In a further process of a distributed run, it is not written.
+
+    Raises:
+        ConfigError: the device or another choice of the trainer is not available.
+        DataError: the dataset cannot be read.
+        CheckpointError: the checkpoint to resume from is damaged.
+        FolderInUseError: another process is training in the folder.
+        DivergedError: the loss became NaN or infinite.
+        StorageError: a file cannot be written.
+    """
+    _quieten_libraries()
+    if environment is None and not started_by_launcher():
+        refuse_other_launchers(config.trainer)
+        environment = OneMachine()
+    if rank_zero_only.rank > 0 or (environment is not None and environment.local_rank() > 0):
+        logging.getLogger("capsnet").setLevel(logging.ERROR)
+        return _train(config, run_dir, overrides, callbacks, resume, environment, label)
+    with locked(run_dir):
+        if not resume:
+            refuse_existing_run(run_dir)
+        for draft in (*run_dir.glob("*.part"), *run_dir.glob("*/*.part")):  # left by a process that was killed
+            draft.unlink(missing_ok=True)
+        return _train(config, run_dir, overrides, callbacks, resume, environment, label)
+
+
+def _train(
+    config: Config,
+    run_dir: Path,
+    overrides: Sequence[str],
+    callbacks: Sequence[Callback],
+    resume: bool,
+    environment: OneMachine | None,
+    label: str,
+) -> RunRecord:
+    began = time.perf_counter()
+    data = _read_training_images(config)
+    epoch_log = EpochLog(run_dir, curves_folder(run_dir, label))
+    trainer = build_trainer(config, epoch_log, callbacks, environment, validates=data.dataset.val_split is not None)
+    module = _build_module(config, data.dataset)
+    checkpoint = _checkpoint_to_resume(run_dir, module) if resume else None
+    results = _first_record(config, data.dataset, module, trainer, overrides)
+    is_main = trainer.is_global_zero
+    if is_main:
+        results.write(run_dir)
+        log.info("%s\n", run_summary(config, data.dataset, results, run_dir, trainer.world_size))
+    with _outcome_recorded(results, config, run_dir, epoch_log, is_main, began):
+        with _processes(trainer, environment, config, run_dir, resume):
+            _fit(trainer, module, data, epoch_log, results, checkpoint)
+        if is_main:
+            _test(trainer, module, data.dataset, epoch_log, results)
+    if is_main:
+        log.info("\n%s", run_outcome(results, run_dir))
+    return results
+
+
+def _read_training_images(config: Config) -> ImageDataModule:
+    dataset = Dataset(config.data, config.seed)
+    data = ImageDataModule(dataset, config.data.batch_size, config.augment.build(), config.seed)
+    data.setup("fit")
+    check_validation_interval(config, dataset.counts["train"])
+    return data
+
+
+def _build_module(config: Config, dataset: Dataset) -> ClassifierModule:
+    pl.seed_everything(config.seed, verbose=False)
+    try:
+        return ClassifierModule(config, dataset.image_shape, len(dataset.class_names))
+    except ValueError as error:
+        raise ConfigError(f"model={name_of('model', config.model)}, data={dataset.name}: {error}") from error
+    except (RuntimeError, MemoryError, OverflowError) as error:
+        raise ConfigError(f"model: a network of this size cannot be built here ({on_one_line(error)[:200]})") from error
+
+
+def _checkpoint_to_resume(run_dir: Path, module: ClassifierModule) -> Path | None:
+    """The last checkpoint, if there is one. Raises CheckpointError if a training cannot continue from it."""
+    path = run_dir / LAST_CHECKPOINT
+    if not path.exists():
+        return None
+    content = read_checkpoint(path)
+    state, log_state = content.get("state_dict"), (content.get("callbacks") or {}).get(EpochLog.__qualname__)
+    shapes = {name: value.shape for name, value in module.state_dict().items()}
+    if not isinstance(state, dict) or shapes != {name: getattr(value, "shape", None) for name, value in state.items()}:
+        raise CheckpointError(f"{path}: its weights do not fit the network that its config describes")
+    complete = all(content.get(key) for key in ("optimizer_states", "lr_schedulers", "loops"))
+    if not complete or not isinstance(log_state, dict) or not {*EpochLog.STATE, "earlier_seconds"} <= log_state.keys():
+        raise CheckpointError(f"{path}: has no training to continue, or is from another version of this project")
+    return path
+
+
+def _first_record(
+    config: Config, dataset: Dataset, module: ClassifierModule, trainer: pl.Trainer, overrides: Sequence[str]
+) -> RunRecord:
+    plugin = loaded_plugin()
+    return new_record(
+        "running",
+        list(overrides),
+        dataset=dataset.record(),
+        seed=config.seed,
+        parameters=sum(parameter.numel() for parameter in module.parameters()),
+        device=device_name(trainer),
+        precision=trainer.precision,
+        config_sha256=config_digest(config),
+        plugin={"path": str(plugin.path), "sha256": plugin.sha256} if plugin else None,
+    )
+
+
+@contextlib.contextmanager
+def _outcome_recorded(
+    results: RunRecord, config: Config, run_dir: Path, epoch_log: EpochLog, is_main: bool, began: float
+) -> Iterator[None]:
+    """Note in the record how the run ended, whatever happens, and write it."""
+    try:
+        yield
+        results.status = "completed"
+    except (KeyboardInterrupt, SystemExit):  # submitit's requeueing raises the latter, as does Lightning
+        results.status = "interrupted"
+    except DivergedError as error:
+        results.status, results.reason = "diverged", str(error)
+        raise
+    except StorageError as error:
+        results.status, results.reason = "failed", str(error)
+        raise
+    except OSError as error:
+        results.status, results.reason = "failed", f"{error.filename or run_dir}: {error.strerror or error}"
+        raise StorageError(results.reason) from error
+    except BaseException as error:
+        results.status, results.reason = "failed", f"{type(error).__name__}: {error}"
+        raise
+    finally:
+        results.total_seconds = round(time.perf_counter() - began, 3)
+        if is_main:
+            with contextlib.nullcontext() if results.status == "completed" else contextlib.suppress(OSError):
+                results.write(run_dir)
+            with contextlib.suppress(OSError):
+                log_hyperparameters(epoch_log.tensorboard, config, results)
+                epoch_log.tensorboard.close()
+
+
+@contextlib.contextmanager
+def _processes(
+    trainer: pl.Trainer, environment: OneMachine | None, config: Config, run_dir: Path, resume: bool
+) -> Iterator[None]:
+    """The other processes of this machine, with a share of the processor for each."""
+    if environment is None or environment.local_rank() > 0 or trainer.num_devices == 1:
+        yield
+        return
+    on_cpu = trainer.strategy.root_device.type == "cpu"
+    with (
+        share_of_threads(trainer.num_devices) if on_cpu else contextlib.nullcontext(),
+        further_processes(environment, trainer.num_devices, config, run_dir, resume),
+    ):
+        yield
+
+
+def _fit(
+    trainer: pl.Trainer,
+    module: ClassifierModule,
+    data: ImageDataModule,
+    epoch_log: EpochLog,
+    results: RunRecord,
+    checkpoint: Path | None,
+) -> None:
+    """Train, and note the outcome in the record. Raises KeyboardInterrupt or SystemExit if it was stopped."""
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    except MisconfigurationException as error:
+        raise ConfigError(f"trainer: {on_one_line(error)}") from error
+    except Exception as error:
+        if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+            reason = on_one_line(error).partition(" Set TORCH")[0]
+            raise ConfigError(f"trainer.compile=true: torch.compile fails here ({reason})") from error
+        raise
+    finally:
+        results.train_seconds = round(epoch_log.seconds, 3)
+        results.epochs, results.best_epoch = epoch_log.epochs, epoch_log.best_epoch
+        results.val_accuracy = epoch_log.best_val_accuracy
+        if epoch_log.training_seconds:
+            results.train_images_per_second = round(epoch_log.images / epoch_log.training_seconds, 1)
+
+
+def _test(
+    trainer: pl.Trainer, module: ClassifierModule, dataset: Dataset, epoch_log: EpochLog, results: RunRecord
+) -> None:
+    """Score the best checkpoint on the test images, once, and draw the figures."""
+    best = epoch_log.run_dir / BEST_CHECKPOINT
+    if not best.exists() and not module.config.trainer.fast_dev_run:  # the training ended before the first validation
+        trainer.save_checkpoint(best, weights_only=True)
+        results.best_epoch = results.epochs
+    if best.exists():
+        module.load_state_dict(read_checkpoint(best)["state_dict"])
+    dataset.read_test_images()
+    results.dataset = dataset.record()
+    network = module.network.to(trainer.strategy.root_device)
+    report, figures = evaluate(network, dataset, module.config, epoch_log.run_dir, best, results.best_epoch)
+    results.test_accuracy, results.test_loss = report["accuracy"], report["loss"]
+    log_test(epoch_log.tensorboard, report, list(module.averages["train"].names), results.best_epoch)
+    log_figures(epoch_log.tensorboard, figures, results.epochs)
+
+
+def _quieten_libraries() -> None:
+    """Keep Lightning's advertisements, and warnings about what is intended here, out of the terminal."""
+    for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch", "matplotlib"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("pytorch_lightning.profilers").setLevel(logging.INFO)  # trainer.profiler reports here
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # trainer.compile looks for CUDA there
+    warnings.filterwarnings("ignore", message=".*AMP with fp16 is not supported on CPU")  # it is refused
+    warnings.filterwarnings("ignore", message=".*`srun` command is available")  # on a login machine, not in a job
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated")  # between Lightning and torch

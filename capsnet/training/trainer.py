@@ -1,0 +1,132 @@
+"""Lightning's Trainer, built from the settings, and the precision it computes in."""
+
+import logging
+import os
+from collections.abc import Sequence
+
+import pytorch_lightning as pl
+import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.callbacks import Callback, EarlyStopping
+
+from ..errors import ConfigError
+from ..runs.provenance import processor_name
+from ..settings.config import Config
+from ..settings.trainer import Trainer
+from ..text import counted, on_one_line
+from .callbacks import Checkpoints, CompileTimer, DivergenceCheck, EpochLog
+from .checkpoint_io import AtomicCheckpointIO
+from .processes import OneMachine
+from .progress_bar import EpochProgressBar
+
+log = logging.getLogger(__name__)
+
+
+def build_trainer(
+    config: Config,
+    epoch_log: EpochLog,
+    more_callbacks: Sequence[Callback],
+    environment: OneMachine | None,
+    validates: bool,
+) -> pl.Trainer:
+    """The Trainer for a run.
+
+    Args:
+        config: of the run.
+        epoch_log: of the run.
+        more_callbacks: called beside the runner's own.
+        environment: this process's place among those of this machine; None if torchrun or SLURM started them.
+        validates: there are validation images.
+
+    Raises:
+        ConfigError: the device or another choice is not available here.
+    """
+    arguments = {key: value for key, value in vars(config.trainer).items() if value is not None}
+    del arguments["compile"]  # the module's, not Lightning's
+    arguments["precision"] = resolve_precision(config.trainer)
+    if not validates:
+        arguments["limit_val_batches"] = 0
+    try:
+        trainer = pl.Trainer(
+            **arguments,
+            callbacks=[*_callbacks(config, epoch_log, validates), *more_callbacks],
+            plugins=[AtomicCheckpointIO(), *([environment] if environment else [])],
+            logger=False,
+            default_root_dir=epoch_log.run_dir,
+            enable_model_summary=False,
+            use_distributed_sampler=False,  # the batches know their process themselves
+        )
+    except (MisconfigurationException, ValueError, TypeError, RuntimeError, ImportError) as error:
+        raise ConfigError(f"trainer: {on_one_line(error)}") from error
+    _check_device(trainer, config.trainer, arguments["precision"])
+    return trainer
+
+
+def _callbacks(config: Config, epoch_log: EpochLog, validates: bool) -> list[Callback]:
+    callbacks: list[Callback] = [EpochProgressBar()] if config.trainer.enable_progress_bar else []
+    callbacks += [DivergenceCheck(), epoch_log, Checkpoints(epoch_log)]
+    if config.trainer.compile:
+        callbacks.append(CompileTimer())
+    if config.early_stopping.patience is not None and validates and config.trainer.limit_val_batches != 0:
+        callbacks.append(
+            EarlyStopping("val/accuracy", mode="max", check_on_train_epoch_end=False, **vars(config.early_stopping))
+        )
+    return callbacks
+
+
+def _check_device(trainer: pl.Trainer, settings: Trainer, precision: str) -> None:
+    if trainer.precision.split("-")[0] != precision.split("-")[0]:  # Lightning chose another one
+        raise ConfigError(
+            f"trainer.precision={precision}: not available on this device, which would use {trainer.precision}"
+        )
+    if trainer.strategy.root_device.type != "cpu":
+        return
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if trainer.num_devices > max(2, processors):
+        raise ConfigError(f"trainer.devices={trainer.num_devices}: more processes than this machine has processors")
+    if precision.startswith("bf16") and not computes_in_bfloat16():
+        log.warning(
+            "trainer.precision=%s: this processor has no bfloat16 instructions, so training may be 20 times slower"
+            " than with trainer.precision=32-true",
+            settings.precision,
+        )
+
+
+def resolve_precision(settings: Trainer) -> str:
+    """What `trainer.precision=auto` means on this machine."""
+    if settings.precision != "auto":
+        return settings.precision
+    if settings.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
+    if settings.accelerator in ("auto", "cpu"):
+        return "bf16-mixed" if computes_in_bfloat16() else "32-true"
+    return "32-true"
+
+
+def computes_in_bfloat16() -> bool:
+    """Does this processor have instructions that multiply bfloat16? Without them, bf16 is slower than float32."""
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "arm_bf16"))
+
+
+def device_name(trainer: pl.Trainer) -> str:
+    """What a training computes on: the GPU, or the processor with its threads, and the number of processes."""
+    processes = f" x {trainer.world_size}" if trainer.world_size > 1 else ""
+    if trainer.strategy.root_device.type == "cuda":
+        return torch.cuda.get_device_name(trainer.strategy.root_device) + processes
+    return f"{processor_name()}, {counted(torch.get_num_threads(), 'thread')}{processes}"
+
+
+def refuse_other_launchers(settings: Trainer) -> None:
+    """Raise ConfigError if processes would have to be started in a way that the runner does not know."""
+    if settings.num_nodes > 1:
+        raise ConfigError(f"trainer.num_nodes={settings.num_nodes}: start several machines with torchrun or SLURM")
+    if settings.strategy.endswith(("spawn", "fork", "notebook")):
+        raise ConfigError(f"trainer.strategy={settings.strategy}: the runner starts its processes itself; use ddp")
+
+
+def check_validation_interval(config: Config, training_images: int) -> None:
+    """Raise ConfigError if `trainer.val_check_interval` is longer than an epoch."""
+    interval, batches = config.trainer.val_check_interval, -(-training_images // config.data.batch_size)
+    if isinstance(interval, int) and interval > batches:
+        raise ConfigError(f"trainer.val_check_interval={interval}: an epoch has only {batches} batches")

@@ -1,0 +1,374 @@
+"""Claims about the figures: what is shown where, what is marked, and that nothing is cut off or exaggerated."""
+
+import io
+import itertools
+import subprocess
+import sys
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+from matplotlib.image import imread
+from matplotlib.patches import Rectangle
+
+from capsnet.reports import figures
+
+NAMES = [f"class {n}" for n in range(10)]
+LONG_NAMES = [f"a rather long name {n}" for n in range(10)]
+LONG_TITLE = "a dataset with a name that is much longer than anyone would like (not the official files)"
+NAN = float("nan")
+METRICS = {
+    "epoch": [1, 2, 3],
+    "train/loss": [0.5, 0.2, 0.1],
+    "val/loss": [0.6, NAN, 0.3],
+    "train/accuracy": [0.5, 0.7, 0.9],
+    "val/accuracy": [0.6, NAN, 0.5],
+}
+
+
+def texts_of(figure):
+    """All that is written in the axes and around them, line breaks as spaces."""
+    texts = [text for axes in figure.axes for text in axes.texts] + figure.texts
+    return [" ".join(text.get_text().split()) for text in texts]
+
+
+def linear_decoder(classes, dim, image_shape):
+    """Images that are a linear function of the chosen class's capsule, in [0, 1]."""
+    layer = torch.nn.Linear(classes * dim, int(np.prod(image_shape)))
+
+    def decode(capsules, labels):
+        chosen = torch.nn.functional.one_hot(labels, classes).unsqueeze(2) * capsules
+        return layer(chosen.flatten(1)).sigmoid().view(-1, *image_shape)
+
+    return decode
+
+
+def draw_reconstructions(images, drawn, wrong=(), names=NAMES, title="title"):
+    labels = torch.arange(len(images)) % 10
+    predictions = labels.clone()
+    for index in wrong:
+        predictions[index] = (labels[index] + 5) % 10
+    return figures.reconstructions(images, drawn, labels, predictions, names, title)
+
+
+def draw_perturbations(panels=2, dim=3, names=NAMES, title="title"):
+    decode, capsules = linear_decoder(10, dim, (1, 7, 5)), torch.rand(panels, 10, dim)
+    return figures.perturbations(decode, capsules, torch.arange(panels), names, title)
+
+
+def test_curves_show_both_splits_and_the_best_epoch():
+    loss, accuracy = figures.curves(METRICS).axes
+    assert [line.get_label() for line in loss.lines] == ["training", "validation"]
+    assert list(loss.lines[1].get_xdata()) == [1, 3]
+    assert list(accuracy.lines[0].get_ydata()) == [0.5, 0.7, 0.9]
+    assert accuracy.lines[2].get_label() == "best: epoch 1"
+    assert (loss.get_xlabel(), loss.get_ylabel()) == ("epoch", "loss")
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 3, 7, 40, 300])
+def test_only_whole_epochs_from_the_first_to_the_last_are_ticks(epochs):
+    metrics = {"epoch": list(range(1, epochs + 1)), "train/loss": [0.5] * epochs, "val/accuracy": [0.5] * epochs}
+    for axes in figures.curves(metrics).axes:
+        low, high = axes.get_xlim()
+        ticks = [tick for tick in axes.get_xticks() if low <= tick <= high]
+        assert ticks
+        assert all(tick == round(tick) and 1 <= tick <= epochs for tick in ticks)
+
+
+@pytest.mark.parametrize(
+    ("losses", "scale"), [([1.0, 0.1, 0.01], "log"), ([1.0, 0.1, 0.0], "linear"), ([1.0, 0.1, -0.2], "linear")]
+)
+def test_the_loss_axis_is_logarithmic_only_where_every_loss_is_positive(losses, scale):
+    assert figures.curves(METRICS | {"train/loss": losses}).axes[0].get_yscale() == scale
+
+
+def test_the_accuracy_axis_has_no_tick_above_100_percent():
+    axes = figures.curves(METRICS | {"train/accuracy": [0.99, 1.0, 1.0], "val/accuracy": [0.99, 1.0, 1.0]}).axes[1]
+    assert max(tick for tick in axes.get_yticks() if tick <= axes.get_ylim()[1]) <= 1
+
+
+def test_curves_of_which_nothing_was_measured_are_empty():
+    unmeasured = {key: [NAN] * 3 for key in METRICS if key != "epoch"}
+    assert not any(axes.lines for axes in figures.curves(METRICS | unmeasured).axes)
+
+
+def test_confusion_shows_every_count_and_the_accuracy():
+    counts = torch.diag(torch.arange(1, 11))
+    counts[2, 5] = 77
+    figure = figures.confusion(counts, NAMES, "title")
+    texts = {(text.get_position(), text.get_text()) for text in figure.axes[0].texts}
+    assert ((5, 2), "77") in texts
+    assert len(texts) == 11
+    assert any(f"{55 / (55 + 77):.2%} right" in text for text in texts_of(figure))
+
+
+def test_confusion_shades_by_the_share_of_the_right_class():
+    figure = figures.confusion(torch.tensor([[3, 1], [0, 100]]), NAMES[:2], "title")
+    shown = figure.axes[0].images[0].get_array()
+    np.testing.assert_allclose(np.square(shown), [[0.75, 0.25], [0, 1]], atol=1e-6)
+
+
+def test_confusion_of_49_classes_names_them_all_legibly_and_writes_no_counts():
+    names = [f"name {n}" for n in range(49)]
+    figure = figures.confusion(torch.eye(49, dtype=torch.int64), names, "title")
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    assert not axes.texts
+    for labels, first, last in (
+        (axes.get_xticklabels(), "x0", "x1"),
+        (axes.get_yticklabels()[::-1], "y0", "y1"),
+    ):
+        assert sorted(label.get_text() for label in labels) == sorted(names)
+        assert min(label.get_fontsize() for label in labels) >= 5
+        boxes = [label.get_window_extent() for label in labels]
+        for box, following in itertools.pairwise(boxes):
+            assert getattr(box, last) <= getattr(following, first)
+
+
+def test_confusion_of_no_images_claims_no_accuracy():
+    assert not any("%" in text for text in texts_of(figures.confusion(torch.zeros(2, 2).long(), NAMES[:2], "title")))
+
+
+def test_reconstructions_show_the_input_above_the_reconstruction():
+    images, drawn = torch.rand(15, 1, 6, 4), torch.rand(15, 1, 6, 4)
+    shown = draw_reconstructions(images, drawn).axes[0].images
+    assert len(shown) == 30
+    for index, (above, below) in enumerate(zip(shown[::2], shown[1::2], strict=True)):
+        np.testing.assert_array_equal(above.get_array(), images[index, 0])
+        np.testing.assert_array_equal(below.get_array(), drawn[index, 0])
+        left, right, bottom, _ = above.get_extent()  # counted from the top
+        assert below.get_extent()[:2] == [left, right]
+        assert 0 <= below.get_extent()[3] - bottom < 10
+
+
+def test_reconstructions_frame_and_name_the_misclassified_images():
+    images = torch.rand(15, 1, 6, 4)
+    figure = draw_reconstructions(images, images, wrong=(1, 14))
+    axes = figure.axes[0]
+    frames = [patch.get_bbox() for patch in axes.patches if isinstance(patch, Rectangle)]
+    assert len(frames) == 2
+    for frame, index in zip(frames, (1, 14), strict=True):
+        left, right, _, top = axes.images[2 * index].get_extent()
+        _, _, bottom, _ = axes.images[2 * index + 1].get_extent()
+        assert frame.x0 < left
+        assert frame.x1 > right
+        assert frame.y0 < top
+        assert frame.y1 > bottom
+    assert [text for text in texts_of(figure) if " as " in text] == ["class 1 as class 6", "class 4 as class 9"]
+    assert any("2 of 15 misclassified (framed)" in text for text in texts_of(figure))
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (1, 9, 14)])
+def test_every_pixel_of_an_image_becomes_a_square_of_one_size(shape, tmp_path):
+    images = torch.rand(3, *shape)
+    figure = draw_reconstructions(images, images, wrong=(1,))
+    page = imread(io.BytesIO(figures.save(figure, tmp_path / "figure.png")), format="png")
+    for image, shown in zip(images.repeat_interleave(2, 0), figure.axes[0].images, strict=True):
+        left, right, bottom, top = map(int, shown.get_extent())
+        size = (right - left) // shape[2]
+        squares = image.expand(3, -1, -1).repeat_interleave(size, 1).repeat_interleave(size, 2).movedim(0, -1)
+        # Two steps of the file's 8 bits: the colour map and the file each round.
+        np.testing.assert_allclose(page[top:bottom, left:right, :3], squares, atol=2 / 255)
+
+
+def test_perturbations_tweak_one_dimension_per_row_from_minus_to_plus_a_quarter():
+    decode, capsules, labels = linear_decoder(10, 3, (1, 7, 5)), torch.rand(2, 10, 3), torch.tensor([3, 8])
+    figure = figures.perturbations(decode, capsules, labels, NAMES, "title")
+    mosaic = torch.as_tensor(figure.axes[0].images[1].get_array())
+    assert mosaic.shape == (3 * 8 - 1, 11 * 6 - 1)
+    for row in range(3):
+        for column in range(11):
+            tweaked = capsules[1:].clone()
+            tweaked[0, 8, row] += -0.25 + 0.05 * column
+            expected = decode(tweaked, torch.tensor([8]))[0, 0].detach()
+            tile = mosaic[row * 8 : row * 8 + 7, column * 6 : column * 6 + 5]
+            torch.testing.assert_close(tile, expected, atol=1e-5, rtol=0)
+
+
+def test_perturbations_name_the_classes_the_dimensions_and_the_amounts():
+    texts = texts_of(draw_perturbations(panels=2, dim=3))
+    assert {"class 0", "class 1", "1", "2", "3", "−0.25", "0", "+0.25"} <= set(texts)
+
+
+def test_perturbations_frame_the_column_that_is_unchanged():
+    axes = draw_perturbations(panels=1).axes[0]
+    left, right, _, _ = axes.images[0].get_extent()
+    frame = axes.patches[0].get_bbox()
+    image_pixel = (right - left) / (11 * 6 - 1)  # tiles are 5 wide, with a gap of 1
+    assert left + 29 * image_pixel < frame.x0 < left + 30 * image_pixel
+    assert left + 35 * image_pixel < frame.x1 < left + 36 * image_pixel
+
+
+def test_perturbations_draw_ten_panels_at_most():
+    decode = linear_decoder(12, 2, (3, 5, 5))
+    names = [f"class {n}" for n in range(12)]
+    figure = figures.perturbations(decode, torch.rand(12, 12, 2), torch.arange(12), names, "title")
+    assert len(figure.axes[0].images) == 10
+
+
+def test_perturbations_leave_the_capsules_and_their_gradients_alone():
+    capsules = torch.rand(1, 10, 3, requires_grad=True)
+    before = capsules.detach().clone()
+    figures.perturbations(linear_decoder(10, 3, (1, 7, 5)), capsules, torch.tensor([3]), NAMES, "title")
+    assert torch.equal(capsules, before)
+    assert capsules.grad is None
+
+
+def dots_of(axes):
+    return sorted((x, y) for line in axes.lines if line.get_marker() == "o" for x, y in line.get_xydata().tolist())
+
+
+def joining_lines(axes):
+    return [line for line in axes.lines if line.get_linestyle() != "None"]
+
+
+def error_bars(axes):
+    return [bar.tolist() for container in axes.containers for bar in container.lines[2][0].get_segments()]
+
+
+def test_a_sweep_has_a_title_and_says_what_the_dots_are():
+    figure = figures.sweep_panels({"optimizer.lr": {"0.1": [0.5, 0.6], "0.2": [0.7]}})
+    title, caption = texts_of(figure)
+    assert "optimizer.lr" in title
+    assert "3 jobs, one dot each" in caption
+    assert figure.axes[0].get_ylabel() == "best validation accuracy"
+    assert figure.axes[0].yaxis.get_major_formatter()(0.985) == "98.5%"
+
+
+def test_two_numbers_are_enough_for_a_numeric_axis():
+    axes = figures.sweep_panels({"iters": {"1": [0.5, 0.6], "3": [0.7]}}).axes[0]
+    assert dots_of(axes) == [(1, 0.5), (1, 0.6), (3, 0.7)]
+    assert axes.get_xscale() == "linear"
+    assert list(axes.get_xticks()) == [1, 3]
+
+
+@pytest.mark.parametrize(
+    ("values", "scale"),
+    [(("0.001", "0.1"), "log"), (("1", "10"), "linear"), (("0", "0.001", "0.1"), "linear"), (("-1", "100"), "linear")],
+)
+def test_the_axis_is_logarithmic_where_positive_values_span_more_than_a_factor_of_ten(values, scale):
+    axes = figures.sweep_panels({"lr": {value: [0.5] for value in values}}).axes[0]
+    assert axes.get_xscale() == scale
+
+
+def test_text_values_stand_side_by_side_in_the_given_order_and_are_never_joined():
+    axes = figures.sweep_panels({"routing": {"em": [0.5, 0.6], "dynamic": [0.7, 0.8], "1e9$x$": [0.9]}}).axes[0]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["em", "dynamic", "1e9$x$"]
+    assert [x for x, _ in dots_of(axes)] == [0, 0, 1, 1, 2]
+    assert not joining_lines(axes)
+
+
+def test_bars_are_mean_and_standard_deviation_of_the_jobs_that_share_a_value():
+    axes = figures.sweep_panels({"iters": {"1": [0.5, 0.6, 0.8], "2": [0.7]}}).axes[0]
+    mean, deviation = np.mean([0.5, 0.6, 0.8]), np.std([0.5, 0.6, 0.8], ddof=1)
+    np.testing.assert_allclose(error_bars(axes), [[[1, mean - deviation], [1, mean + deviation]]])
+
+
+def test_a_line_joins_the_means_of_repeated_numbers():
+    (line,) = joining_lines(figures.sweep_panels({"iters": {"1": [0.5, 0.7], "3": [0.8, 0.9]}}).axes[0])
+    np.testing.assert_allclose(line.get_xydata(), [[1, 0.6], [3, 0.85]])
+
+
+@pytest.mark.parametrize("repeated", [[0.7], [0.7, 0.8]])
+def test_jobs_of_a_search_are_not_joined_even_where_two_happen_to_share_a_value(repeated):
+    assert not joining_lines(figures.sweep_panels({"lr": {"0.1": [0.5], "0.2": repeated, "0.3": [0.6]}}).axes[0])
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_seeds_are_not_joined_but_have_a_band_of_mean_and_standard_deviation(jobs):
+    means = [0.5, 0.6, 0.8]
+    by_seed = {str(seed): [mean - 0.01, mean + 0.01][:jobs] for seed, mean in zip((0, 7, 42), means, strict=True)}
+    axes = figures.sweep_panels({"seed": by_seed}).axes[0]
+    assert [x for x, _ in dots_of(axes)] == sorted([0, 1, 2] * jobs)  # side by side: 7 is no nearer to 0 than 42
+    assert not joining_lines(axes)
+    assert not error_bars(axes)
+    (band,) = axes.patches
+    of_seeds = [np.mean(accuracies) for accuracies in by_seed.values()]
+    edges = np.mean(of_seeds) + np.array([-1, 1]) * np.std(of_seeds, ddof=1)
+    np.testing.assert_allclose((band.get_bbox().y0, band.get_bbox().y1), edges)
+    assert "mean ± sd over 3 seeds" in axes.get_title(loc="left")
+
+
+@pytest.mark.parametrize("accuracies", [[0.981, 0.982], [0.5], [1.0, 1.0], [0.0, 0.001]])
+@pytest.mark.parametrize("key", ["seed", "lr"])
+def test_the_accuracy_axis_spans_two_percentage_points_at_least_and_nothing_impossible(key, accuracies):
+    by_value = {str(value): [accuracy] for value, accuracy in enumerate(accuracies)}
+    low, high = figures.sweep_panels({key: by_value}).axes[0].get_ylim()
+    assert high - low >= 0.02 - 1e-9
+    assert 0 <= low <= min(accuracies)
+    assert max(accuracies) <= high <= 1
+
+
+@pytest.mark.parametrize("by_value", [{"1": [0.5, 0.6], "2": [0.5, 0.6]}, {"1": [0.55]}])
+def test_the_accuracy_axis_spans_four_standard_deviations_at_least(by_value):
+    low, high = figures.sweep_panels({"lr": by_value, "seed": {"0": [0.5], "1": [0.6]}}).axes[0].get_ylim()
+    assert high - low >= 4 * np.std([0.5, 0.6], ddof=1) - 1e-9
+
+
+def test_all_panels_share_one_accuracy_axis_that_holds_every_dot_and_bar():
+    figure = figures.sweep_panels(
+        {"lr": {"0.1": [0.2, 0.25], "0.2": [0.3]}, "seed": {"0": [0.9], "1": [0.1]}, "a": {"x": [0.4, 0.8], "y": [0.5]}}
+    )
+    assert len({axes.get_ylim() for axes in figure.axes}) == 1
+    low, high = figure.axes[0].get_ylim()
+    for axes in figure.axes:
+        heights = [y for _, y in dots_of(axes)] + [y for bar in error_bars(axes) for _, y in bar]
+        assert all(low <= y <= high for y in heights)
+
+
+@pytest.mark.parametrize("characters", [None, ("\U0010ffff",)])
+def test_names_stay_latin_where_no_font_has_the_characters(characters):
+    assert figures.display_names(["o"], characters) == ["o"]
+
+
+def test_names_have_their_characters_where_a_font_has_them():
+    assert figures.display_names(["alpha", "beta"], ("α", "β")) == ["α alpha", "β beta"]
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda: figures.curves(METRICS | {"train/loss": [1e-5, 2e-5, 3e-5]}),
+        lambda: figures.confusion(torch.eye(10).long() * 10**6, LONG_NAMES, LONG_TITLE),
+        lambda: figures.confusion(torch.eye(2).long(), NAMES[:2], LONG_TITLE),
+        lambda: figures.confusion(torch.eye(120).long(), [f"long name {n}" for n in range(120)], LONG_TITLE),
+        lambda: draw_reconstructions(torch.rand(1, 1, 8, 8), torch.rand(1, 1, 8, 8), (0,), LONG_NAMES, LONG_TITLE),
+        lambda: draw_reconstructions(torch.rand(13, 3, 90, 60), torch.rand(13, 3, 90, 60), (0, 11), LONG_NAMES),
+        lambda: draw_perturbations(panels=1, dim=4, names=LONG_NAMES, title=LONG_TITLE),
+        lambda: figures.sweep_panels({"a.very.long.key.of.a.setting" * 2: {"x" * 50: [0.5], "y$" * 25: [0.6]}}),
+        lambda: figures.sweep_panels({key: {"a": [0.5], "b": [0.6]} for key in ("k$1", "k2", "k3", "k4")}),
+    ],
+)
+def test_nothing_is_cut_off(draw):
+    figure = draw()
+    figure.draw_without_rendering()
+    box, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
+    assert min(box.x0, box.y0, width - box.x1, height - box.y1) >= -1e-6  # inches, rounded
+
+
+def test_save_returns_the_bytes_that_it_wrote(tmp_path):
+    path = tmp_path / "figure.png"
+    png = figures.save(figures.curves(METRICS), path)
+    assert path.read_bytes() == png
+    assert [file.name for file in tmp_path.iterdir()] == ["figure.png"]
+    height, width, _ = imread(io.BytesIO(png), format="png").shape
+    assert (width, height) == (1500, 600)  # 10 x 4 inches
+
+
+def test_drawing_leaves_no_figure_open():
+    figures.confusion(torch.eye(3, dtype=torch.int64), NAMES[:3], "title")
+    assert not plt.get_fignums()
+
+
+def test_the_font_cache_is_built_without_a_word_in_the_log_and_without_torch(tmp_path, monkeypatch):
+    monkeypatch.setenv("MPLCONFIGDIR", str(tmp_path))  # has no font cache yet
+    code = (
+        "import logging, sys; logging.basicConfig(level=logging.INFO); from capsnet.reports import figures;"
+        "assert 'matplotlib.font_manager' in sys.modules; assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "fontManager" not in done.stderr
+    assert list(tmp_path.glob("fontlist*"))
