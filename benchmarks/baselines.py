@@ -1,43 +1,90 @@
-"""The routings that ours is measured against, with its signature: written here, after what public CapsNets do.
+"""Routings of public CapsNets, which form the predictions û = W u explicitly. Ours is measured against them.
 
-`uniform` is no baseline but the floor: no routing at all, every coupling coefficient 1 / out_caps.
+The file is a plugin, so you can also train with them:
+
+    python train.py plugin=benchmarks/baselines.py routing=einsum
 """
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from capsnet import dynamic_routing, squash
+from capsnet import setting, squash
+from capsnet.routing.transformation import TransformationMatrices
+from capsnet.settings.routing import Dynamic
 
 
-def uniform(u: Tensor, weight: Tensor, iters: int) -> Tensor:
-    """The network without routing."""
-    return dynamic_routing(u, weight, 1)
+class EinsumRouting(TransformationMatrices):
+    """Dynamic routing with sums over the predictions, written as einsums.
+
+    Args:
+        in_caps, in_dim: number and dimensions of the input capsules.
+        out_caps, out_dim: number and dimensions of the output capsules.
+        iters: routing iterations, at least 1.
+    """
+
+    def __init__(self, in_caps: int, in_dim: int, out_caps: int, out_dim: int, iters: int):
+        super().__init__(in_caps, in_dim, out_caps, out_dim)
+        self.iters = iters
+
+    def forward(self, u: Tensor) -> Tensor:
+        """[batch, in_caps, in_dim] -> [batch, out_caps, out_dim], computed in float32."""
+        with torch.autocast(u.device.type, enabled=False):
+            predictions = torch.einsum("bid,oide->boie", u, self.weight)
+            logits = predictions.new_zeros(predictions.shape[:3])
+            for iteration in range(self.iters):
+                coupling = logits.softmax(dim=1)
+                v = squash(torch.einsum("boi,boie->boe", coupling, predictions))
+                if iteration + 1 < self.iters:
+                    logits = logits + torch.einsum("boie,boe->boi", predictions, v)
+            return v
 
 
-def einsum_predictions(u: Tensor, weight: Tensor, iters: int) -> Tensor:
-    """Explicit predictions [batch, out, in, dim] by one einsum, then sums over them: the best public approach."""
-    with torch.autocast(u.device.type, enabled=False):
-        predictions = torch.einsum("bid,oide->boie", u, weight)
-        logits = predictions.new_zeros(predictions.shape[:3])
-        for iteration in range(iters):
-            coupling = logits.softmax(dim=1)
-            v = squash(torch.einsum("boi,boie->boe", coupling, predictions))
-            if iteration + 1 < iters:
-                logits = logits + torch.einsum("boie,boe->boi", predictions, v)
-        return v
+class BroadcastRouting(TransformationMatrices):
+    """Dynamic routing with products of broadcast arrays.
+
+    Args:
+        in_caps, in_dim: number and dimensions of the input capsules.
+        out_caps, out_dim: number and dimensions of the output capsules.
+        iters: routing iterations, at least 1.
+    """
+
+    def __init__(self, in_caps: int, in_dim: int, out_caps: int, out_dim: int, iters: int):
+        super().__init__(in_caps, in_dim, out_caps, out_dim)
+        self.iters = iters
+
+    def forward(self, u: Tensor) -> Tensor:
+        """[batch, in_caps, in_dim] -> [batch, out_caps, out_dim], computed in float32."""
+        with torch.autocast(u.device.type, enabled=False):
+            predictions = torch.matmul(u[:, None, :, None, :], self.weight).squeeze(3)  # [batch, out, in, dim]
+            logits = predictions.new_zeros(*predictions.shape[:3], 1)
+            for iteration in range(self.iters):
+                coupling = logits.softmax(dim=1)
+                v = squash((coupling * predictions).sum(dim=2, keepdim=True))
+                if iteration + 1 < self.iters:
+                    logits = logits + (predictions * v).sum(dim=-1, keepdim=True)
+            return v.squeeze(2)
 
 
-def broadcast_predictions(u: Tensor, weight: Tensor, iters: int) -> Tensor:
-    """Explicit predictions by a broadcast matrix product, then products of expanded arrays: the most copied one."""
-    with torch.autocast(u.device.type, enabled=False):
-        predictions = torch.matmul(u[:, None, :, None, :], weight).squeeze(3)  # [batch, out, in, dim]
-        logits = predictions.new_zeros(*predictions.shape[:3], 1)
-        for iteration in range(iters):
-            coupling = logits.softmax(dim=1)
-            v = squash((coupling * predictions).sum(dim=2, keepdim=True))
-            if iteration + 1 < iters:
-                logits = logits + (predictions * v).sum(dim=-1, keepdim=True)
-        return v.squeeze(2)
+@dataclass
+class Einsum:
+    """Explicit predictions by one einsum: the best public approach."""
+
+    iters: int = setting(Dynamic.iters, "routing iterations", at_least=1)
+
+    def build(self, in_caps: int, in_dim: int, out_caps: int, out_dim: int):
+        return EinsumRouting(in_caps, in_dim, out_caps, out_dim, **vars(self))
 
 
-BASELINES = {"uniform": uniform, "einsum": einsum_predictions, "broadcast": broadcast_predictions}
+@dataclass
+class Broadcast:
+    """Explicit predictions by a broadcast matrix product: the approach that is copied most."""
+
+    iters: int = setting(Dynamic.iters, "routing iterations", at_least=1)
+
+    def build(self, in_caps: int, in_dim: int, out_caps: int, out_dim: int):
+        return BroadcastRouting(in_caps, in_dim, out_caps, out_dim, **vars(self))
+
+
+OPTIONS = {"routing": {"einsum": Einsum, "broadcast": Broadcast}}

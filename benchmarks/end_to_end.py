@@ -1,50 +1,52 @@
-"""How much of train.py's epoch is spent inside training steps: the rest is data, augmentation, callbacks, logging.
+"""How much of an epoch the training steps take; the rest goes to data, augmentation, callbacks and logging.
 
     python benchmarks/end_to_end.py                                             on the CPU, batches of 128
-    python benchmarks/end_to_end.py --device gpu --images 60000 --batch-size 128 512 1024 4096
+    python benchmarks/end_to_end.py --device cuda --images 60000 --batch-size 128 512 1024 4096
 
-Trains for three epochs, as `python train.py` does, on random images with shift and cutout; the first epoch warms up.
-"in steps" is the share of the other two's training that passes inside the optimiser's step, which runs the forward and
-backward pass; a GPU is waited for there, which costs a little speed. "of epoch" is the share of all but validation:
-with metrics, logs and checkpoints. "epoch" is a whole one.
+Trains for three epochs as train.py does, on random images with shift and cutout. The first epoch warms up and is not
+counted. "in steps" is the share of training time spent in the optimizer's step, in which Lightning runs the forward and
+backward pass. "of epoch" is that share of the epoch without validation, but with metrics, logs and checkpoints.
+"epoch" is the time of a whole one. On a GPU, each batch size is trained twice: for the shares, every step waits for the
+GPU; the times are measured without waiting.
 """
 
 import argparse
-import json
 import logging
 import struct
-import sys
 import tempfile
 import time
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
-import torch
+from report import print_headline, save_results
+from timing import wait_for
 
-from capsnet.config import AugmentConfig, Config, DataConfig, TrainerConfig
-from capsnet.training import train
+from capsnet.runs.record import RunRecord
+from capsnet.settings.config import Config
+from capsnet.settings.parse import config_from_dict
+from capsnet.training.run import train
 
-EPOCHS, VALIDATION, CLASSES = 3, 500, 10
+EPOCHS, VALIDATION_IMAGES, TEST_IMAGES, CLASSES = 3, 500, 100, 10
 
 
 class EpochClock(pl.Callback):
-    """Seconds of each epoch: of its training part, inside its steps, and of the whole up to the next one.
+    """Measures each epoch: its training, the steps in it, and the validations.
 
     Args:
-        synchronize: wait for the GPU at the end of each step, so that its work is counted there.
+        waits: wait for the GPU after each step, so that the step's time includes its work there.
     """
 
-    def __init__(self, synchronize: bool):
-        self.synchronize = synchronize
+    def __init__(self, waits: bool):
+        self.waits = waits
         self.training: list[float] = []
         self.in_steps: list[float] = []
-        self.starts: list[float] = []
+        self.starts: list[float] = []  # of the epochs, and the end of the last
         self.validation = 0.0  # of all epochs but the first
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.device = pl_module.device.type
         (optimizer,) = trainer.optimizers
         optimizer.register_step_pre_hook(self.step_begins)
         optimizer.register_step_post_hook(self.step_ends)
@@ -53,8 +55,8 @@ class EpochClock(pl.Callback):
         self.step_began = time.perf_counter()
 
     def step_ends(self, *_: Any) -> None:
-        if self.synchronize:
-            torch.cuda.synchronize()
+        if self.waits:
+            wait_for(self.device)
         self.in_steps[-1] += time.perf_counter() - self.step_began
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -63,8 +65,7 @@ class EpochClock(pl.Callback):
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         if trainer.is_last_batch:
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
+            wait_for(self.device)
             self.training.append(time.perf_counter() - self.starts[-1])
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -76,75 +77,109 @@ class EpochClock(pl.Callback):
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.starts.append(time.perf_counter())
 
+    @property
+    def training_seconds(self) -> float:
+        """Of all epochs but the first."""
+        return sum(self.training[1:])
 
-def write_random_images(root: Path, images: int) -> None:
-    """Files like KMNIST's."""
+    @property
+    def step_seconds(self) -> float:
+        """Of all epochs but the first."""
+        return sum(self.in_steps[1:])
+
+    @property
+    def epoch_seconds(self) -> float:
+        """Of all epochs but the first, validation included."""
+        return self.starts[-1] - self.starts[1]
+
+
+def write_random_images(root: Path, training_images: int) -> None:
+    """Write files in the form of KMNIST's."""
     raw = root / "KMNIST" / "raw"
     raw.mkdir(parents=True)
     generator = np.random.default_rng(0)
-    for kind, count in (("train", images), ("t10k", 100)):
+    for part, count in (("train", training_images), ("t10k", TEST_IMAGES)):
         pixels = generator.integers(0, 256, (count, 28, 28), dtype=np.uint8)
         labels = np.resize(np.arange(CLASSES, dtype=np.uint8), count)
-        (raw / f"{kind}-images-idx3-ubyte").write_bytes(struct.pack(">4I", 0x803, count, 28, 28) + pixels.tobytes())
-        (raw / f"{kind}-labels-idx1-ubyte").write_bytes(struct.pack(">2I", 0x801, count) + labels.tobytes())
+        (raw / f"{part}-images-idx3-ubyte").write_bytes(struct.pack(">4I", 0x803, count, 28, 28) + pixels.tobytes())
+        (raw / f"{part}-labels-idx1-ubyte").write_bytes(struct.pack(">2I", 0x801, count) + labels.tobytes())
 
 
-def measure(root: Path, run_dir: Path, images: int, batch_size: int, device: str, compiled: bool) -> dict[str, Any]:
-    config = Config(
-        data=DataConfig(root=str(root), batch_size=batch_size, val_size=VALIDATION, download=False),
-        augment=AugmentConfig(max_shift=2, cutout_size=8),
-        trainer=TrainerConfig(accelerator=device, devices=1, max_epochs=EPOCHS, compile=compiled),
+def config_for(root: Path, batch_size: int, device: str, compiled: bool) -> Config:
+    return config_from_dict(
+        {
+            "data": {
+                "name": "kmnist",
+                "root": str(root),
+                "download": False,
+                "batch_size": batch_size,
+                "val_size": VALIDATION_IMAGES,
+            },
+            "augment": {"max_shift": 2, "cutout_size": 8},
+            "trainer": {"accelerator": device, "devices": 1, "max_epochs": EPOCHS, "compile": compiled},
+            "figures": False,
+        }
     )
-    rates = {}
-    for synchronize in (True, False) if device == "gpu" else (False,):
-        run_dir.mkdir()
-        clock = EpochClock(synchronize)
-        results = train(config, run_dir, callbacks=[clock])
-        run_dir = run_dir.with_name(run_dir.name + "-async")
-        rates["images_per_second"] = images * (EPOCHS - 1) / sum(clock.training[1:])
-        spent = clock.starts[-1] - clock.starts[1] - clock.validation
-        rates.setdefault("of_epoch", sum(clock.in_steps[1:]) / spent)
-        rates.setdefault("in_steps", sum(clock.in_steps[1:]) / sum(clock.training[1:]))
+
+
+def measure(root: Path, images: int, batch_size: int, device: str, compiled: bool) -> dict[str, Any]:
+    """Train, and give the row of the table.
+
+    Args:
+        root: folder of the dataset; the runs' folders are made in it.
+        images: training images in an epoch.
+        batch_size: images per step.
+        device: "cpu" or "cuda".
+        compiled: use torch.compile.
+    """
+    config = config_for(root, batch_size, device, compiled)
+
+    def timed(waits: bool) -> tuple[EpochClock, RunRecord]:
+        clock = EpochClock(waits)
+        return clock, train(config, Path(tempfile.mkdtemp(dir=root)), callbacks=[clock])
+
+    shares, record = timed(waits=True)
+    times = timed(waits=False)[0] if device == "cuda" else shares
     return {
         "batch_size": batch_size,
-        "precision": results.precision,
+        "precision": record.precision,
         "compiled": compiled,
-        "device": results.device,
         "images": images,
-        "epoch_seconds": (clock.starts[-1] - clock.starts[1]) / (EPOCHS - 1),
-        **rates,
+        "images_per_second": images * (EPOCHS - 1) / times.training_seconds,
+        "in_steps": shares.step_seconds / shares.training_seconds,
+        "of_epoch": shares.step_seconds / (shares.epoch_seconds - shares.validation),
+        "epoch_seconds": times.epoch_seconds / (EPOCHS - 1),
     }
 
 
-def main() -> None:
+def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", choices=["cpu", "gpu"], default="cpu")
-    parser.add_argument("--images", type=int, default=6_400)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--images", type=int, default=6_400, help="training images in an epoch")
     parser.add_argument("--batch-size", type=int, nargs="+", default=[128])
-    parser.add_argument("--compile", action="store_true", help="with trainer.compile=true")
+    parser.add_argument("--compile", action="store_true", help="train with trainer.compile=true")
     parser.add_argument("--json", type=Path, default=Path("outputs/benchmarks/end_to_end.json"))
-    arguments = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    arguments = parse_arguments()
     logging.basicConfig(level=logging.ERROR)
+    print_headline(arguments.device)
+    print(f"{'batch':>6}  {'precision':<11}{'images/s':>10}{'in steps':>10}{'of epoch':>10}{'epoch':>10}")
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        write_random_images(root, arguments.images + VALIDATION)
+        write_random_images(root, arguments.images + VALIDATION_IMAGES)
         for batch_size in arguments.batch_size:
-            run_dir = root / f"batch-{batch_size}"
-            row = measure(root, run_dir, arguments.images, batch_size, arguments.device, arguments.compile)
-            if not rows:
-                print(f"{row['device']}, torch {torch.__version__}, {date.today()}; {arguments.images:,} images\n")
-                print(f"{'batch':>6}  {'precision':<11}{'images/s':>10}{'in steps':>10}{'of epoch':>10}{'epoch':>10}")
+            row = measure(root, arguments.images, batch_size, arguments.device, arguments.compile)
             rows.append(row)
             print(
                 f"{row['batch_size']:>6}  {row['precision']:<11}{row['images_per_second']:>10,.0f}"
                 f"{row['in_steps']:>10.1%}{row['of_epoch']:>10.1%}{row['epoch_seconds']:>8.2f} s",
                 flush=True,
             )
-    record = {"torch": torch.__version__, "python": sys.version, "date": str(date.today()), "rows": rows}
-    arguments.json.parent.mkdir(parents=True, exist_ok=True)
-    arguments.json.write_text(json.dumps(record, indent=2) + "\n")
-    print(f"\nwritten to {arguments.json}")
+    save_results(arguments.json, arguments.device, rows)
 
 
 if __name__ == "__main__":

@@ -1,21 +1,41 @@
-"""Small real files in MNIST's format, and trainings by the real command line, shared by the tests."""
+"""Small real files in MNIST's format, and the programs run as a person runs them, shared by the tests."""
 
+import contextlib
+import csv
+import io
+import json
+import logging
 import os
+import runpy
+import signal
 import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
 from hypothesis import settings
 
+from capsnet.settings import parse, plugins
+from capsnet.settings.config import OPTIONS, Config
+from capsnet.settings.parse import config_from_dict
+
 REPO = Path(__file__).parents[1]
-SMALL = ("model.conv_channels=16", "model.primary_capsules=4", "trainer=cpu")
-DIGITS = ("data=digits", "data.limit=300", "data.batch_size=32", *SMALL)
+SMALL = ("model.conv_channels=4", "model.primary_capsules=2", "trainer=cpu")
+DIGITS = ("data=digits", "data.limit=300", "data.batch_size=32", "figures=false", *SMALL)
+TWO_PROCESSES = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
+
+os.environ["OMP_NUM_THREADS"] = "1"  # the networks are small: several threads would mostly wait for each other
+torch.set_num_threads(1)
 
 settings.register_profile("capsnet", deadline=None, derandomize=True)
 settings.load_profile("capsnet")
@@ -24,6 +44,9 @@ settings.load_profile("capsnet")
 @pytest.fixture(autouse=True)
 def _fixed_randomness():
     torch.manual_seed(0)
+
+
+# Data
 
 
 def write_idx(path: Path, values: np.ndarray) -> None:
@@ -50,19 +73,140 @@ def make_kmnist(root: Path) -> None:
         write_idx(root / "KMNIST/raw" / f"{kind}-labels-idx1-ubyte", labels)
 
 
+def digits_config(**settings: Any) -> Config:
+    """A small network on a few digits for two epochs, without figures.
+
+    Args:
+        settings: replace these; a key's dots are written as two underscores, as in trainer__max_epochs=4.
+    """
+    values = {
+        "data": "digits",
+        "data.limit": 300,
+        "data.batch_size": 64,
+        "model.conv_channels": 4,
+        "model.primary_capsules": 2,
+        "trainer.accelerator": "cpu",
+        "trainer.devices": 1,
+        "trainer.precision": "32-true",
+        "trainer.max_epochs": 2,
+        "trainer.enable_progress_bar": False,
+        "figures": False,
+    }
+    return config_from_dict({}, values | {key.replace("__", "."): value for key, value in settings.items()})
+
+
+# Programs
+
+
+def command_line(program: str, *arguments: str) -> list[str]:
+    """How a person calls a file of the project such as train.py, or a module such as capsnet.sweeps."""
+    called = [str(REPO / program)] if program.endswith(".py") else ["-m", program]
+    return [sys.executable, *called, *arguments]
+
+
 def run_command(
-    program: str, *arguments: str, cwd: Path, timeout: float = 240, **environment: str
+    program: str, *arguments: str, cwd: Path, timeout: float = 240, **environment: str | None
 ) -> subprocess.CompletedProcess[str]:
-    """Run train.py or evaluate.py as a person would, from another folder, where outputs/ then appears."""
+    """Run a program as a person would, from another folder, where outputs/ then appears.
+
+    Args:
+        environment: variables to set; None removes one.
+    """
+    variables = {name: value for name, value in {**os.environ, **environment}.items() if value is not None}
     return subprocess.run(
-        [sys.executable, str(REPO / program), *arguments],
+        command_line(program, *arguments),
         cwd=cwd,
         capture_output=True,
         text=True,
         timeout=timeout,
         check=False,
-        env={**os.environ, **environment},
+        env=variables,
     )
+
+
+def start_command(program: str, *arguments: str, cwd: Path, **more: Any) -> subprocess.Popen[str]:
+    """Start a program in the background, which Ctrl-C can interrupt."""
+    return subprocess.Popen(
+        command_line(program, *arguments),
+        cwd=cwd,
+        text=True,
+        # A shell's background jobs, as these tests may be, pass on that Ctrl-C is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | more,
+    )
+
+
+def run_in_process(program: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run a program in this process, which has loaded torch already, and undo what it changed.
+
+    Unlike `run_command`, it cannot see what Python itself prints, such as warnings.
+    """
+    printed, errors = io.StringIO(), io.StringIO()
+    with (
+        _process_state_restored(),
+        contextlib.chdir(cwd),
+        contextlib.redirect_stdout(printed),
+        contextlib.redirect_stderr(errors),
+    ):
+        sys.argv[:] = [program, *arguments]
+        try:
+            if program.endswith(".py"):
+                runpy.run_path(str(REPO / program), run_name="__main__")
+            else:
+                runpy.run_module(program, run_name="__main__", alter_sys=True)
+            code = 0
+        except SystemExit as exit:
+            code = exit.code or 0
+        except Exception:
+            traceback.print_exc(file=errors)
+            code = 1
+    return subprocess.CompletedProcess([program, *arguments], code, printed.getvalue(), errors.getvalue())
+
+
+@contextlib.contextmanager
+def _process_state_restored() -> Iterator[None]:
+    """Restore what a program sets for its whole process: signals, environment, logging, Hydra, plugins."""
+    arguments, search, environment, threads = sys.argv[:], sys.path[:], os.environ.copy(), torch.get_num_threads()
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    root = logging.getLogger()
+    loggers = [root, *(one for one in root.manager.loggerDict.values() if isinstance(one, logging.Logger))]
+    levels, log_handlers = {logger: logger.level for logger in loggers}, root.handlers[:]
+    options, loaded = {group: dict(found) for group, found in OPTIONS.items()}, plugins._loaded
+    GlobalHydra.instance().clear()
+    try:
+        yield
+    finally:
+        GlobalHydra.instance().clear()
+        if plugins._loaded != loaded:
+            for name in [name for name in sys.modules if name.startswith("capsnet_plugin_")]:
+                del sys.modules[name]
+            for group, found in options.items():
+                for name in OPTIONS[group].keys() - found.keys():
+                    del OPTIONS[group][name]
+                    for folder in (group, f"settings/{group}"):
+                        _forget_stored(folder, f"{name}.yaml")
+            plugins._loaded = loaded
+            parse._schema.cache_clear()  # another plugin may have an option of the same name
+        for handler in root.handlers:
+            if handler not in log_handlers:
+                handler.close()
+        root.handlers[:] = log_handlers
+        for logger, level in levels.items():
+            logger.setLevel(level)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        torch.set_num_threads(threads)
+        os.environ.clear()
+        os.environ.update(environment)
+        sys.argv[:], sys.path[:] = arguments, search
+
+
+def _forget_stored(folder: str, file: str) -> None:
+    """Remove a file from those that Hydra has in memory."""
+    found: Any = ConfigStore.instance().repo
+    for part in folder.split("/"):
+        found = found.get(part, {})
+    found.pop(file, None)
 
 
 def wait_until(
@@ -76,19 +220,54 @@ def wait_until(
         time.sleep(every)
 
 
+# Runs
+
+
 def only_run(folder: Path) -> Path:
     """The one run's folder below `folder`/outputs."""
     (record,) = (folder / "outputs").rglob("results.json")
     return record.parent
 
 
+def only_sweep(folder: Path) -> Path:
+    """The one sweep's folder below `folder`/outputs."""
+    (sweep,) = (folder / "outputs/sweeps").iterdir()
+    return sweep
+
+
+def record_of(run: Path) -> dict[str, Any]:
+    """A run's results.json."""
+    return json.loads((run / "results.json").read_text(encoding="utf-8"))
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file, such as metrics.csv or sweep.csv."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a small training on digits, run by the command line."""
-    folder = tmp_path_factory.mktemp("finished run")  # with a space: paths need no special care
+    """The folder of a small training on digits, run by the command line, as `train.py` runs it without our tests."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent  # of all workers
+    folder = shared / "finished run"  # with a space: paths need no special care
+    with FileLock(shared / "finished run.lock"):
+        if not (folder / "terminal.txt").exists():
+            folder.mkdir()
+            _train_finished_run(folder)
+    return only_run(folder)
+
+
+def _train_finished_run(folder: Path) -> None:
     done = run_command(
-        "train.py", "data=digits", "data.batch_size=32", "trainer.max_epochs=3", "routing.iters=2", *SMALL, cwd=folder
+        "train.py",
+        *("data=digits", "data.batch_size=32", "trainer.max_epochs=3", "routing.iters=2", "trainer=cpu"),
+        *("model.conv_channels=16", "model.primary_capsules=4"),
+        cwd=folder,
+        OMP_NUM_THREADS=None,
     )
     assert done.returncode == 0, done.stderr
+    (folder / "errors.txt").write_text(done.stderr, encoding="utf-8")
     (folder / "terminal.txt").write_text(done.stdout, encoding="utf-8")
-    return only_run(folder)

@@ -4,6 +4,21 @@ import torch
 from torch import Tensor
 
 
+def capsules(
+    batch: int = 3,
+    in_caps: int = 7,
+    in_dim: int = 4,
+    out_caps: int = 5,
+    out_dim: int = 6,
+    dtype: torch.dtype = torch.float64,
+    scale: float = 1.0,
+) -> tuple[Tensor, Tensor]:
+    """Random u and weight: input capsules shorter than 1, and output capsules that are neither tiny nor saturated."""
+    u = squash(torch.randn(batch, in_caps, in_dim, dtype=torch.float64) * scale)
+    weight = torch.randn(out_caps, in_caps, in_dim, out_dim, dtype=torch.float64)
+    return u.to(dtype), weight.to(dtype)
+
+
 def squash(s: Tensor) -> Tensor:
     """Equation 1, with the 0 / 0 at s = 0 replaced by its limit."""
     square = (s * s).sum(-1, keepdim=True)
@@ -11,14 +26,24 @@ def squash(s: Tensor) -> Tensor:
     return torch.where(square > 0, square / (1 + square) * s / length, 0)
 
 
+def predictions(u: Tensor, weight: Tensor) -> Tensor:
+    """û_j|i, [batch, in_caps, out_caps, out_dim]."""
+    return torch.einsum("bid,oide->bioe", u, weight)
+
+
+def uniform_routing(u: Tensor, weight: Tensor) -> Tensor:
+    """Every c_ij is 1 / out_caps. Shapes as in `routing`."""
+    return squash((predictions(u, weight) / len(weight)).sum(1))
+
+
 def routing(u: Tensor, weight: Tensor, iters: int) -> Tensor:
     """Procedure 1. u [batch, in_caps, in_dim], weight [out_caps, in_caps, in_dim, out_dim], both float64."""
-    predictions = torch.einsum("bid,oide->bioe", u, weight)  # û_j|i
-    logits = torch.zeros(predictions.shape[:3], dtype=u.dtype)  # b_ij, for each image
+    predicted = predictions(u, weight)
+    logits = torch.zeros(predicted.shape[:3], dtype=u.dtype)  # b_ij, for each image
     for iteration in range(iters):
         coupling = torch.softmax(logits, dim=2)  # over the output capsules j
-        s = torch.einsum("bio,bioe->boe", coupling, predictions)
+        s = torch.einsum("bio,bioe->boe", coupling, predicted)
         v = squash(s)
         if iteration + 1 < iters:
-            logits = logits + torch.einsum("bioe,boe->bio", predictions, v)
+            logits = logits + torch.einsum("bioe,boe->bio", predicted, v)
     return v

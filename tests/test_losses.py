@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from capsnet import margin_loss, reconstruction_loss
+from capsnet import Output, margin_loss, reconstruction_loss
+from capsnet.settings.loss import Margin
 
 
 def test_margin_loss_is_equation_four_term_by_term():
@@ -31,7 +32,8 @@ def test_margins_and_down_weight_are_those_given():
 def test_reconstruction_loss_at_the_default_weight_is_the_papers_for_28x28():
     images, drawn = torch.rand(6, 1, 28, 28), torch.rand(6, 1, 28, 28)
     papers = 0.0005 * sum(((a - b) ** 2).sum().item() for a, b in zip(images, drawn, strict=True)) / 6
-    assert 0.392 * reconstruction_loss(drawn, images).item() == pytest.approx(papers, rel=1e-5)
+    ours = Margin.reconstruction_weight * reconstruction_loss(drawn, images).item()
+    assert ours == pytest.approx(papers, rel=1e-5)
 
 
 def test_reconstruction_loss_of_half_precision_is_summed_in_float32():
@@ -40,3 +42,25 @@ def test_reconstruction_loss_of_half_precision_is_summed_in_float32():
     loss = reconstruction_loss(drawn, images)
     assert loss.dtype == torch.float32
     torch.testing.assert_close(loss, (drawn.float() - images).square().mean())
+
+
+def batch():
+    """Scores, images, drawn images and labels of six images in four classes."""
+    return torch.rand(6, 4), torch.rand(6, 1, 5, 5), torch.rand(6, 1, 5, 5), torch.arange(6) % 4
+
+
+def test_the_option_margin_adds_the_weighted_reconstruction_loss_and_names_the_parts():
+    scores, images, drawn, labels = batch()
+    loss = Margin(m_pos=0.8, m_neg=0.3, down_weight=0.25, reconstruction_weight=2).build()
+    parts = loss(Output(scores, reconstruction=drawn), images, labels)
+    assert set(parts) == {"loss", "margin_loss", "reconstruction_loss"}
+    torch.testing.assert_close(parts["margin_loss"], margin_loss(scores, labels, 0.8, 0.3, 0.25))
+    torch.testing.assert_close(parts["reconstruction_loss"], reconstruction_loss(drawn, images))
+    torch.testing.assert_close(parts["loss"], parts["margin_loss"] + 2 * parts["reconstruction_loss"])
+
+
+def test_without_a_reconstruction_the_option_margin_is_the_margin_loss():
+    scores, images, _, labels = batch()
+    parts = Margin().build()(Output(scores), images, labels)
+    assert set(parts) == {"loss", "margin_loss"}
+    assert parts["loss"] == parts["margin_loss"] == margin_loss(scores, labels)

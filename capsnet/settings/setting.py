@@ -43,7 +43,9 @@ class Setting:
     @property
     def range(self) -> str:
         """at least 0 and below 1."""
-        return " and ".join(f"{name} {bound:g}" for name, bound in self.bounds.items())
+        return " and ".join(
+            f"{name} {bound if isinstance(bound, int) else format(bound, 'g')}" for name, bound in self.bounds.items()
+        )
 
     def _in_bounds(self, value: float) -> bool:
         holds = {

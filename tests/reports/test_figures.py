@@ -100,7 +100,7 @@ def test_confusion_shows_every_count_and_the_accuracy():
     texts = {(text.get_position(), text.get_text()) for text in figure.axes[0].texts}
     assert ((5, 2), "77") in texts
     assert len(texts) == 11
-    assert any(f"{55 / (55 + 77):.2%} right" in text for text in texts_of(figure))
+    assert any(f"{55 / (55 + 77):.2%} correct" in text for text in texts_of(figure))
 
 
 def test_confusion_shades_by_the_share_of_the_right_class():

@@ -6,12 +6,12 @@ import logging
 logging.getLogger("matplotlib").setLevel(logging.WARNING)
 logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
 
-from capsnet.reports.figures.confusion import confusion  # noqa: E402
-from capsnet.reports.figures.curves import curves  # noqa: E402
-from capsnet.reports.figures.fonts import display_names  # noqa: E402
-from capsnet.reports.figures.perturbations import perturbations  # noqa: E402
-from capsnet.reports.figures.reconstructions import reconstructions  # noqa: E402
-from capsnet.reports.figures.style import save  # noqa: E402
-from capsnet.reports.figures.sweep import sweep_panels  # noqa: E402
+from .confusion import confusion  # noqa: E402
+from .curves import curves  # noqa: E402
+from .fonts import display_names  # noqa: E402
+from .perturbations import perturbations  # noqa: E402
+from .reconstructions import reconstructions  # noqa: E402
+from .style import save  # noqa: E402
+from .sweep import sweep_panels  # noqa: E402
 
 __all__ = ["confusion", "curves", "display_names", "perturbations", "reconstructions", "save", "sweep_panels"]

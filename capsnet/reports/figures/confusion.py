@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from capsnet.reports.figures.style import DPI, HEADING_HEIGHT, LEAST_WIDTH, heading, new_figure, text_width
+from .style import DPI, HEADING_HEIGHT, LEAST_WIDTH, heading, new_figure, text_width
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,7 +23,7 @@ def confusion(counts: "Tensor", class_names: Sequence[str], title: str) -> Figur
     """Which classes are taken for which.
 
     Args:
-        counts: images by right class (rows) and predicted class (columns), [classes, classes].
+        counts: images by true class (rows) and predicted class (columns), [classes, classes].
         class_names: names of the classes, for display.
         title: what was scored.
     """
@@ -38,12 +38,12 @@ def confusion(counts: "Tensor", class_names: Sequence[str], title: str) -> Figur
     image = axes.imshow(np.sqrt(share), cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
     if classes <= MOST_ANNOTATED:
         _annotate(axes, numbers, share, cell)
-    bar = figure.colorbar(image, cax=bar_axes, label="share of the right class's images")
+    bar = figure.colorbar(image, cax=bar_axes, label="share of the true class's images")
     bar.set_ticks(np.sqrt([0, 0.01, 0.05, 0.2, 0.5, 1]), labels=["0", "1%", "5%", "20%", "50%", "100%"])
     bar.outline.set_visible(False)
-    right, total = int(numbers.trace()), int(numbers.sum())
-    accuracy = f"{right / total:.2%}" if total else "none"
-    heading(figure, f"{title}: confusion matrix", f"{accuracy} right: {right:,} of {total:,} images")
+    correct, total = int(numbers.trace()), int(numbers.sum())
+    accuracy = f"{correct / total:.2%}" if total else "none"
+    heading(figure, f"{title}: confusion matrix", f"{accuracy} correct: {correct:,} of {total:,} images")
     return figure
 
 
@@ -68,7 +68,7 @@ def _layout(matrix: float, cell: float, class_names: Sequence[str]) -> tuple[Fig
     axes.set_xticks(shown, names, rotation=rotation, fontsize=size, parse_math=False, **anchor)
     axes.set_yticks(shown, names, fontsize=size, parse_math=False)
     axes.tick_params(length=0, pad=4)
-    axes.set(xlabel="predicted class", ylabel="right class")
+    axes.set(xlabel="predicted class", ylabel="true class")
     axes.spines[:].set_color("#cccccc")
     bar_height = min(matrix, 4)
     bottom = below + (matrix - bar_height) / 2

@@ -5,7 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from capsnet.reports.figures.style import BLUE, ORANGE, new_figure, percent_tick
+from .style import BLUE, ORANGE, new_figure, percent_tick
 
 LEAST_RATIO_FOR_LOG = 4  # below it, a log axis has too few labelled ticks to be read
 

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from capsnet.reports.figures.style import (
+from .style import (
     GAP,
     GREY,
     ORANGE,
@@ -38,7 +38,7 @@ def perturbations(
     class_names: Sequence[str],
     title: str,
 ) -> Figure:
-    """What the decoder draws when one dimension of the right class's capsule is changed: a panel per class.
+    """What the decoder draws when one dimension of the true class's capsule is changed: a panel per class.
 
     In a panel, dimensions run downwards; changes, from -0.25 to 0.25 in steps of 0.05, run from left to right.
 
@@ -75,7 +75,7 @@ def perturbations(
     heading(
         figure,
         f"{title}: perturbed capsules",
-        "Each row changes one dimension of the right class's capsule by the amount below; framed: unchanged.",
+        "Each row changes one dimension of the true class's capsule by the amount below; framed: unchanged.",
     )
     return figure
 
@@ -89,10 +89,10 @@ def _decode_perturbed(
     panels, classes, dims = capsules.shape
     tweaks = torch.as_tensor(TWEAKS, dtype=capsules.dtype, device=capsules.device)
     changes = (torch.eye(dims, dtype=capsules.dtype, device=capsules.device)[:, None] * tweaks[:, None]).flatten(0, 1)
-    of_right_class = torch.nn.functional.one_hot(labels, classes)  # [panels, classes]
+    of_true_class = torch.nn.functional.one_hot(labels, classes)  # [panels, classes]
     with torch.no_grad():
         # [panels, dims * tweaks, classes, dims]
-        perturbed = capsules[:, None] + of_right_class[:, None, :, None] * changes[:, None]
+        perturbed = capsules[:, None] + of_true_class[:, None, :, None] * changes[:, None]
         labels = labels.repeat_interleave(len(changes))
         batches = zip(perturbed.flatten(0, 1).split(BATCH_SIZE), labels.split(BATCH_SIZE), strict=True)
         images = torch.cat([decode(*batch) for batch in batches])

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from capsnet.reports.figures.style import (
+from .style import (
     RED,
     fitting_size,
     heading,
@@ -35,12 +35,12 @@ def reconstructions(
     class_names: Sequence[str],
     title: str,
 ) -> Figure:
-    """Each image above its reconstruction; misclassified ones are framed and labelled "right as predicted".
+    """Each image above its reconstruction; misclassified ones are framed and labelled "true as predicted".
 
     Args:
         images: [n, channels, height, width] in [0, 1].
         drawn: their reconstructions, the same shape.
-        labels: right classes, [n].
+        labels: true classes, [n].
         predictions: predicted classes, [n].
         class_names: names of the classes, for display.
         title: what was scored.

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.image import AxesImage
 
-from capsnet.files import atomic_write
+from ...files import atomic_write
 
 if TYPE_CHECKING:
     from torch import Tensor

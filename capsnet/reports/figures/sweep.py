@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocator
 
-from capsnet.reports.figures.style import (
+from .style import (
     BLUE,
     DPI,
     GREY,

@@ -6,10 +6,13 @@ import sys
 import pytest
 import torch
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from capsnet import CapsNet, margin_loss, squash
-from capsnet.model import PrimaryCapsules, primary_grid
+from capsnet import CapsNet, dynamic_routing, margin_loss, squash
+from capsnet.networks.capsnet import PrimaryCapsules, primary_grid
+from capsnet.settings import model
+from capsnet.settings.routing import Dynamic, Uniform
 
 SMALL = {"conv_channels": 8, "primary_capsules": 2, "primary_dim": 4, "class_dim": 6}
 
@@ -18,6 +21,13 @@ def test_the_papers_network_has_8215568_parameters():
     assert sum(parameter.numel() for parameter in CapsNet().parameters()) == 8_215_568
 
 
+def test_the_option_builds_the_papers_network_unless_told_otherwise():
+    built = model.CapsNet().build((1, 28, 28), 10, Dynamic())
+    expected = {name: value.shape for name, value in CapsNet().state_dict().items()}
+    assert {name: value.shape for name, value in built.state_dict().items()} == expected
+
+
+@hypothesis_settings(max_examples=30)
 @given(
     channels=st.sampled_from([1, 3]), height=st.integers(17, 40), width=st.integers(17, 40), classes=st.integers(2, 6)
 )
@@ -25,9 +35,9 @@ def test_any_image_shape_and_number_of_classes_works(channels, height, width, cl
     network = CapsNet((channels, height, width), classes, **SMALL)
     output = network(torch.rand(2, channels, height, width))
     assert output.capsules.shape == (2, classes, 6)
-    assert output.lengths.shape == (2, classes)
+    assert output.scores.shape == (2, classes)
     assert output.reconstruction.shape == (2, channels, height, width)
-    assert ((output.lengths >= 0) & (output.lengths < 1)).all()
+    assert ((output.scores >= 0) & (output.scores < 1)).all()
     assert ((output.reconstruction >= 0) & (output.reconstruction <= 1)).all()
 
 
@@ -48,10 +58,23 @@ def test_images_of_another_shape_are_refused():
         CapsNet(**SMALL)(torch.rand(2, 1, 32, 32))
 
 
-@pytest.mark.parametrize("wrong", [{"routing": "em"}, {"routing_iters": 0}])
-def test_an_impossible_routing_is_refused_when_the_network_is_built(wrong):
-    with pytest.raises(ValueError, match=r"must be one of|at least 1"):
-        CapsNet(**SMALL, **wrong)
+def test_an_impossible_routing_is_refused_when_the_network_is_built():
+    with pytest.raises(ValueError, match="at least 1"):
+        CapsNet(**SMALL, routing=Dynamic(iters=0))
+
+
+@pytest.mark.parametrize(
+    ("routing", "iters"), [(None, Dynamic.iters), (Dynamic(iters=2), 2), (Dynamic(iters=5), 5), (Uniform(), 1)]
+)
+def test_class_capsules_are_routed_from_the_primary_capsules_as_asked(routing, iters):
+    network, images = CapsNet(**SMALL, routing=routing), torch.rand(2, 1, 28, 28)
+    u = network.primary(network.conv(images).relu())
+    torch.testing.assert_close(network(images).capsules, dynamic_routing(u, network.routing.weight, iters))
+
+
+def test_scores_are_the_lengths_of_the_class_capsules():
+    output = CapsNet(**SMALL)(torch.rand(2, 1, 28, 28))
+    torch.testing.assert_close(output.scores, output.capsules.square().sum(-1).sqrt())
 
 
 def test_a_primary_capsule_is_neighbouring_channels_at_one_position():
@@ -67,21 +90,11 @@ def test_a_primary_capsule_is_neighbouring_channels_at_one_position():
                 torch.testing.assert_close(capsules[kind, row, column], squash(vector))
 
 
-def test_the_decoder_sees_the_labelled_capsule_alone():
-    network = CapsNet(**SMALL).eval()
-    images, labels = torch.rand(3, 1, 28, 28), torch.tensor([4, 0, 9])
-    output = network(images, labels)
-    others = torch.ones_like(output.lengths, dtype=torch.bool).scatter_(1, labels[:, None], False)
-    changed = torch.where(others.unsqueeze(-1), torch.randn_like(output.capsules), output.capsules)
-    torch.testing.assert_close(network.decode(changed, labels), output.reconstruction)
-    assert not torch.allclose(network.decode(output.capsules, (labels + 1) % 10), output.reconstruction)
-
-
 def test_without_labels_the_longest_capsule_is_decoded():
     network = CapsNet(**SMALL).eval()
     images = torch.rand(4, 1, 28, 28)
     free = network(images)
-    torch.testing.assert_close(network(images, free.lengths.argmax(1)).reconstruction, free.reconstruction)
+    torch.testing.assert_close(network(images, free.scores.argmax(1)).reconstruction, free.reconstruction)
 
 
 def test_dropout_acts_on_the_decoder_in_training_only():
@@ -94,13 +107,14 @@ def test_dropout_acts_on_the_decoder_in_training_only():
     assert torch.equal(network(images, labels).reconstruction, network(images, labels).reconstruction)
 
 
-def test_every_parameter_gets_a_gradient_that_is_finite_even_on_black_images():
-    network = CapsNet(**SMALL)
+@pytest.mark.parametrize("routing", [Dynamic(), Uniform()])
+def test_every_parameter_gets_a_gradient_that_is_finite_even_on_black_images(routing):
+    network = CapsNet(**SMALL, routing=routing)
     labels = torch.tensor([0, 1])
     for images in (torch.rand(2, 1, 28, 28), torch.zeros(2, 1, 28, 28)):
         network.zero_grad()
         output = network(images, labels)
-        (margin_loss(output.lengths, labels) + output.reconstruction.mean()).backward()
+        (margin_loss(output.scores, labels) + output.reconstruction.mean()).backward()
         for name, parameter in network.named_parameters():
             assert torch.isfinite(parameter.grad).all(), name
 
@@ -109,17 +123,8 @@ def test_every_parameter_gets_a_gradient_that_is_finite_even_on_black_images():
 def test_class_capsules_start_neither_dead_nor_saturated(sizes):
     shape = sizes.get("image_shape", (1, 28, 28))
     strokes = (torch.rand(16, *shape) > 0.8).float()
-    lengths = CapsNet(**sizes)(strokes).lengths
+    lengths = CapsNet(**sizes)(strokes).scores
     assert 0.05 < lengths.mean() < 0.6
-
-
-def test_the_library_needs_neither_hydra_nor_lightning():
-    code = (
-        "import sys; from capsnet import CapsNet, dynamic_routing, squash, margin_loss;"
-        "print({'hydra', 'omegaconf', 'pytorch_lightning', 'torchvision'} & set(sys.modules))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "set()"
 
 
 def test_works_under_bf16_autocast_with_capsules_in_float32():
@@ -130,3 +135,12 @@ def test_works_under_bf16_autocast_with_capsules_in_float32():
         output = network(images)
     assert output.capsules.dtype == torch.float32
     assert (output.capsules - plain.capsules).norm() / plain.capsules.norm() < 2e-2
+
+
+def test_the_library_needs_neither_hydra_nor_lightning():
+    code = (
+        "import sys; from capsnet import CapsNet, Output, dynamic_routing, margin_loss, setting, squash; CapsNet();"
+        "print({'hydra', 'omegaconf', 'pytorch_lightning', 'torchvision'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

@@ -1,0 +1,116 @@
+"""Claims about all options together: that each is described, and has the same name wherever it is named."""
+
+import dataclasses
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import pytorch_lightning as pl
+import torch
+import yaml
+
+from capsnet.data.dataset import Dataset
+from capsnet.settings.config import OPTIONS, SHARED, Config, leaves
+from capsnet.settings.parse import DEFAULT_OPTIONS, config_from_dict
+from capsnet.settings.trainer import NO_EFFECT, Trainer
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+EVERY_OPTION = [(group, name) for group, options in OPTIONS.items() for name in options]
+
+
+def of_the_groups(config):
+    return {group: getattr(config, group) for group in OPTIONS}
+
+
+@pytest.mark.parametrize(("group", "name"), EVERY_OPTION)
+def test_every_setting_says_what_it_means(group, name):
+    for key, _, about in leaves(config_from_dict({group: {"name": name}})):
+        assert about.help, key
+
+
+@pytest.mark.parametrize(("group", "name"), EVERY_OPTION)
+def test_every_option_says_what_it_is(group, name):
+    assert OPTIONS[group][name].__doc__
+    assert not OPTIONS[group][name].__doc__.startswith(f"{OPTIONS[group][name].__name__}(")  # made by dataclass
+
+
+@pytest.mark.parametrize("group", OPTIONS)
+def test_an_option_has_the_same_name_in_python_in_its_file_and_inside_it(group):
+    files = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in (CONFIGS / group).glob("*.yaml")}
+    assert set(files) == set(OPTIONS[group])
+    assert {name: content["name"] for name, content in files.items()} == {name: name for name in files}
+
+
+@pytest.mark.parametrize("group", OPTIONS)
+def test_the_default_option_is_the_first_of_its_group(group):
+    defaults = yaml.safe_load((CONFIGS / "config.yaml").read_text(encoding="utf-8"))["defaults"]
+    chosen = [entry[group] for entry in defaults if isinstance(entry, dict) and group in entry]
+    assert chosen == [next(iter(OPTIONS[group]))] == [DEFAULT_OPTIONS[group]]
+
+
+@pytest.mark.parametrize("group", SHARED)
+def test_no_option_repeats_a_setting_that_its_group_shares(group):
+    shared = {field.name for field in dataclasses.fields(SHARED[group])}
+    for option in OPTIONS[group].values():
+        assert not shared & {field.name for field in dataclasses.fields(option)}
+
+
+@pytest.mark.parametrize("name", OPTIONS["data"])
+def test_every_dataset_can_be_opened_and_knows_its_classes_without_reading_anything(name):
+    dataset = Dataset(config_from_dict({"data": {"name": name}}).data)
+    assert dataset.name == name
+    assert len(dataset.class_names) == 10
+    assert dataset.counts == {}
+
+
+@pytest.mark.parametrize("routing", OPTIONS["routing"])
+@pytest.mark.parametrize("model", OPTIONS["model"])
+def test_every_network_can_be_built_with_every_routing_and_trained_with_every_loss(model, routing):
+    for loss in OPTIONS["loss"]:
+        config = config_from_dict({"model": {"name": model}, "routing": {"name": routing}, "loss": {"name": loss}})
+        network = config.model.build((1, 20, 20), 3, config.routing)
+        images, labels = torch.rand(2, 1, 20, 20), torch.tensor([0, 2])
+        parts = config.loss.build()(network(images, labels), images, labels)
+        assert all(value.ndim == 0 and value.isfinite() for value in parts.values())
+        parts["loss"].backward()
+
+
+@pytest.mark.parametrize("name", OPTIONS["optimizer"])
+def test_every_optimizer_lowers_its_learning_rate_as_set(name):
+    option = config_from_dict({"optimizer": {"name": name, "lr": 0.5, "lr_decay": 0.25}}).optimizer
+    weight = torch.nn.Parameter(torch.ones(1))
+    optimizer, schedule = option.build([weight], fused=False)
+    weight.sum().backward()
+    rates = []
+    for _ in range(3):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    assert rates == [0.5, 0.125, 0.03125]
+
+
+def test_an_argument_of_lightnings_trainer_is_either_a_setting_or_said_to_have_no_effect():
+    known = set(inspect.signature(pl.Trainer.__init__).parameters) - {"self"}
+    ours = {entry.name for entry in dataclasses.fields(Trainer)}
+    assert ours - known == {"compile"}
+    assert known - ours == set(NO_EFFECT)
+
+
+def test_the_settings_and_plugins_load_neither_torch_nor_hydra():
+    code = (
+        "import importlib, pkgutil, sys, capsnet.settings as settings\n"
+        "for module in pkgutil.iter_modules(settings.__path__, 'capsnet.settings.'):\n"
+        "    importlib.import_module(module.name)\n"
+        "assert 'capsnet.settings.plugins' in sys.modules\n"
+        "print({'torch', 'pytorch_lightning', 'hydra', 'sklearn', 'matplotlib'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_every_field_of_a_config_is_a_group_of_settings_or_one_setting():
+    config = config_from_dict({})
+    by_group = {key.partition(".")[0] for key, _, _ in leaves(config)}
+    assert by_group == {entry.name for entry in dataclasses.fields(Config)}

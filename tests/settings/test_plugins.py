@@ -1,0 +1,311 @@
+"""Claims about plugins: what a good one adds, and that a malformed one is refused in one line and adds nothing."""
+
+import hashlib
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from capsnet.errors import ConfigError, PluginError
+from capsnet.settings import parse, plugins
+from capsnet.settings.config import OPTIONS, as_dict, check, config_digest
+from capsnet.settings.parse import config_from_dict
+from capsnet.settings.plugins import load_plugin, loaded_plugin
+
+TINY = """
+    from dataclasses import dataclass
+
+    @dataclass
+    class Tiny:
+        size: int = 3
+
+        def build(self, image_shape, num_classes, routing):
+            return (self.size, image_shape, num_classes, routing)
+
+    OPTIONS = {"model": {"tiny": Tiny}}
+"""
+
+
+@pytest.fixture(autouse=True)
+def _without_plugins():
+    """Forget, after each test, what its plugin has added."""
+    before, loaded, search = {group: dict(options) for group, options in OPTIONS.items()}, plugins._loaded, sys.path[:]
+    yield
+    for group, options in before.items():
+        OPTIONS[group].clear()
+        OPTIONS[group].update(options)
+    plugins._loaded, sys.path[:] = loaded, search
+    parse._schema.cache_clear()  # another test's plugin may have an option of the same name
+    for name in [name for name in sys.modules if name.startswith("capsnet_plugin_")]:
+        del sys.modules[name]
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Writes a plugin, and gives its path."""
+
+    def write(content: str, name: str = "mine.py") -> Path:
+        (tmp_path / name).write_text(textwrap.dedent(content), encoding="utf-8")
+        return tmp_path / name
+
+    return write
+
+
+def refusal(path):
+    """The one line that refuses a plugin, which leaves the options as they were."""
+    before = {group: dict(options) for group, options in OPTIONS.items()}
+    with pytest.raises(PluginError) as caught:
+        load_plugin(path)
+    assert before == OPTIONS
+    assert loaded_plugin() is None
+    message = str(caught.value)
+    assert "\n" not in message
+    assert message.startswith(f"plugin={path}: ")
+    return message.removeprefix(f"plugin={path}: ")
+
+
+def with_fields(*fields):
+    """A plugin whose network has these fields."""
+    lines = "".join(f"    {field}\n" for field in fields)
+    return (
+        "import enum\nfrom dataclasses import dataclass, field\nfrom pathlib import Path\nfrom typing import Any\n"
+        f"@dataclass\nclass Tiny:\n{lines}    def build(self, *given): pass\nOPTIONS = {{'model': {{'tiny': Tiny}}}}\n"
+    )
+
+
+class TestGood:
+    def test_a_plugin_adds_its_options_and_the_project_keeps_its_own(self, write):
+        before = {group: dict(options) for group, options in OPTIONS.items()}
+        load_plugin(write(TINY))
+        assert list(OPTIONS["model"]) == [*before["model"], "tiny"]
+        assert {group: options for group, options in OPTIONS.items() if group != "model"} == {
+            group: options for group, options in before.items() if group != "model"
+        }
+
+    def test_an_added_option_is_configured_and_built_like_any_other(self, write):
+        load_plugin(write(TINY))
+        config = config_from_dict({"model": {"name": "tiny"}}, {"model.size": "5"})
+        assert as_dict(config)["model"] == {"name": "tiny", "size": 5}
+        assert config.model.build((1, 5, 5), 2, None) == (5, (1, 5, 5), 2, None)
+        assert config_from_dict(as_dict(config)) == config
+        assert config_digest(config) != config_digest(config_from_dict({"model": {"name": "tiny"}}))
+
+    def test_its_settings_are_checked_like_any_other(self, write):
+        load_plugin(write(TINY))
+        for values, message in (
+            ({"size": "many"}, "model.size=many: must be a whole number"),
+            ({"sise": 5}, "did you mean model.size"),
+            ({"conv_channels": 5}, "belongs to model=capsnet, not to model=tiny"),
+        ):
+            with pytest.raises(ConfigError, match=message):
+                config_from_dict({"model": {"name": "tiny", **values}})
+
+    def test_ranges_contradictions_and_postponed_annotations_work(self, write):
+        load_plugin(
+            write("""
+                from __future__ import annotations
+
+                from dataclasses import dataclass
+
+                from capsnet import Output, setting
+                from capsnet.errors import ConfigError
+
+                @dataclass
+                class Mine:
+                    low: int = setting(1, "the lower one", at_least=0)
+                    high: float | None = 3.5
+
+                    def check(self) -> None:
+                        if self.high is not None and self.low > self.high:
+                            raise ConfigError("routing.low: above routing.high")
+
+                    def build(self, in_caps: int, in_dim: int, out_caps: int, out_dim: int) -> Output:
+                        return in_caps * self.low
+
+                OPTIONS = {"routing": {"mine": Mine}}
+            """)
+        )
+        config = config_from_dict({"routing": {"name": "mine", "high": None}})
+        assert as_dict(config)["routing"] == {"name": "mine", "low": 1, "high": None}
+        with pytest.raises(ConfigError, match=r"routing\.low=-1: must be at least 0"):
+            config_from_dict({"routing": {"name": "mine", "low": -1}})
+        with pytest.raises(ConfigError, match=r"routing\.low: above"):
+            config_from_dict({"routing": {"name": "mine", "low": 4}})
+
+    def test_a_plugin_may_import_its_neighbours(self, write):
+        write("SIZE = 9", "a_neighbour_of_the_plugin.py")
+        load_plugin(
+            write(TINY.replace("    @", "    from a_neighbour_of_the_plugin import SIZE\n\n    @").replace("3", "SIZE"))
+        )
+        assert config_from_dict({"model": {"name": "tiny"}}).model.size == 9
+
+    def test_a_dataset_has_the_settings_that_all_datasets_share(self, write):
+        load_plugin(write(TINY.replace("model", "data")))
+        config = config_from_dict({"data": {"name": "tiny", "batch_size": 7, "size": 4}})
+        check(config)
+        assert (config.data.batch_size, config.data.source.size) == (7, 4)
+
+    def test_options_of_several_groups_may_share_a_dataclass_and_a_name(self, write):
+        load_plugin(write(TINY.replace("OPTIONS =", "OPTIONS = {'loss': {'tiny': Tiny}} |")))
+        assert {"model", "loss"} == {group for group, options in OPTIONS.items() if "tiny" in options}
+
+    def test_a_field_may_hold_a_list_of_its_own(self, write):
+        load_plugin(write(with_fields("sizes: list[int] = field(default_factory=lambda: [1, 2])")))
+        one, other = (config_from_dict({"model": {"name": "tiny"}}).model for _ in range(2))
+        one.sizes.append(3)
+        assert other.sizes == [1, 2]
+
+    def test_a_field_without_a_default_has_to_be_given(self, write):
+        load_plugin(write(with_fields("size: int")))
+        with pytest.raises(ConfigError, match=r"model\.size: needs a value"):
+            config_from_dict({"model": {"name": "tiny"}})
+        assert config_from_dict({"model": {"name": "tiny", "size": 4}}).model.size == 4
+
+    def test_it_is_known_by_its_absolute_path_and_digest(self, write, monkeypatch):
+        path = write(TINY)
+        monkeypatch.chdir(path.parent)
+        plugin = load_plugin("mine.py")
+        assert plugin == loaded_plugin() == (path, hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+class TestOnlyWhenNamed:
+    def test_reading_it_again_does_nothing(self, write):
+        path = write(TINY)
+        load_plugin(path)
+        option = OPTIONS["model"]["tiny"]
+        load_plugin(path)
+        assert OPTIONS["model"]["tiny"] is option
+
+    @pytest.mark.parametrize("second", ["other.py", "mine.py"])
+    def test_a_second_one_is_refused(self, write, second):
+        first = write(TINY)
+        load_plugin(first)
+        changed = write(TINY.replace("tiny", "other"), second)
+        with pytest.raises(PluginError, match=f"only one plugin at a time, and {first} has been read"):
+            load_plugin(changed)
+        assert "other" not in OPTIONS["model"]
+
+    def test_a_saved_config_that_names_a_plugin_does_not_run_it(self, write, tmp_path):
+        path = write(TINY + f"\n    open({str(tmp_path / 'witness')!r}, 'w')")
+        saved = {"plugin": str(path), "model": {"name": "tiny"}}
+        with pytest.raises(PluginError, match=rf"^run/best\.ckpt: add plugin={path}, which has its model=tiny$"):
+            config_from_dict(saved, origin="run/best.ckpt")
+        config_from_dict(saved | {"model": {"name": "capsnet"}})
+        assert not (tmp_path / "witness").exists()
+        load_plugin(path)
+        assert config_from_dict(saved).model.size == 3
+        assert (tmp_path / "witness").exists()
+
+
+class TestMalformed:
+    def test_a_missing_file(self, tmp_path):
+        assert refusal(tmp_path / "nowhere.py") == "cannot be read (No such file or directory)"
+
+    def test_a_folder(self, tmp_path):
+        assert refusal(tmp_path) == "cannot be read (Is a directory)"
+
+    def test_a_file_that_is_no_python(self, write):
+        assert refusal(write("OPTIONS = {}", "mine.txt")) == "not a Python file (its name must end in .py)"
+
+    def test_a_syntax_error_with_its_line(self, write):
+        message = refusal(write("\nOPTIONS = (\n"))
+        assert message.startswith("line 2: SyntaxError: ")
+
+    @pytest.mark.parametrize(
+        ("content", "message"),
+        [
+            ("\nimport a_package_that_nobody_has", "line 2: ModuleNotFoundError: "),
+            ("def f():\n    1 / 0\n\nf()", "line 2: ZeroDivisionError: division by zero"),
+            ("raise ValueError('one')", "line 1: ValueError: one"),
+        ],
+    )
+    def test_an_exception_with_the_line_it_comes_from(self, write, content, message):
+        assert refusal(write(content)).startswith(message)
+
+    def test_after_an_exception_nothing_of_the_module_stays(self, write):
+        search = sys.path[:]
+        refusal(write("1 / 0"))
+        assert not [name for name in sys.modules if name.startswith("capsnet_plugin_")]
+        assert sys.path == search
+
+    @pytest.mark.parametrize("content", ["", "OPTIONS = {}", "OPTIONS = ['model']", "OPTIONS = None"])
+    def test_no_options(self, write, content):
+        assert refusal(write(content)).startswith("has no OPTIONS = ")
+
+    def test_an_unknown_group(self, write):
+        message = refusal(write(TINY.replace('"model"', '"trainer"')))
+        assert message == "OPTIONS has a group 'trainer'; there are data, model, routing, loss or optimizer"
+
+    def test_a_group_that_is_no_dictionary(self, write):
+        assert "OPTIONS['model'] must be a dictionary" in refusal(write("OPTIONS = {'model': 3}"))
+
+    @pytest.mark.parametrize("name", ["a b", "1", "a-b", "", "a.b"])
+    def test_a_name_that_could_not_be_typed(self, write, name):
+        assert "must be made of letters, digits and _" in refusal(write(TINY.replace('"tiny"', f'"{name}"')))
+
+    def test_a_name_that_exists_already(self, write):
+        message = refusal(write(TINY.replace('"tiny"', '"capsnet"')))
+        assert message == "OPTIONS['model']['capsnet']: model=capsnet exists already; choose another name"
+
+    @pytest.mark.parametrize("option", ["int", "3", "Tiny()", "lambda: 3"])
+    def test_no_dataclass(self, write, option):
+        content = TINY.replace('{"tiny": Tiny}', f'{{"tiny": {option}}}')
+        assert refusal(write(content)) == "OPTIONS['model']['tiny']: must be a dataclass"
+
+    def test_no_build(self, write):
+        content = TINY.replace("def build", "def make")
+        assert refusal(write(content)) == "OPTIONS['model']['tiny']: the dataclass needs a method build(...)"
+
+    @pytest.mark.parametrize(
+        ("field", "reason"),
+        [
+            ("size: complex = 1j", "complex"),
+            ("size: set = field(default_factory=set)", "set"),
+            ("size: 'Unheard' = 3", "Unheard"),
+            ("size: int = 'many'", "many"),
+            ("size: int = None", "None"),
+        ],
+    )
+    def test_a_field_that_is_no_setting(self, write, field, reason):
+        message = refusal(write(with_fields("fine: int = 3", field)))
+        assert message.startswith("OPTIONS['model']['tiny']: ")
+        assert reason in message
+
+    @pytest.mark.parametrize("field", ["batch_size", "val_size", "limit"])
+    def test_a_field_that_its_group_shares(self, write, field):
+        content = TINY.replace("size", field).replace("model", "data")
+        message = refusal(write(content))
+        assert message == f"OPTIONS['data']['tiny']: leave out {field}, which every option of the group has"
+
+    def test_a_field_called_name(self, write):
+        assert "leave out name" in refusal(write(TINY.replace("size", "name")))
+
+    def test_two_names_for_one_dataclass(self, write):
+        content = TINY.replace('{"tiny": Tiny}', '{"tiny": Tiny, "small": Tiny}')
+        assert refusal(write(content)) == "OPTIONS['model']: each name needs a dataclass of its own"
+
+    def test_one_bad_option_keeps_out_the_good_ones(self, write):
+        content = with_fields("size: complex = 1j") + "@dataclass\nclass Good(Tiny):\n    size: int = 3\n"
+        refusal(write(content + "OPTIONS = {'loss': {'good': Good}, 'model': {'tiny': Tiny}}\n"))
+
+    @pytest.mark.xfail(strict=True, reason="not refused, or with a traceback; see the report to the lead")
+    @pytest.mark.parametrize(
+        "field",
+        [
+            "size: 'enum.Unheard' = 3",
+            "size: 'int +' = 3",
+            "size: list[int] = field(default_factory=lambda: 1 / 0)",
+            "source: str = 'x'",
+            "place: Path = Path('x')",
+            "data: bytes = b'x'",
+            "size: int = field(default=3, init=False)",
+        ],
+    )
+    def test_a_field_that_cannot_be_set_or_saved(self, write, field):
+        assert refusal(write(with_fields(field))).startswith("OPTIONS['model']['tiny']: ")
+
+    @pytest.mark.xfail(strict=True, reason="the message has a line break, or says: line None")
+    @pytest.mark.parametrize("content", ["raise ValueError('one\\ntwo')", "\0"])
+    def test_an_exception_of_several_lines_or_without_one(self, write, content):
+        assert "None" not in refusal(write(content))

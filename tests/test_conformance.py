@@ -1,0 +1,175 @@
+"""What every option of every group promises, whoever adds it. A new option is tested here without a line of code."""
+
+import dataclasses
+
+import pytest
+import torch
+from conftest import make_kmnist
+from torchvision.datasets import KMNIST, MNIST, FashionMNIST
+
+from capsnet import Output
+from capsnet.data.source import read_part
+from capsnet.settings.config import OPTIONS, SHARED, about, option_of
+from capsnet.settings.parse import config_from_dict
+
+PARAMETERS = {"capsnet": 8_215_568}
+"""Of the network in its paper, at 28x28x1 pixels and 10 classes."""
+
+SHAPES = [(1, 28, 28), (3, 28, 28), (1, 29, 35)]
+
+DOWNLOADED = {"kmnist": KMNIST, "mnist": MNIST, "fashion_mnist": FashionMNIST}
+
+
+def option(group, name, **settings):
+    """An option as a config has it, with its defaults but for some settings."""
+    return option_of(group, getattr(config_from_dict({group: {"name": name, **settings}}), group))
+
+
+def network(name, image_shape=(1, 28, 28), num_classes=10, **settings):
+    config = config_from_dict({"model": {"name": name, **settings}})
+    return config.model.build(image_shape, num_classes, config.routing)
+
+
+@pytest.fixture(autouse=True)
+def _fixed_start():
+    torch.manual_seed(0)
+
+
+@pytest.mark.parametrize("group", OPTIONS)
+def test_every_setting_has_a_meaning_and_a_default_in_its_range(group):
+    for name, option_class in OPTIONS[group].items():
+        for owner in (option_class, *([SHARED[group]] if group in SHARED else [])):
+            for field in dataclasses.fields(owner):
+                if field.name != "source":
+                    assert about(field).help, f"{group}={name}: {field.name}"
+                    about(field).check_value(field.name, field.default)
+
+
+@pytest.mark.parametrize("name", OPTIONS["model"])
+class TestNetworks:
+    @pytest.mark.parametrize("shape", SHAPES)
+    def test_gives_a_score_per_class_and_what_output_describes(self, name, shape):
+        output = network(name, shape, 7)(torch.rand(3, *shape), torch.tensor([0, 3, 6]))
+        assert isinstance(output, Output)
+        assert output.scores.shape == (3, 7)
+        assert torch.isfinite(output.scores).all()
+        if output.capsules is not None:
+            assert output.capsules.shape[:2] == (3, 7)
+            torch.testing.assert_close(output.capsules.norm(dim=-1), output.scores)
+        if output.reconstruction is not None:
+            assert output.reconstruction.shape == (3, *shape)
+            assert ((output.reconstruction >= 0) & (output.reconstruction <= 1)).all()
+
+    def test_has_the_papers_number_of_parameters(self, name):
+        if name not in PARAMETERS:
+            pytest.skip("its paper gives no number")
+        assert sum(parameter.numel() for parameter in network(name).parameters()) == PARAMETERS[name]
+
+    def test_every_parameter_gets_a_finite_gradient_also_on_black_images(self, name):
+        built, labels = network(name), torch.tensor([1, 2])
+        loss = config_from_dict({"model": {"name": name}}).loss.build()
+        for images in (torch.rand(2, 1, 28, 28), torch.zeros(2, 1, 28, 28)):
+            built.zero_grad()
+            loss(built(images, labels), images, labels)["loss"].backward()
+            for key, parameter in built.named_parameters():
+                assert parameter.grad is not None, key
+                assert torch.isfinite(parameter.grad).all(), key
+
+    def test_an_image_s_output_does_not_depend_on_its_neighbours_in_evaluation(self, name):
+        built, images = network(name).eval(), torch.rand(4, 1, 28, 28)
+        with torch.no_grad():
+            torch.testing.assert_close(built(images[1:2]).scores, built(images).scores[1:2], rtol=1e-4, atol=1e-5)
+
+    def test_saved_weights_give_the_same_output_in_another_copy(self, name, tmp_path):
+        first, second, images = network(name).eval(), network(name).eval(), torch.rand(2, 1, 28, 28)
+        torch.save(first.state_dict(), tmp_path / "weights")
+        second.load_state_dict(torch.load(tmp_path / "weights", weights_only=True))
+        assert torch.equal(first(images).scores, second(images).scores)
+
+    def test_a_decoder_can_be_asked_for_any_capsule(self, name):
+        built = network(name).eval()
+        output = built(torch.rand(2, 1, 28, 28), torch.tensor([4, 9]))
+        if output.capsules is None or output.reconstruction is None:
+            pytest.skip("no capsules, or no decoder")
+        torch.testing.assert_close(built.decode(output.capsules, torch.tensor([4, 9])), output.reconstruction)
+
+
+@pytest.mark.parametrize("name", OPTIONS["routing"])
+class TestRoutings:
+    def test_routes_any_number_of_capsules_to_capsules_shorter_than_one(self, name):
+        for in_caps, in_dim, out_caps, out_dim in ((1, 1, 1, 1), (7, 3, 5, 4), (40, 8, 3, 16)):
+            routing = option("routing", name).build(in_caps, in_dim, out_caps, out_dim)
+            v = routing(torch.randn(2, in_caps, in_dim))
+            assert v.shape == (2, out_caps, out_dim)
+            assert (v.norm(dim=-1) < 1).all()
+
+    def test_owns_its_weights_and_passes_finite_gradients_also_at_zero(self, name):
+        routing = option("routing", name).build(6, 4, 3, 5)
+        for u in (torch.randn(2, 6, 4), torch.zeros(2, 6, 4)):
+            routing.zero_grad()
+            u.requires_grad_()
+            routing(u).square().sum().backward()
+            assert torch.isfinite(u.grad).all()
+            parameters = list(routing.parameters())
+            assert parameters
+            assert all(torch.isfinite(parameter.grad).all() for parameter in parameters)
+
+    def test_works_under_bf16_autocast_and_gives_float32(self, name):
+        routing, u = option("routing", name).build(6, 4, 3, 5), torch.rand(2, 6, 4)
+        plain = routing(u)
+        with torch.autocast("cpu", torch.bfloat16):
+            v = routing(u)
+        assert v.dtype == torch.float32
+        torch.testing.assert_close(v, plain, rtol=5e-2, atol=1e-2)  # bf16 has 8 bits of precision
+
+    def test_routes_each_image_by_itself(self, name):
+        routing, u = option("routing", name).build(6, 4, 3, 5), torch.rand(3, 6, 4)
+        torch.testing.assert_close(routing(u[1:2]), routing(u)[1:2])
+
+
+@pytest.mark.parametrize("name", OPTIONS["data"])
+def test_a_dataset_gives_labelled_images_of_all_its_classes(name, tmp_path):
+    settings = {}
+    if name in DOWNLOADED:
+        make_kmnist(tmp_path)
+        (tmp_path / "KMNIST").rename(tmp_path / DOWNLOADED[name].__name__)
+        settings = {"root": str(tmp_path), "download": False}
+    source = option("data", name, **settings).build()
+    getattr(source, "prepare", lambda: None)()
+    for part in ("train", "test"):
+        images, labels = read_part(source, part, name)
+        assert images.ndim == 4
+        assert sorted(labels.unique().tolist()) == list(range(len(source.class_names)))
+    assert len(set(source.class_names)) == len(source.class_names)
+
+
+@pytest.mark.parametrize("name", OPTIONS["loss"])
+class TestLosses:
+    def test_names_finite_scalars_and_the_loss_with_a_gradient(self, name):
+        loss, images, labels = option("loss", name).build(), torch.rand(4, 1, 6, 6), torch.tensor([0, 1, 2, 2])
+        scores = torch.rand(4, 3, requires_grad=True)
+        for reconstruction in (None, torch.rand(4, 1, 6, 6)):
+            scalars = loss(Output(scores, None, reconstruction), images, labels)
+            assert "loss" in scalars
+            assert all(value.ndim == 0 and torch.isfinite(value) for value in scalars.values())
+            (gradient,) = torch.autograd.grad(scalars["loss"], scores)
+            assert torch.isfinite(gradient).all()
+            assert gradient.abs().sum() > 0
+
+    def test_is_smaller_for_right_scores_than_for_wrong_ones(self, name):
+        loss, images, labels = option("loss", name).build(), torch.rand(3, 1, 6, 6), torch.tensor([0, 1, 2])
+        right, wrong = torch.eye(3), torch.eye(3).roll(1, dims=0)
+        assert loss(Output(right), images, labels)["loss"] < loss(Output(wrong), images, labels)["loss"]
+
+
+@pytest.mark.parametrize("name", OPTIONS["optimizer"])
+@pytest.mark.parametrize("fused", [False, True])
+def test_an_optimizer_goes_downhill_and_has_a_schedule_for_its_learning_rate(name, fused):
+    weight = torch.nn.Parameter(torch.ones(5))
+    optimizer, schedule = option("optimizer", name).build([weight], fused)
+    for _ in range(5):
+        optimizer.zero_grad()
+        weight.square().sum().backward()
+        optimizer.step()
+    schedule.step()
+    assert weight.square().sum() < 5

@@ -1,0 +1,100 @@
+"""Training by the library's own function, without a command line."""
+
+import math
+import shutil
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from conftest import digits_config
+
+from capsnet.errors import ConfigError, DivergedError
+from capsnet.runs.checkpoints import read_checkpoint
+from capsnet.runs.metrics import read_metrics
+from capsnet.runs.record import read_record
+from capsnet.settings.config import Config
+from capsnet.training.run import train
+
+
+def trained(run_dir, config: Config) -> dict[str, list[float]]:
+    """The metrics of a training, by name."""
+    run_dir.mkdir()
+    train(config, run_dir)
+    return read_metrics(run_dir / "metrics.csv")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on the CPU")
+def test_a_compiled_training_says_what_compiling_cost_and_has_the_same_metrics_but_for_rounding(tmp_path, caplog):
+    eager = trained(tmp_path / "eager", digits_config())
+    caplog.set_level("INFO", "capsnet")
+    compiled = trained(tmp_path / "compiled", digits_config(trainer__compile=True))
+    assert caplog.text.count("compiled the training step in") == 1
+    for name, values in eager.items():
+        assert compiled[name] == pytest.approx(values, rel=1e-3), name
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_at_once_and_keeps_the_checkpoint_of_the_epoch_before(tmp_path):
+    class BreakWeights(pl.Callback):
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+            if (trainer.current_epoch, batch_idx) == (1, 2):
+                with torch.no_grad():
+                    pl_module.network.conv.weight.fill_(math.nan)
+
+    with pytest.raises(DivergedError, match="epoch 2, step 3 of 5"):
+        train(digits_config(), tmp_path, callbacks=[BreakWeights()])
+    record = read_record(tmp_path)
+    assert (record["status"], record["epochs"]) == ("diverged", 1)
+    assert read_checkpoint(tmp_path / "checkpoints" / "last.ckpt")["epoch"] == 0
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "named"),
+    [("trainer__num_nodes", 2, "torchrun or SLURM"), ("trainer__strategy", "ddp_spawn", "use ddp")],
+)
+def test_processes_that_the_runner_cannot_start_are_refused(tmp_path, key, value, named):
+    with pytest.raises(ConfigError, match=named):
+        train(digits_config(**{key: value}), tmp_path)
+
+
+def test_validation_before_training_changes_nothing(tmp_path):
+    checked = digits_config(trainer__num_sanity_val_steps=2)
+    assert trained(tmp_path / "a", checked) == trained(tmp_path / "b", digits_config())
+
+
+class InitialWeights(pl.Callback):
+    def on_fit_start(self, trainer, pl_module):
+        self.weights = {name: value.clone() for name, value in pl_module.network.state_dict().items()}
+
+
+def test_the_initial_weights_depend_on_the_seed_and_on_neither_batches_nor_augmentation_nor_dropout(tmp_path):
+    once = {"trainer__max_epochs": 1, "trainer__limit_train_batches": 1}
+    others = (
+        {"data__batch_size": 7},
+        {"augment__max_shift": 2, "augment__cutout_size": 8, "model__dropout": 0.5},
+        {"seed": 1},
+    )
+    found = []
+    for number, settings in enumerate(({}, *others)):
+        (tmp_path / str(number)).mkdir()
+        train(digits_config(**once, **settings), tmp_path / str(number), callbacks=[initial := InitialWeights()])
+        found.append(initial.weights)
+    first, *same, another = found
+    assert all(torch.equal(first[name], weights[name]) for weights in same for name in first)
+    differing = [name for name in first if not torch.equal(first[name], another[name])]
+    assert "conv.weight" in differing
+    assert any("routing" in name for name in differing)
+
+
+def test_a_process_that_is_told_to_exit_leaves_an_interrupted_run_that_can_continue(tmp_path):
+    class Told(pl.Callback):
+        def on_train_epoch_start(self, trainer, pl_module):
+            if trainer.current_epoch == 1:
+                raise SystemExit(255)  # as submitit does in a signal's handler, once SLURM has requeued the job
+
+    (tmp_path / "run").mkdir()
+    assert train(digits_config(), tmp_path / "run", callbacks=[Told()]).status == "interrupted"
+    record = read_record(tmp_path / "run")
+    assert (record["status"], record["epochs"]) == ("interrupted", 1)
+    assert train(digits_config(), tmp_path / "run", resume=True).status == "completed"
+    assert read_metrics(tmp_path / "run/metrics.csv") == trained(tmp_path / "whole", digits_config())

@@ -1,0 +1,36 @@
+"""The Trainer that the settings describe, and its precision."""
+
+import pytest
+import torch
+from conftest import DIGITS, only_run, record_of, run_in_process
+
+from capsnet.settings.trainer import Trainer
+from capsnet.training import trainer as trainer_module
+from capsnet.training.trainer import resolve_precision
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "precision"),
+    [
+        ({"avx512_bf16": True}, "bf16-mixed"),
+        ({"amx_bf16": True}, "bf16-mixed"),
+        ({"avx512_bf16": False}, "32-true"),
+        ({}, "32-true"),
+    ],
+)
+def test_automatic_precision_is_bfloat16_where_the_processor_multiplies_it(monkeypatch, capabilities, precision):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    assert resolve_precision(Trainer(accelerator="cpu")) == precision
+    assert resolve_precision(Trainer(accelerator="cpu", precision="64-true")) == "64-true"
+
+
+@pytest.mark.parametrize("has_instructions", [True, False])
+def test_bfloat16_without_the_processors_instructions_is_warned_of_in_one_line(tmp_path, monkeypatch, has_instructions):
+    monkeypatch.setattr(trainer_module, "computes_in_bfloat16", lambda: has_instructions)
+    arguments = ("trainer.precision=bf16-mixed", "trainer.fast_dev_run=true")
+    done = run_in_process("train.py", *DIGITS, *arguments, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    warnings = [line for line in done.stdout.splitlines() if "bfloat16" in line]
+    assert len(warnings) == (0 if has_instructions else 1)
+    assert all(line.startswith("trainer.precision=bf16-mixed: ") for line in warnings)
+    assert record_of(only_run(tmp_path))["precision"] == "bf16-mixed"
