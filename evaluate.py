@@ -1,5 +1,9 @@
 """Score a trained network on its test images: accuracy, confusion and figures, from a run's own checkpoint."""
 
+import capsnet.cli.loading  # noqa: F401 (must come first)
+
+# isort: split
+
 import sys
 
 from capsnet.cli.help import evaluate_help

@@ -1,13 +1,43 @@
 """Files and folders that are written whole or not at all, and removed only when empty."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import math
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+
+def read_bytes(path: Path, count: int = -1) -> bytes:
+    """The content of a regular file. Raises OSError; also for a FIFO or a device, which could block forever.
+
+    Args:
+        path: of the file.
+        count: how many bytes to read from its beginning; -1: all.
+    """
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode):
+        code = errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
+        raise OSError(code, "is a folder" if stat.S_ISDIR(mode) else "is not a regular file", str(path))
+    with path.open("rb") as file:
+        return file.read(count)
+
+
+def read_text(path: Path) -> str:
+    """The content of a regular text file. Raises OSError, and ValueError if it is not UTF-8."""
+    return read_bytes(path).decode("utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file. Raises OSError, and ValueError if it is not JSON."""
+    try:
+        return json.loads(read_text(path))
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
 
 
 @contextlib.contextmanager
@@ -25,26 +55,52 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 def write_json(path: Path, content: Any) -> None:
     """Write a JSON file atomically. NaN and infinity, which JSON does not have, become null."""
-    text = json.dumps(_without_nan(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    text = json.dumps(without_nan(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     with atomic_write(path) as draft:
-        draft.write_text(text, encoding="utf-8")
+        draft.write_bytes(text.encode("utf-8", "backslashreplace"))  # a lone surrogate becomes JSON's \udc80
 
 
-def _without_nan(content: Any) -> Any:
+def without_nan(content: Any) -> Any:
+    """The same nested content, with None for numbers that are NaN or infinite."""
     if isinstance(content, dict):
-        return {key: _without_nan(value) for key, value in content.items()}
+        return {key: without_nan(value) for key, value in content.items()}
     if isinstance(content, list | tuple):
-        return [_without_nan(value) for value in content]
+        return [without_nan(value) for value in content]
     return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
-def remove_empty(folder: Path) -> None:
-    """Remove a folder and its parents up to the current folder, as long as they are empty."""
-    here = Path.cwd()
-    parents = [parent for parent in folder.absolute().parents if here in parent.parents]
+_made_folders: set[Path] = set()
+
+
+def make_folder(folder: Path, exist_ok: bool = True) -> None:
+    """Make a folder with its parents, and remember which of them did not exist before.
+
+    Raises:
+        FileExistsError: it exists already, and `exist_ok` is False.
+    """
+    folder = folder.absolute()
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=exist_ok)
+    _made_folders.update(missing)
+
+
+def remove_made_folder(folder: Path) -> None:
+    """Remove a folder and its parents, as long as they are empty and `make_folder` made them in this process."""
+    folder = folder.absolute()
     with contextlib.suppress(OSError):  # the first one that is not empty stops it
-        for path in (folder, *parents):
+        for path in (folder, *folder.parents):
+            if path not in _made_folders:
+                return
             path.rmdir()
+            _made_folders.discard(path)
+
+
+def file_digest(path: Path) -> str | None:
+    """sha256 of a regular file; None if it cannot be read."""
+    try:
+        return hashlib.sha256(read_bytes(path)).hexdigest()
+    except OSError:
+        return None
 
 
 def combined_digest(files: dict[str, str]) -> str:

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from .errors import ConfigError
 from .output import Output
 from .settings.loss import Margin
 
@@ -47,6 +48,21 @@ def reconstruction_loss(reconstruction: Tensor, images: Tensor) -> Tensor:
     """
     error = reconstruction.to(torch.promote_types(reconstruction.dtype, torch.float32)) - images
     return error.square().mean()
+
+
+RESERVED_NAMES = {
+    *("accuracy", "balanced_accuracy", "checkpoint", "class_names", "config", "confusion", "dataset", "differences"),
+    *("epoch", "per_class_accuracy"),
+}
+"""What evaluation.json calls something else, so that a loss cannot use it."""
+
+
+def check_names(losses: dict[str, Tensor]) -> None:
+    """Raise ConfigError if what a loss returns lacks "loss", or has a reserved name."""
+    if "loss" not in losses:
+        raise ConfigError("loss: what it returns must have a 'loss', which is minimized")
+    if reserved := RESERVED_NAMES & losses.keys():
+        raise ConfigError(f"loss: what it returns must not have {sorted(reserved)[0]!r}; choose another name")
 
 
 class MarginLoss:

@@ -17,7 +17,7 @@ def counted(count: int, thing: str) -> str:
 
 def duration(seconds: float) -> str:
     """8.1 s, 12 min 40 s, 3 h 5 min."""
-    if seconds < 60:
+    if round(seconds, 1) < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

@@ -35,6 +35,7 @@ DIGITS = ("data=digits", "data.limit=300", "data.batch_size=32", "figures=false"
 TWO_PROCESSES = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
 
 os.environ["OMP_NUM_THREADS"] = "1"  # the networks are small: several threads would mostly wait for each other
+os.environ["OMP_WAIT_POLICY"] = "passive"  # where there are several, they wait without using the processor
 torch.set_num_threads(1)
 
 settings.register_profile("capsnet", deadline=None, derandomize=True)
@@ -167,7 +168,7 @@ def run_in_process(program: str, *arguments: str, cwd: Path) -> subprocess.Compl
 def _process_state_restored() -> Iterator[None]:
     """Restore what a program sets for its whole process: signals, environment, logging, Hydra, plugins."""
     arguments, search, environment, threads = sys.argv[:], sys.path[:], os.environ.copy(), torch.get_num_threads()
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     root = logging.getLogger()
     loggers = [root, *(one for one in root.manager.loggerDict.values() if isinstance(one, logging.Logger))]
     levels, log_handlers = {logger: logger.level for logger in loggers}, root.handlers[:]
@@ -244,6 +245,14 @@ def table(path: Path) -> list[dict[str, str]]:
     """The rows of a CSV file, such as metrics.csv or sweep.csv."""
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
+
+
+def make_job(folder: Path, number: int, overrides: list[str], status: str = "completed", **record: Any) -> None:
+    """The folder of a sweep's job, with nothing in it but its record."""
+    run = folder / str(number)
+    run.mkdir(parents=True)
+    known = {"status": status, "overrides": overrides, "train_seconds": 60.0, "best_epoch": 2}
+    (run / "results.json").write_text(json.dumps(known | record), encoding="utf-8")
 
 
 @pytest.fixture(scope="session")

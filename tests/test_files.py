@@ -5,10 +5,21 @@ import json
 import math
 import os
 import subprocess
+from pathlib import Path
 
 import pytest
 
-from capsnet.files import atomic_write, combined_digest, remove_empty, write_json
+from capsnet.files import (
+    atomic_write,
+    combined_digest,
+    file_digest,
+    make_folder,
+    read_bytes,
+    read_json,
+    read_text,
+    remove_made_folder,
+    write_json,
+)
 
 
 def test_a_file_that_cannot_be_written_to_its_end_keeps_its_old_content(tmp_path):
@@ -51,38 +62,71 @@ def test_json_has_null_for_what_is_no_finite_number_and_characters_as_they_are(t
     assert "つ" in text
 
 
-def test_empty_folders_are_removed_up_to_the_first_that_is_not(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    folder = tmp_path / "outputs/date/time"
-    folder.mkdir(parents=True)
-    (tmp_path / "outputs/kept").write_text("")
-    remove_empty(folder)
-    assert [path.name for path in tmp_path.rglob("*")] == ["outputs", "kept"]
+def test_text_and_json_come_back_as_written(tmp_path):
+    write_json(tmp_path / "a.json", {"つ": [1, 0.1, None]})
+    assert read_json(tmp_path / "a.json") == {"つ": [1, 0.1, None]}
+    assert "つ" in read_text(tmp_path / "a.json")
 
 
-def test_the_current_folder_and_those_above_it_are_never_removed(tmp_path, monkeypatch):
-    here = tmp_path / "a" / "b"
-    (here / "c").mkdir(parents=True)
-    monkeypatch.chdir(here)
-    remove_empty(here / "c")
-    assert here.is_dir()
-    assert not (here / "c").exists()
+@pytest.mark.parametrize("content", [b"{", b"\xff", b"[" * 100_000, b""])
+def test_what_is_not_json_is_a_value_error(tmp_path, content):
+    (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(ValueError, match=r"."):
+        read_json(tmp_path / "a.json")
 
 
-def test_an_empty_folder_elsewhere_is_removed_without_its_parents(tmp_path, monkeypatch):
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
-    (tmp_path / "elsewhere/run").mkdir(parents=True)
-    remove_empty(tmp_path / "elsewhere/run")
-    assert list((tmp_path / "elsewhere").iterdir()) == []
+def test_a_pipe_in_place_of_a_file_is_refused_instead_of_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="not a regular file"):
+        read_bytes(tmp_path / "pipe")
+    with pytest.raises(OSError, match="is a folder"):
+        read_bytes(tmp_path)
 
 
-def test_a_folder_with_a_file_stays(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_only_folders_that_were_made_are_removed_and_only_while_they_are_empty(tmp_path):
+    (tmp_path / "mine").mkdir()
+    folder = tmp_path / "mine/outputs/date/time"
+    make_folder(folder)
+    remove_made_folder(folder)
+    assert [path.name for path in tmp_path.rglob("*")] == ["mine"]
+
+    make_folder(folder)
+    (tmp_path / "mine/outputs/kept").write_text("")
+    remove_made_folder(folder)
+    assert [path.name for path in tmp_path.rglob("*")] == ["mine", "outputs", "kept"]
+
+
+def test_a_folder_that_was_there_before_stays_though_it_is_empty(tmp_path):
     (tmp_path / "run").mkdir()
+    make_folder(tmp_path / "run")
+    remove_made_folder(tmp_path / "run")
+    assert (tmp_path / "run").is_dir()
+
+
+def test_a_folder_with_a_file_stays(tmp_path):
+    make_folder(tmp_path / "run")
     (tmp_path / "run/file").write_text("")
-    remove_empty(tmp_path / "run")
+    remove_made_folder(tmp_path / "run")
     assert (tmp_path / "run/file").exists()
+
+
+def test_a_relative_path_means_the_same_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make_folder(Path("outputs/run"))
+    remove_made_folder(tmp_path / "outputs/run")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_must_be_new_is_refused_if_it_exists(tmp_path):
+    make_folder(tmp_path / "run", exist_ok=False)
+    with pytest.raises(FileExistsError):
+        make_folder(tmp_path / "run", exist_ok=False)
+
+
+def test_the_digest_of_a_file_is_that_of_its_bytes_and_none_if_it_cannot_be_read(tmp_path):
+    (tmp_path / "file").write_bytes(b"abc")
+    assert file_digest(tmp_path / "file") == hashlib.sha256(b"abc").hexdigest()
+    assert file_digest(tmp_path / "nowhere") is file_digest(tmp_path) is None
 
 
 def test_the_digest_of_several_files_is_that_of_what_sha256sum_prints_for_them(tmp_path):

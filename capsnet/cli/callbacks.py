@@ -8,7 +8,8 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, flag_override
 
 from ..errors import ConfigError
-from ..runs.folder import locked, new_folder, refuse_existing_run, refuse_outside_links
+from ..files import make_folder
+from ..runs.folder import locked, new_folder, refuse_foreign_files, refuse_outside_links
 from ..settings.parse import config_from_omegaconf, quoted
 from ..training.launch_environment import started_by_launcher
 from .program import one_line_errors
@@ -34,9 +35,9 @@ class ClaimFolder(Callback):
         with one_line_errors():
             if _is_given("hydra.run.dir", config):
                 folder = Path(config.hydra.run.dir)
-                refuse_existing_run(folder)
+                refuse_foreign_files(folder)
                 refuse_outside_links(folder)
-                folder.mkdir(parents=True, exist_ok=True)
+                make_folder(folder)
                 self.claim = contextlib.ExitStack()  # until the process ends, so that no other run starts here
                 self.claim.enter_context(locked(folder))
                 return

@@ -29,7 +29,7 @@ def resume(run_dir: Path, arguments: list[str]) -> None:
         KeyboardInterrupt: it was interrupted again.
     """
     config, overrides = resumed(run_dir, parse_values(arguments))
-    start_logging(run_dir)
+    start_logging()
     from ..training.run import train  # loads torch, so only if everything is right
 
     results = train(config, run_dir, overrides, resume=True, label=job_label(run_dir, overrides))
@@ -52,7 +52,7 @@ def rerun(run_dir: Path, arguments: list[str]) -> None:
     (repeated / ".hydra").mkdir()
     OmegaConf.save(OmegaConf.create(as_dict(earlier.config)), repeated / ".hydra" / "config.yaml")
     OmegaConf.save(OmegaConf.create(earlier.overrides), repeated / ".hydra" / "overrides.yaml")
-    start_logging(repeated)
+    start_logging()
     log.info("%s\n", earlier.announcement())
     with removed_unless_started(repeated):
         from ..training.run import train  # loads torch, so only if everything is right

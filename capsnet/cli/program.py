@@ -1,6 +1,7 @@
 """What every program does: catch signals, log, and end with one line and exit code 2 if something is wrong."""
 
 import contextlib
+import io
 import logging
 import logging.config
 import os
@@ -8,20 +9,18 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ..errors import CapsNetError
-from ..runs.folder import LOG_FILE
 from ..settings.parse import explain
-from ..text import printable
+from ..text import on_one_line, printable
 from . import CONFIGS
+from .loading import INTERRUPTED, exit_at_once
 
 USAGE_ERROR = 2
-INTERRUPTED = 130
 
 _FULL_ERROR = "HYDRA_FULL_ERROR"
 _wants_traceback = os.environ.get(_FULL_ERROR, "0") not in ("", "0")
@@ -29,7 +28,14 @@ _wants_traceback = os.environ.get(_FULL_ERROR, "0") not in ("", "0")
 
 def run_program(main: Callable[[], Any]) -> None:
     """Run a program's main function, which may be Hydra's, as it is run from a terminal."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    if signal.getsignal(signal.SIGINT) is exit_at_once:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), _interrupt)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # arguments and names may have bytes that are not UTF-8
     os.environ[_FULL_ERROR] = "1"  # otherwise Hydra prints errors itself, in several lines, and exits with 1
     try:
         with one_line_errors():
@@ -41,9 +47,9 @@ def run_program(main: Callable[[], Any]) -> None:
         _discard_output()
 
 
-def _interrupt(*_: Any) -> None:
-    """Treat SIGTERM as Ctrl-C, once."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+def _interrupt(number: int, frame: Any) -> None:
+    """Treat SIGTERM, or a terminal that closes, as Ctrl-C, once."""
+    signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
@@ -78,8 +84,8 @@ def _message(error: Exception) -> str | None:
     if isinstance(error, OSError) and error.strerror is not None:
         return f"{error.filename or 'a file cannot be read or written'}: {error.strerror}"
     *_, (innermost, _) = traceback.walk_tb(error.__traceback__)
-    if innermost.f_globals["__name__"].startswith(("hydra.", "omegaconf.")):  # odd arguments can make them fail
-        return f"{' '.join(sys.argv[1:])}: not understood ({error})"
+    if innermost.f_globals["__name__"].startswith(("hydra.", "omegaconf.", "antlr4.", "yaml.")):  # by odd arguments
+        return f"{' '.join(sys.argv[1:])[:200]}: not understood ({on_one_line(error)[:200]})"
     return None
 
 
@@ -93,12 +99,6 @@ class ConsoleHandler(logging.StreamHandler):
             super().handleError(record)
 
 
-def start_logging(run_dir: Path | None = None) -> None:
-    """Log to the terminal, and to the run's train.log if there is a run, just as Hydra does for a new run."""
-    logging_config: Any = OmegaConf.load(CONFIGS / "hydra" / "job_logging" / "lines.yaml")
-    if run_dir is None:
-        logging_config.root.handlers.remove("file")
-        del logging_config.handlers["file"]
-    else:
-        logging_config.handlers["file"].filename = str(run_dir / LOG_FILE)
-    logging.config.dictConfig(OmegaConf.to_container(logging_config))
+def start_logging() -> None:
+    """Log to the terminal, just as Hydra does for a new run."""
+    logging.config.dictConfig(OmegaConf.to_container(OmegaConf.load(CONFIGS / "hydra" / "job_logging" / "lines.yaml")))

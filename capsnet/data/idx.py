@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 from torchvision.datasets import MNIST
 
 from ..errors import DataError
-from ..files import remove_empty
+from ..files import make_folder, read_bytes, remove_made_folder
 from ..text import on_one_line
 from .source import LabelledImages
 
@@ -105,7 +105,7 @@ class IdxSource:
             yield
             return
         try:
-            self.root.mkdir(parents=True, exist_ok=True)
+            make_folder(self.root)
             lock = FileLock(self.root / f".{self.raw.parent.name}.lock")
             try:
                 lock.acquire(timeout=0)
@@ -122,7 +122,7 @@ class IdxSource:
         finally:
             Path(lock.lock_file).unlink(missing_ok=True)
             lock.release()
-            remove_empty(self.raw)  # if the download failed
+            remove_made_folder(self.raw)  # if the download failed
 
     def _download(self, missing: list[str]) -> None:
         there = len(self.files) - len(missing)
@@ -136,7 +136,7 @@ class IdxSource:
             raise DataError(f"{self.name}: no files in {self.raw}, and data.download=false: {by_hand}")
         log.info("Downloading %s to %s from %s", self.name, self.raw, self.dataset.mirrors[0])
         try:
-            self.raw.mkdir(parents=True, exist_ok=True)
+            make_folder(self.raw)
             beginning = f".{self.raw.parent.name}-download-"
             for left in self.root.glob(f"{beginning}*"):  # leftovers of a process that was killed
                 shutil.rmtree(left, ignore_errors=True)
@@ -168,7 +168,7 @@ def _remedy(path: Path) -> str:
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_bytes(path)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); it must be an uncompressed IDX file") from error
 
@@ -177,8 +177,7 @@ def _idx_shape(path: Path, dims: int | None = None) -> tuple[int, ...]:
     """The shape in an IDX file's header, checked against the file's size before anything is allocated."""
     remedy = _remedy(path)
     try:
-        with path.open("rb") as file:
-            head, size = file.read(16), path.stat().st_size
+        head, size = read_bytes(path, 16), path.stat().st_size
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); {remedy}") from error
     if head[:2] == b"\x1f\x8b":

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ..errors import DataError
+from ..text import on_one_line
 
 
 class LabelledImages(NamedTuple):
@@ -49,8 +50,9 @@ def read_part(source: Source, part: str, name: str) -> LabelledImages:
     try:
         images, labels = (given.images, given.labels) if hasattr(given, "images") else given
         images, labels = torch.as_tensor(images), torch.as_tensor(labels)
-    except (TypeError, ValueError) as error:
-        raise DataError(f"data={name}: {part}() must give images and labels ({error})") from error
+        labels = labels.long() if labels.dtype in (torch.uint16, torch.uint32, torch.uint64) else labels
+    except (TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise DataError(f"data={name}: {part}() must give images and labels ({on_one_line(error)})") from error
     where = f"data={name}: {part}()"
     if images.ndim != 4 or images.dtype != torch.uint8:
         raise DataError(

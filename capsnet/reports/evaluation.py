@@ -1,6 +1,10 @@
 """The report on a trained network: its scores on the test images, and figures of them."""
 
+import contextlib
 import logging
+import math
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +14,20 @@ from torch import Tensor, nn
 from ..data.batches import Batches, to_float
 from ..data.dataset import Dataset
 from ..data.source import LabelledImages
-from ..errors import CheckpointError, ConfigError
-from ..files import write_json
-from ..runs.checkpoints import build_network, load_checkpoint
-from ..runs.folder import BEST_CHECKPOINT, EVALUATION_FILE, FIGURES_FOLDER, METRICS_FILE, refuse_outside_links
+from ..errors import CheckpointError, ConfigError, DivergedError
+from ..files import file_digest, read_json, write_json
+from ..runs.checkpoints import build_network, check_weights, load_checkpoint
+from ..runs.folder import (
+    BEST_CHECKPOINT,
+    EVALUATION_FILE,
+    FIGURES_FOLDER,
+    METRICS_FILE,
+    RECORD_FILE,
+    refuse_outside_links,
+)
 from ..runs.metrics import read_metrics
+from ..runs.record import read_record, was_changed
+from ..runs.resume import refuse_other_config
 from ..runs.saved_config import warn_of_changed_plugin
 from ..settings.config import Config, as_dict, leaves
 from ..text import on_one_line
@@ -64,7 +77,8 @@ def evaluate_checkpoint(
     """
     refuse_outside_links(report_dir)
     overrides = overrides or {}
-    config, weights, epoch, plugin_sha256 = load_checkpoint(checkpoint, {"figures": "true", **overrides})
+    _refuse_foreign_report(report_dir)
+    config, weights, epoch, plugin_sha256, trained_on = load_checkpoint(checkpoint, {"figures": "true", **overrides})
     _refuse_without_effect(config, overrides)
     warn_of_changed_plugin(plugin_sha256, checkpoint)
     dataset = Dataset(config.data, config.seed)
@@ -72,14 +86,61 @@ def evaluate_checkpoint(
     dataset.read_test_images()
     try:
         network = build_network(config, dataset.image_shape, len(dataset.class_names))
-        network.load_state_dict(weights)
     except (RuntimeError, ValueError) as error:
         raise CheckpointError(
-            f"{checkpoint}: its weights do not fit the network for {dataset.name} with these settings"
-            f" ({on_one_line(error)[:200]})"
+            f"{checkpoint}: its network cannot be built for {dataset.name} ({on_one_line(error)[:200]})"
         ) from error
+    check_weights(weights, network, checkpoint)
+    network.load_state_dict(weights)
+    differences = _differences(report_dir, checkpoint, config, dataset, trained_on, overrides)
+    for difference in differences:
+        log.warning("%s", difference)
     network.to("cuda" if torch.cuda.is_available() else "cpu")
-    return evaluate(network, dataset, config, report_dir, checkpoint, epoch)[0]
+    return evaluate(network, dataset, config, report_dir, checkpoint, epoch, differences)[0]
+
+
+def _refuse_foreign_report(report_dir: Path) -> None:
+    """Raise ConfigError if a report would replace files that are not from an earlier one of a run or checkpoint."""
+    if (report_dir / RECORD_FILE).exists():
+        return
+    taken = [name for name in (EVALUATION_FILE, FIGURES_FOLDER) if os.path.lexists(report_dir / name)]
+    with contextlib.suppress(OSError, ValueError):
+        if {"checkpoint", "confusion", "config"} <= read_json(report_dir / EVALUATION_FILE).keys():
+            return
+    if taken:
+        raise ConfigError(f"{report_dir / taken[0]}: would be overwritten; move the checkpoint to a folder of its own")
+
+
+def _differences(
+    report_dir: Path,
+    checkpoint: Path,
+    config: Config,
+    dataset: Dataset,
+    trained_on: dict[str, Any],
+    overrides: dict[str, str | None],
+) -> list[str]:
+    """What is not as it was when the network was trained, a sentence each. What was asked for is not among it."""
+    found = []
+    files, now = trained_on.get("files"), dataset.record()
+    if trained_on.get("name") == now["name"] and isinstance(files, dict):
+        changed = [name for name, digest in files.items() if now["files"].get(name, digest) != digest]
+        if changed:
+            found.append(f"data={dataset.name}: {', '.join(changed)} changed since the network was trained")
+    try:
+        record = read_record(report_dir)
+    except CheckpointError as error:
+        return [*found, str(error)] if os.path.lexists(report_dir / RECORD_FILE) else found
+    if was_changed(record):
+        found.append(f"{report_dir / RECORD_FILE}: was changed after the run wrote it")
+    metrics = file_digest(report_dir / METRICS_FILE)
+    if record.get("status") == "completed" and record.get("metrics_sha256") != metrics:
+        found.append(f"{report_dir / METRICS_FILE}: was changed after the run wrote it")
+    if not overrides:
+        try:
+            refuse_other_config(record, config, checkpoint)
+        except CheckpointError as error:
+            found.append(str(error))
+    return found
 
 
 def _refuse_without_effect(config: Config, overrides: dict[str, str | None]) -> None:
@@ -91,7 +152,13 @@ def _refuse_without_effect(config: Config, overrides: dict[str, str | None]) -> 
 
 
 def evaluate(
-    network: nn.Module, dataset: Dataset, config: Config, report_dir: Path, checkpoint: Path, epoch: int | None
+    network: nn.Module,
+    dataset: Dataset,
+    config: Config,
+    report_dir: Path,
+    checkpoint: Path,
+    epoch: int | None,
+    differences: Sequence[str] = (),
 ) -> tuple[dict[str, Any], dict[str, bytes]]:
     """Score a network on the test images, and write evaluation.json and the figures.
 
@@ -102,6 +169,7 @@ def evaluate(
         report_dir: the run's folder.
         checkpoint: where the network's weights come from, for the report.
         epoch: the epoch they are from, counted from 1, for the report.
+        differences: what is not as it was when the network was trained, for the report.
 
     Returns:
         The content of evaluation.json, and the figures as PNG files by name; none if `figures=false`.
@@ -121,18 +189,24 @@ def evaluate(
         "per_class_accuracy": dict(zip(dataset.class_names, scores.per_class_accuracy, strict=True)),
         "class_names": list(dataset.class_names),
         "confusion": scores.confusion.tolist(),
+        "differences": list(differences),
         "config": as_dict(config),
     }
+    if not math.isfinite(scores.losses["loss"]):
+        raise DivergedError(f"{checkpoint}: its loss on the test images is NaN or infinite")
+    metrics = read_metrics(report_dir / METRICS_FILE)  # may be damaged, so before anything is written
     write_json(report_dir / EVALUATION_FILE, report)
-    return report, draw_figures(network, dataset, scores, report_dir) if config.figures else {}
+    return report, draw_figures(network, dataset, scores, metrics, report_dir) if config.figures else {}
 
 
 @torch.no_grad()
-def draw_figures(network: nn.Module, dataset: Dataset, scores: Scores, report_dir: Path) -> dict[str, bytes]:
+def draw_figures(
+    network: nn.Module, dataset: Dataset, scores: Scores, metrics: dict[str, list[float]], report_dir: Path
+) -> dict[str, bytes]:
     """Draw the figures that apply into the run's folder, and return them as PNG files by name.
 
     Reconstructions need a decoder; perturbations need class capsules and `network.decode(capsules, labels)`; curves
-    need a metrics.csv in the folder.
+    need metrics.
     """
     from . import figures  # loads matplotlib
 
@@ -140,7 +214,7 @@ def draw_figures(network: nn.Module, dataset: Dataset, scores: Scores, report_di
     device = next(network.parameters()).device
     names = figures.display_names(dataset.class_names, dataset.class_characters)
     drawn = {}
-    if metrics := read_metrics(report_dir / METRICS_FILE):
+    if metrics:
         drawn["curves"] = figures.curves(metrics)
     drawn["confusion"] = figures.confusion(scores.confusion, names, dataset.title)
     shown = torch.randperm(len(images.labels), generator=torch.Generator().manual_seed(0))[:SHOWN_RECONSTRUCTIONS]

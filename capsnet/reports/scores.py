@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ..losses import check_names
 from ..output import Output
 
 Loss = Callable[[Output, Tensor, Tensor], dict[str, Tensor]]
@@ -45,7 +46,9 @@ def score(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], loss: Lo
     labels, predictions = [], []
     for images, true in batches:
         output = network(images)
-        for name, value in loss(output, images, true).items():
+        losses = loss(output, images, true)
+        check_names(losses)
+        for name, value in losses.items():
             total = value.detach().cpu().double() * len(true)
             sums[name] = sums[name] + total if name in sums else total
         labels.append(true.cpu())

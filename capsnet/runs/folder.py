@@ -10,7 +10,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from ..errors import CapsNetError, CheckpointError, ConfigError, FolderInUseError
-from ..files import remove_empty
+from ..files import make_folder, remove_made_folder
 
 BEST_CHECKPOINT, LAST_CHECKPOINT = Path("checkpoints", "best.ckpt"), Path("checkpoints", "last.ckpt")
 METRICS_FILE = "metrics.csv"
@@ -26,10 +26,9 @@ MAX_NAME_BYTES = 200  # of a folder's name; file systems allow 255
 
 def new_folder(wanted: Path) -> Path:
     """Make a folder that did not exist: `wanted`, or that name with a number appended."""
-    wanted.parent.mkdir(parents=True, exist_ok=True)
     for name in itertools.chain([wanted.name], (f"{wanted.name}_{number}" for number in itertools.count(2))):
         with contextlib.suppress(FileExistsError):
-            (folder := wanted.with_name(name)).mkdir()
+            make_folder(folder := wanted.with_name(name), exist_ok=False)
             return folder
     raise AssertionError("there is always a next number")
 
@@ -63,8 +62,42 @@ def refuse_outside_links(folder: Path) -> None:
 
 def refuse_existing_run(run_dir: Path) -> None:
     """Raise ConfigError if a folder already has a run."""
-    if (run_dir / RECORD_FILE).exists():
+    if os.path.lexists(run_dir / RECORD_FILE):
         raise ConfigError(f"{run_dir}: already has a run; choose another folder")
+
+
+def refuse_foreign_files(folder: Path, sweep: bool = False) -> None:
+    """Raise ConfigError if a folder has a file with one of the names that a run, or a sweep, writes there.
+
+    A run that was killed before it had a record, and a sweep, may be started again in their folder: the runner's lock
+    is there.
+
+    Args:
+        folder: need not exist.
+        sweep: it is for a sweep rather than for a run.
+    """
+    if not folder.is_dir():
+        if os.path.lexists(folder):
+            raise ConfigError(f"{folder}: is not a folder")
+        return
+    if not sweep:
+        refuse_existing_run(folder)
+    names = {path.name for path in folder.iterdir()}
+    taken = sorted(name for name in names if (_is_sweep_name(name) if sweep else _is_run_name(name)))
+    if LOCK_FILE in names and (sweep or set(taken) <= {LOCK_FILE, ".hydra"}):
+        return
+    if taken:
+        raise ConfigError(f"{folder}: already has {taken[0]}, which would be overwritten; choose another folder")
+
+
+def _is_run_name(name: str) -> bool:
+    own = {".hydra", LOCK_FILE, LOG_FILE, METRICS_FILE, RECORD_FILE, EVALUATION_FILE, FIGURES_FOLDER}
+    return name in own | {LAST_CHECKPOINT.parts[0]} or name.startswith("events.out.tfevents.")
+
+
+def _is_sweep_name(name: str) -> bool:
+    own = {LOCK_FILE, SWEEP_FILE, "sweep.json", "sweep.csv", "summary.csv", "sweep.png", "study.db", ".submitit"}
+    return name in own or name.isdecimal()
 
 
 @contextlib.contextmanager
@@ -81,14 +114,22 @@ def removed_unless_started(run_dir: Path) -> Iterator[None]:
 
 
 def _remove_first_files(run_dir: Path) -> None:
-    """Remove the files that are written before a run has its record, and the folders that are then empty."""
+    """Remove the files that are written before a run has its record, and the folders that were made for it."""
     for name in ("config.yaml", "hydra.yaml", "overrides.yaml"):
         (run_dir / ".hydra" / name).unlink(missing_ok=True)
-    for name in (LOG_FILE, LOCK_FILE):
-        (run_dir / name).unlink(missing_ok=True)
+    (run_dir / LOCK_FILE).unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         (run_dir / ".hydra").rmdir()
-    remove_empty(run_dir)
+    remove_made_folder(run_dir)
+
+
+def remove_drafts(run_dir: Path) -> None:
+    """Remove unfinished drafts of a run's own files, left by a process that was killed. See `files.atomic_write`."""
+    own = (RECORD_FILE, METRICS_FILE, EVALUATION_FILE, BEST_CHECKPOINT, LAST_CHECKPOINT, Path(FIGURES_FOLDER, "*.png"))
+    for pattern in own:
+        for draft in run_dir.glob(f"{pattern}.*.part"):
+            if draft.name.split(".")[-2].isdecimal():
+                draft.unlink(missing_ok=True)
 
 
 def curves_folder(run_dir: Path, label: str) -> Path:
@@ -98,6 +139,6 @@ def curves_folder(run_dir: Path, label: str) -> Path:
         run_dir: the run's folder; a run that is resumed keeps to the folder it has.
         label: in a sweep, what distinguishes this run from the others, such as "iters=3,dropout=0.5".
     """
-    for earlier in sorted(run_dir.glob("**/events.out.tfevents.*")):
+    for earlier in sorted([*run_dir.glob("events.out.tfevents.*"), *run_dir.glob("*/events.out.tfevents.*")]):
         return earlier.parent
     return run_dir / re.sub(r"[^\w.,=+-]", "_", label).encode()[:MAX_NAME_BYTES].decode(errors="ignore")

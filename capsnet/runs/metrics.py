@@ -1,11 +1,13 @@
 """Every epoch's metrics, metrics.csv."""
 
 import csv
+import io
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import CheckpointError
-from ..files import atomic_write
+from ..files import atomic_write, read_text
 
 
 def append_metrics(path: Path, columns: Sequence[str], row: dict[str, float]) -> None:
@@ -24,17 +26,21 @@ def append_metrics(path: Path, columns: Sequence[str], row: dict[str, float]) ->
         writer.writerow(row)
 
 
-def truncate_metrics(path: Path, epochs: int) -> None:
-    """Keep only the rows of the first `epochs` epochs: a resumed run trains the later ones again."""
-    if not path.exists():
+def write_metrics(path: Path, columns: Sequence[str], rows: Sequence[dict[str, float]]) -> None:
+    """Write the whole table again; without rows, remove it.
+
+    Args:
+        path: of metrics.csv.
+        columns: in order.
+        rows: values by column, one row per epoch.
+    """
+    if not rows:
+        path.unlink(missing_ok=True)
         return
-    head, *rows = path.read_text(encoding="utf-8").splitlines(keepends=True) or [""]
-    kept = [row for row in rows if row.split(",")[0].isdigit() and int(row.split(",")[0]) <= epochs]
-    if not kept:
-        path.unlink()
-        return
-    with atomic_write(path) as draft:
-        draft.write_text("".join([head, *kept]), encoding="utf-8")
+    with atomic_write(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def read_metrics(path: Path) -> dict[str, list[float]]:
@@ -43,11 +49,10 @@ def read_metrics(path: Path) -> dict[str, list[float]]:
     Raises:
         CheckpointError: the file is not a table of numbers.
     """
-    if not path.exists():
+    if not os.path.lexists(path):
         return {}
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
+        rows = list(csv.DictReader(io.StringIO(read_text(path), newline="")))
         columns = {key: [float(row[key] or "nan") for row in rows] for key in (rows[0] if rows else {})}
         if columns and "epoch" not in columns:
             raise ValueError("no column epoch")

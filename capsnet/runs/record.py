@@ -1,16 +1,23 @@
 """A run's record, results.json."""
 
+import hashlib
 import json
+import logging
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..errors import CheckpointError
-from ..files import write_json
+from ..files import read_json, without_nan, write_json
 from .folder import RECORD_FILE
 from .provenance import git_state, versions
 
+log = logging.getLogger(__name__)
+
 FINISHED = ("completed", "diverged", "failed")
+STATUSES = ("running", "interrupted", *FINISHED)
+DIGEST = "record_sha256"
+"""The key of the digest over the rest of the record, which tells if it was changed by hand."""
 
 
 @dataclass
@@ -32,6 +39,8 @@ class RunRecord:
     """True if tracked files of the code differed from that commit."""
     config_sha256: str | None = None
     """See `settings.config.config_digest`."""
+    config: dict[str, Any] | None = None
+    """Every setting, nested."""
     plugin: dict[str, str] | None = None
     """path and sha256 of the plugin that was used."""
     reason: str | None = None
@@ -52,8 +61,11 @@ class RunRecord:
     train_images_per_second: float | None = None
     """In the training part of the epochs, including data and logging."""
 
+    metrics_sha256: str | None = None
+    """Of metrics.csv when the run ended."""
+
     def write(self, run_dir: Path) -> None:
-        write_json(run_dir / RECORD_FILE, asdict(self))
+        write_record(run_dir, asdict(self))
 
 
 def new_record(status: str, overrides: list[str], **known: Any) -> RunRecord:
@@ -61,17 +73,38 @@ def new_record(status: str, overrides: list[str], **known: Any) -> RunRecord:
     return RunRecord(status, overrides, **git_state(), **known)
 
 
+def write_record(run_dir: Path, record: dict[str, Any]) -> None:
+    """Write results.json, with a digest of its content."""
+    content = without_nan({key: value for key, value in record.items() if key != DIGEST})
+    write_json(run_dir / RECORD_FILE, content | {DIGEST: _digest(content)})
+
+
+def was_changed(record: dict[str, Any]) -> bool:
+    """Was a record changed after the runner wrote it?"""
+    return record.get(DIGEST) != _digest({key: value for key, value in record.items() if key != DIGEST})
+
+
+def warn_if_changed(run_dir: Path, record: dict[str, Any]) -> None:
+    """Say so if a run's record was changed after the runner wrote it."""
+    if was_changed(record):
+        log.warning("%s: was changed after the run wrote it", run_dir / RECORD_FILE)
+
+
+def _digest(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode(errors="surrogatepass")).hexdigest()
+
+
 def read_record(run_dir: Path) -> dict[str, Any]:
     """The content of a run's results.json. Raises CheckpointError if it is missing or damaged."""
     path = run_dir / RECORD_FILE
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = read_json(path)
     except FileNotFoundError:
         raise CheckpointError(f"{run_dir}: has no run (no {RECORD_FILE})") from None
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise CheckpointError(f"{path}: not a run's record ({error})") from error
     if not isinstance(record, dict) or not isinstance(record.get("status"), str):
-        raise CheckpointError(f"{path}: not a run's record")
+        raise CheckpointError(f"{path}: not a run's record (it has no status)")
     return record
 
 

@@ -11,8 +11,8 @@ from ..text import aligned, counted, relative
 from .folder import METRICS_FILE, SWEEP_FILE, refuse_outside_links
 from .metrics import read_metrics
 from .provenance import git_state, versions
-from .record import RunRecord, read_record, recorded_overrides
-from .resume import refuse_changes
+from .record import RunRecord, read_record, recorded_overrides, warn_if_changed
+from .resume import refuse_changes, refuse_other_config
 from .saved_config import saved_config
 
 OUTCOMES = ("val_accuracy", "test_accuracy", "test_loss")
@@ -71,7 +71,9 @@ def repetition(run_dir: Path, overrides: dict[str, str | None]) -> Repetition:
     record = read_record(run_dir)
     if record["status"] != "completed":
         raise CheckpointError(f"{run_dir}: this run is {record['status']}; only a completed run can be compared")
+    warn_if_changed(run_dir, record)
     before, config = saved_config(run_dir, overrides)
+    refuse_other_config(record, before, run_dir)
     refuse_changes(before, config, may_extend=False)
     added = [f"{key}={value}" for key, value in overrides.items()]
     return Repetition(run_dir, record, config, recorded_overrides(record) + added)

@@ -9,6 +9,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from ..errors import CheckpointError
+from ..files import read_text
 from ..settings.config import Config, as_dict
 from ..settings.parse import config_from_dict
 from ..settings.plugins import loaded_plugin
@@ -47,8 +48,8 @@ def _read(run_dir: Path) -> tuple[Config, Path]:
         return checkpoint.config, path
     path = run_dir / ".hydra" / "config.yaml"
     try:
-        saved: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
-    except (OSError, YAMLError, OmegaConfBaseException, ValueError, RecursionError) as error:
+        saved: Any = OmegaConf.to_container(OmegaConf.create(read_text(path)), resolve=False)
+    except (OSError, YAMLError, OmegaConfBaseException, ValueError, TypeError, RecursionError) as error:
         reason = on_one_line(error)
         raise CheckpointError(f"{run_dir}: has neither a checkpoint nor a readable config ({reason})") from error
     if not isinstance(saved, dict):

@@ -73,9 +73,9 @@ def name_of(group: str, option: Any) -> str:
 
 def fields_of(group: str, name: str) -> list[tuple[type, dataclasses.Field]]:
     """The settings of an option, those that its group shares first, each with the class that has it."""
-    classes = [SHARED[group]] if group in SHARED else []
-    classes.append(OPTIONS[group][name])
-    return [(owner, field) for owner in classes for field in dataclasses.fields(owner) if field.name != "source"]
+    shared, option = SHARED.get(group), OPTIONS[group][name]
+    fields = [(shared, field) for field in dataclasses.fields(shared) if field.name != "source"] if shared else []
+    return fields + [(option, field) for field in dataclasses.fields(option)]
 
 
 def name_setting(group: str) -> Setting:

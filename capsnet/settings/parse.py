@@ -45,7 +45,7 @@ def config_from_dict(saved: dict[str, Any], overrides: dict[str, str | None] | N
         PluginError: an option comes from a plugin that was not given.
     """
     if _has_interpolation(saved):  # resolving it could read environment variables
-        raise ConfigError(f"{origin}: its config contains ${{...}}, which is not allowed in a saved config")
+        raise ConfigError(f"{origin or 'config'}: its config contains ${{...}}, which is not allowed in a saved config")
     values = {key: dict(value) if isinstance(value, dict) else value for key, value in saved.items()}
     plugin = values.pop("plugin", None)
     settings = dict(overrides or {})
@@ -57,7 +57,7 @@ def config_from_dict(saved: dict[str, Any], overrides: dict[str, str | None] | N
         config = _typed_config(values, settings, origin)
     except _UnknownOptionError as error:
         if plugin is None:
-            raise
+            raise ConfigError(f"{origin}: {error}" if origin else str(error)) from error
         raise PluginError(f"{origin}: add plugin={plugin}, which has its {error.group}={error.option}") from error
     check(config)
     return config
@@ -67,7 +67,8 @@ class _UnknownOptionError(ConfigError):
     """A group names an option that does not exist."""
 
     def __init__(self, group: str, option: Any, key: str | None = None):
-        super().__init__(f"{key or group}={option}: no such option; choose {either(OPTIONS[group])}")
+        given = "null" if option is None else option
+        super().__init__(f"{key or group}={given}: no such option; choose {either(OPTIONS[group])}")
         self.group, self.option = group, option
 
 
@@ -112,10 +113,12 @@ def _option_name(values: dict[str, Any], group: str) -> str:
 def _section(group: str, name: str, typed: Any) -> Any:
     """An option's dataclass, inside that of its group's shared settings if there are some."""
 
-    def values(owner: type) -> dict[str, Any]:
-        return {field.name: getattr(typed, field.name) for field in dataclasses.fields(owner) if field.name != "source"}
-
     option_class = OPTIONS[group][name]
+
+    def values(owner: type) -> dict[str, Any]:
+        names = [field.name for field in dataclasses.fields(owner)]
+        return {name: getattr(typed, name) for name in names if owner is option_class or name != "source"}
+
     try:
         option = option_class(**values(option_class))
     except (TypeError, ValueError) as error:
@@ -157,7 +160,9 @@ def _set(merged: DictConfig, key: str, value: str | None, names: dict[str, str])
     try:
         parsed = yaml.safe_load(value) if isinstance(value, str) and _takes_any_type(merged, key) else value
         OmegaConf.update(merged, key, parsed, force_add=False)
-    except (OmegaConfBaseException, yaml.YAMLError) as error:
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{key}={value}: not a value that YAML understands") from error
+    except OmegaConfBaseException as error:
         raise ConfigError(explain(error, names, override=f"{key}={'null' if value is None else value}")) from error
 
 
@@ -263,14 +268,17 @@ def unknown_key(override: str, names: dict[str, str]) -> str:
         if owners:
             return f"{override}: belongs to {group}={either(owners)}, not to {group}={names[group]}"
     known = known_keys(names)
-    near = difflib.get_close_matches(key, [*known, *OPTIONS], n=1, cutoff=0.6)
-    if near:
-        return f"{override}: no such key; did you mean {near[0]}?"
-    siblings = [other for other in known if other.startswith(f"{group}.")]
-    groups = sorted({other.partition(".")[0] for other in known})
-    if "." in key and not siblings and group in groups:
-        return f"{override}: no such key; {group}={names[group]} has no settings"
-    return f"{override}: no such key; there are {', '.join((siblings if '.' in key else None) or groups)}"
+    siblings = [other.partition(".")[2] for other in known if other.startswith(f"{group}.")]
+    groups = sorted({*OPTIONS, *(other.partition(".")[0] for other in known)})
+    if name and group in groups:
+        if not siblings:
+            return f"{override}: no such key; {group}={names[group]} has no settings"
+        near = difflib.get_close_matches(name, siblings, n=1, cutoff=0.6)
+        hint = f"did you mean {group}.{near[0]}?" if near else f"{group} has {', '.join(siblings)}"
+        return f"{override}: no such key; {hint}"
+    near = difflib.get_close_matches(key, [*known, *groups], n=1, cutoff=0.6)
+    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(groups)}"
+    return f"{override}: no such key; {hint}"
 
 
 def _wrong_type(text: str) -> str | None:
@@ -278,6 +286,10 @@ def _wrong_type(text: str) -> str | None:
     wanted = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false", "String": "a text"}
     if found := re.match(r"Value '.*' (?:\()?of type '[^']*'(?:\))? could not be converted to (\w+)", text, re.DOTALL):
         return f"must be {wanted.get(found[1], found[1])}"
+    if "is not a valid bool" in text:
+        return "must be true or false"
+    if re.match("Cannot convert '(dict|list)' to string", text):
+        return "must be a single value"
     if "is not Optional" in text or "Incompatible value 'None'" in text:
         return "must have a value"
     return None

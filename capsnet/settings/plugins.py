@@ -6,15 +6,16 @@ import importlib.util
 import re
 import sys
 import traceback
+import types
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from ..errors import PluginError
-from ..text import either
+from ..files import read_bytes
+from ..text import either, on_one_line
 from .config import OPTIONS, SHARED
 from .parse import section_schema
 
@@ -47,23 +48,23 @@ def load_plugin(path: str | Path) -> Plugin:
     global _loaded
     file = Path(path).absolute()
     try:
-        plugin = Plugin(file, hashlib.sha256(file.read_bytes()).hexdigest())
-    except OSError as error:
-        raise PluginError(f"plugin={path}: cannot be read ({error.strerror})") from error
+        plugin = Plugin(file, hashlib.sha256(read_bytes(file)).hexdigest())
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise PluginError(f"plugin={path}: cannot be read ({reason})") from error
     if _loaded == plugin:
         return plugin
+    if _loaded is not None and _loaded.path == file:
+        raise PluginError(f"plugin={path}: has changed since this program read it")
     if _loaded is not None:
         raise PluginError(f"plugin={path}: only one plugin at a time, and {_loaded.path} has been read")
-    options = getattr(_run(file, path), "OPTIONS", None)
-    _check_form(options, path)
-    for group, additions in options.items():
-        OPTIONS[group].update(additions)
+    sys.path.append(str(file.parent))
     try:
-        _check_settings(options, path)
-    except PluginError:
-        for group, additions in options.items():
-            for name in additions:
-                del OPTIONS[group][name]
+        options = getattr(_run(file, path), "OPTIONS", None)
+        _check_form(options, path)
+        _add(options, path)
+    except Exception:
+        sys.path.remove(str(file.parent))
         raise
     _loaded = plugin
     return plugin
@@ -76,22 +77,19 @@ def _run(file: Path, named: str | Path) -> Any:
         raise PluginError(f"plugin={named}: not a Python file (its name must end in .py)")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # where type hints of its dataclasses are looked up
-    sys.path.append(str(file.parent))
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
-        sys.path.remove(str(file.parent))
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
-        if isinstance(error, SyntaxError):
-            lines = [error.lineno]
-        where = f"line {lines[-1]}: " if lines else ""
-        raise PluginError(f"plugin={named}: {where}{type(error).__name__}: {error}") from error
+        line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else None
+        where = f"line {line}: " if line else ""
+        raise PluginError(f"plugin={named}: {where}{type(error).__name__}: {on_one_line(error)}") from error
     return module
 
 
 def _check_form(options: Any, path: str | Path) -> None:
-    if not isinstance(options, Mapping) or not options:
+    if not isinstance(options, Mapping) or not options or not all(options.values()):
         raise PluginError(f"plugin={path}: has no OPTIONS = {{GROUP: {{NAME: dataclass}}}}")
     for group, additions in options.items():
         if group not in OPTIONS:
@@ -108,20 +106,47 @@ def _check_form(options: Any, path: str | Path) -> None:
                 raise PluginError(f"{where}: must be a dataclass")
             if not callable(getattr(option, "build", None)):
                 raise PluginError(f"{where}: the dataclass needs a method build(...)")
-        classes = list(additions.values())
+        classes = [*additions.values(), *OPTIONS[group].values()]
         if len(set(classes)) < len(classes):
             raise PluginError(f"plugin={path}: OPTIONS[{group!r}]: each name needs a dataclass of its own")
 
 
-def _check_settings(options: Mapping[str, Mapping[str, type]], path: str | Path) -> None:
+def _add(options: Mapping[str, Mapping[str, type]], path: str | Path) -> None:
+    """Add a plugin's options to those of the project, all or none."""
     for group, additions in options.items():
-        shared = {field.name for field in dataclasses.fields(SHARED[group])} if group in SHARED else set()
-        for name, option in additions.items():
-            where = f"plugin={path}: OPTIONS[{group!r}][{name!r}]"
-            for field in dataclasses.fields(option):
-                if field.name in shared | {"name"}:
-                    raise PluginError(f"{where}: leave out {field.name}, which every option of the group has")
-            try:
-                OmegaConf.structured(section_schema(group, name))
-            except (OmegaConfBaseException, NameError, TypeError) as error:
-                raise PluginError(f"{where}: {str(error).splitlines()[0]}") from error
+        OPTIONS[group].update(additions)
+    try:
+        for group, additions in options.items():
+            for name, option in additions.items():
+                _check_settings(group, name, option, f"plugin={path}: OPTIONS[{group!r}][{name!r}]")
+    except Exception:
+        for group, additions in options.items():
+            for name in additions:
+                del OPTIONS[group][name]
+        raise
+
+
+def _check_settings(group: str, name: str, option: type, where: str) -> None:
+    """Raise PluginError if an option has a field that cannot be a setting."""
+    shared = {field.name for field in dataclasses.fields(SHARED[group])} if group in SHARED else set()
+    for field in dataclasses.fields(option):
+        if field.name in shared | {"name"}:
+            raise PluginError(f"{where}: leave out {field.name}, which every option of the group has")
+    try:
+        hints = get_type_hints(option)
+        OmegaConf.structured(section_schema(group, name))
+    except Exception as error:  # evaluating type hints and defaults can raise anything
+        raise PluginError(f"{where}: {type(error).__name__}: {on_one_line(error)[:200]}") from error
+    for field in dataclasses.fields(option):
+        if not field.init:
+            raise PluginError(f"{where}: {field.name} has init=False, so it cannot be set")
+        if not _is_plain(hints[field.name]):
+            raise PluginError(f"{where}: {field.name} must be a number, a text, true or false, or a list of those")
+
+
+def _is_plain(hint: Any) -> bool:
+    """Can values of this type be saved as plain values?"""
+    if get_origin(hint) is not None:
+        plain_origin = get_origin(hint) in (list, dict, tuple, Union, types.UnionType)
+        return plain_origin and all(_is_plain(part) for part in get_args(hint) if part is not Ellipsis)
+    return hint in (int, float, str, bool, type(None), Any, list, dict, tuple)

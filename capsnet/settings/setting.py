@@ -8,6 +8,8 @@ from typing import Any
 
 from ..errors import ConfigError
 
+MAX_INT = 2**63 - 1  # larger sizes overflow in torch
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -32,11 +34,13 @@ class Setting:
         if value is None:
             return
         if self.one_of is not None and value not in self.one_of:
-            raise ConfigError(f"{key}={value}: must be one of {', '.join(map(str, self.one_of))}")
+            raise ConfigError(f"{key}={_as_yaml(value)}: must be one of {', '.join(map(_as_yaml, self.one_of))}")
         if self.check is not None and not self.check(value):
             raise ConfigError(f"{key}={value}: must be {self.help}")
         if isinstance(value, float) and not math.isfinite(value):
             raise ConfigError(f"{key}={value}: must be a finite number")
+        if isinstance(value, int) and abs(value) > MAX_INT:
+            raise ConfigError(f"{key}={value}: must be at most {MAX_INT}")
         if isinstance(value, int | float) and not isinstance(value, bool) and not self._in_bounds(value):
             raise ConfigError(f"{key}={value}: must be {self.range}")
 
@@ -55,6 +59,10 @@ class Setting:
             "below": lambda bound: value < bound,
         }
         return all(holds[name](bound) for name, bound in self.bounds.items())
+
+
+def _as_yaml(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def setting(

@@ -77,7 +77,7 @@ class Trainer:
     max_steps: int | None = _trained(None, "optimizer steps after which training ends", at_least=1, extends=True)
     min_steps: int | None = _trained(None, "optimizer steps to train at least", at_least=1)
     max_time: str | None = _trained(
-        None, "the longest time to train, as DD:HH:MM:SS, above zero", check=_is_time, extends=True
+        None, "a time above zero, as DD:HH:MM:SS; the longest to train", check=_is_time, extends=True
     )
     limit_train_batches: Any = _trained(
         None, "a number of batches per epoch from 1, or a share above 0 as a float", check=partial(_is_limit, least=1)

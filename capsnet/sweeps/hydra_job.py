@@ -11,9 +11,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from ..errors import CapsNetError, CheckpointError, ConfigError, FolderInUseError
-from ..files import write_json
 from ..runs.folder import RECORD_FILE
-from ..runs.record import FINISHED, new_record, read_record, recorded_overrides
+from ..runs.record import FINISHED, new_record, read_record, recorded_overrides, write_record
 from ..settings.config import Config
 from ..settings.parse import config_from_omegaconf
 from ..settings.plugins import load_plugin
@@ -95,7 +94,7 @@ def record_failure(run_dir: Path, overrides: list[str], reason: str, since: floa
         record = read_record(run_dir)
         own = (run_dir / RECORD_FILE).stat().st_mtime >= since - 1  # file systems' clocks are coarse
         if not own or record["status"] not in (*FINISHED, "interrupted"):
-            write_json(run_dir / RECORD_FILE, record | {"status": "failed", "reason": reason})
+            write_record(run_dir, record | {"status": "failed", "reason": reason})
         return
     run_dir.mkdir(parents=True, exist_ok=True)
     new_record("failed", overrides, reason=reason).write(run_dir)

@@ -1,12 +1,13 @@
 """The jobs of a sweep, read from their folders."""
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..errors import CheckpointError
 from ..runs.folder import RECORD_FILE
-from ..runs.record import read_record, recorded_overrides
+from ..runs.record import read_record, recorded_overrides, was_changed
 from ..text import printable
 from .plan import Plan, differing_keys, values_by_key
 
@@ -29,6 +30,8 @@ class Job:
     """Test and figures included."""
     best_epoch: int | None = None
     reason: str | None = None
+    changed: bool = False
+    """Its record was changed after the job wrote it."""
     written: float = 0.0
     """When its record was written, in seconds since 1970; tells a record from a later one."""
 
@@ -70,8 +73,9 @@ def read_job(folder: Path) -> Job:
         test_accuracy=_number(record.get("test_accuracy")),
         seconds=_number(record.get("train_seconds")),
         total_seconds=_number(record.get("total_seconds")),
-        best_epoch=record.get("best_epoch"),
-        reason=record.get("reason"),
+        best_epoch=_whole(record.get("best_epoch")),
+        reason=None if record.get("reason") is None else str(record["reason"]),
+        changed=was_changed(record),
         written=record_time(folder),
     )
 
@@ -82,7 +86,16 @@ def record_time(folder: Path) -> float:
 
 
 def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    """A finite number in a record, or None."""
+    try:
+        number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _whole(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def swept_keys(jobs: list[Job], plan: Plan | None) -> list[str]:

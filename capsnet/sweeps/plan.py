@@ -1,19 +1,21 @@
 """What a sweep is: how many jobs, over which keys, from which command. All of it is in the sweep's folder."""
 
 import dataclasses
+import hashlib
 import json
 import re
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from ..errors import CheckpointError, ConfigError, PluginError
-from ..files import write_json
+from ..files import read_json, read_text, write_json
 from ..runs.folder import SWEEP_FILE
 from ..settings.config import Config
 from ..settings.parse import quoted
@@ -38,28 +40,36 @@ class Plan:
     """Seconds since 1970."""
     finished_before: int = 0
     """Jobs that an earlier, interrupted start had finished."""
+    overrides_sha256: str = ""
+    """Of the overrides that the sweep was started with."""
 
     def write(self, folder: Path) -> None:
-        write_json(folder / PLAN_FILE, asdict(self))
+        write_json(folder / PLAN_FILE, asdict(self) | {"sha256": _digest(asdict(self))})
 
 
 def read_plan(folder: Path) -> Plan | None:
-    """The plan in a sweep's folder; None if it is missing or unreadable."""
+    """The plan in a sweep's folder; None if it is missing, unreadable, or was changed after it was written."""
     try:
-        content = json.loads((folder / PLAN_FILE).read_text(encoding="utf-8"))
-        return Plan(
+        content = read_json(folder / PLAN_FILE)
+        plan = Plan(
             int(content["jobs"]),
             [str(key) for key in content["swept"]],
             float(content["started"]),
             int(content["finished_before"]),
+            str(content["overrides_sha256"]),
         )
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return plan if _digest(asdict(plan)) == content["sha256"] else None
+    except (OSError, ValueError, TypeError, KeyError, OverflowError):
         return None
 
 
-def write_plan(folder: Path, jobs: int, swept: list[str], finished_before: int) -> str:
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode(errors="surrogatepass")).hexdigest()
+
+
+def write_plan(folder: Path, jobs: int, swept: list[str], finished_before: int, overrides: list[str]) -> str:
     """Write down what a sweep is going to do, and describe it in a line."""
-    Plan(jobs, swept, time.time(), finished_before).write(folder)
+    Plan(jobs, swept, time.time(), finished_before, _digest(without_plugin(overrides))).write(folder)
     before = f" ({finished_before} finished before)" if finished_before else ""
     keys = f" over {', '.join(swept)}" if jobs > 1 else ""
     return f"{counted(jobs, 'job')}{before}{keys} in {relative(folder)}"
@@ -97,8 +107,9 @@ def original_overrides(folder: Path) -> list[str]:
     """The overrides that a sweep was started with, without Hydra's own. Raises CheckpointError."""
     path = folder / SWEEP_FILE
     try:
-        task = OmegaConf.to_container(OmegaConf.load(path).hydra.overrides.task, resolve=False)
-    except (OSError, YAMLError, OmegaConfBaseException, ValueError, AttributeError, RecursionError) as error:
+        loaded: Any = OmegaConf.create(read_text(path))
+        task = OmegaConf.to_container(loaded.hydra.overrides.task, resolve=False)
+    except (OSError, YAMLError, OmegaConfBaseException, ValueError, AttributeError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{path}: not the record of a sweep ({on_one_line(error)})") from error
     if not isinstance(task, list):
         raise CheckpointError(f"{path}: not the record of a sweep")
@@ -120,7 +131,9 @@ def continuing_arguments(folder: Path, given: list[str]) -> list[str]:
         PluginError: the sweep used a plugin that is not given.
         ConfigError: a setting is given beside those of the sweep.
     """
-    original = original_overrides(folder)
+    original, plan = original_overrides(folder), read_plan(folder)
+    if plan is not None and plan.overrides_sha256 != _digest(without_plugin(original)):
+        raise CheckpointError(f"{folder / SWEEP_FILE}: was changed after the sweep began")
     plugins = [override for override in original if override.lstrip("+~").startswith("plugin=")]
     settings = [override for override in original if override not in plugins]
     for override in settings:

@@ -1,6 +1,7 @@
 """A sweep in one table and one picture, read from the folders of its jobs."""
 
 import csv
+import os
 import statistics
 from dataclasses import asdict
 from pathlib import Path
@@ -12,7 +13,7 @@ from ..runs.folder import RECORD_FILE
 from ..runs.record import FINISHED
 from ..text import duration, percent, printable, relative
 from .jobs import Job, read_jobs, swept_keys
-from .plan import read_plan
+from .plan import PLAN_FILE, read_plan
 
 TABLE_FILE, PICTURE_FILE = "sweep.csv", "sweep.png"
 
@@ -39,6 +40,10 @@ def summarize(folder: Path) -> str:
     unfinished = planned - sum(job.status in FINISHED for job in jobs)
     if unfinished > 0:
         lines.append(f"  {unfinished} of {planned} jobs are not finished")
+    if changed := [str(job.number) for job in jobs if job.changed]:
+        lines.append(f"  changed    the records of jobs {', '.join(changed)} were changed after the jobs wrote them")
+    if plan is None and os.path.lexists(folder / PLAN_FILE):
+        lines.append(f"  changed    {PLAN_FILE} was changed or is damaged, so unfinished jobs are not counted")
     lines += [_over_seeds(scored)] if len(scored) > 1 and swept == ["seed"] else []
     if scored:
         lines.append(f"  best       {relative(scored[0].folder)}  ({scored[0].describe(swept)})")

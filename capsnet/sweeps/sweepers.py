@@ -11,9 +11,9 @@ from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from omegaconf import OmegaConf
 
 from ..errors import CapsNetError, ConfigError
-from ..files import remove_empty
+from ..files import make_folder, remove_made_folder
 from ..reports.terminal import command
-from ..runs.folder import LOCK_FILE, SWEEP_FILE, locked, refuse_outside_links
+from ..runs.folder import LOCK_FILE, SWEEP_FILE, locked, refuse_foreign_files, refuse_outside_links
 from ..runs.record import FINISHED
 from ..text import relative
 from .jobs import read_jobs
@@ -44,7 +44,8 @@ class GridSweeper(BasicSweeper):
         folder = Path(self.config.hydra.sweep.dir)
         if OmegaConf.to_container(self.config.hydra.sweep, resolve=False)["subdir"] != "${hydra.job.num}":
             raise ConfigError("hydra.sweep.subdir: leave it as it is; a sweep's folders are named by job number")
-        folder.mkdir(parents=True, exist_ok=True)
+        refuse_foreign_files(folder, sweep=True)
+        make_folder(folder)
         with locked(folder):
             refuse_other_sweep(folder, list(self.config.hydra.overrides.task))
             refuse_outside_links(folder)
@@ -71,8 +72,10 @@ class GridSweeper(BasicSweeper):
 
     def _plan(self, folder: Path, jobs: int, swept: list[str]) -> None:
         """Write down and print what is going to be done."""
+        assert self.config is not None
         finished = sum(job.status in NOT_REPEATED for job in read_jobs(folder))
-        print(write_plan(folder, jobs, swept, finished), flush=True)
+        overrides = list(self.config.hydra.overrides.task)
+        print(write_plan(folder, jobs, swept, finished, overrides), flush=True)
 
     def _end(self, folder: Path, interrupted: bool) -> bool:
         """Print the summary; says if all jobs were completed."""
@@ -81,7 +84,7 @@ class GridSweeper(BasicSweeper):
         except CapsNetError:  # no job has started
             for name in (SWEEP_FILE, PLAN_FILE, STUDY_FILE, LOCK_FILE):
                 (folder / name).unlink(missing_ok=True)
-            remove_empty(folder)
+            remove_made_folder(folder)
             return False
         jobs = read_jobs(folder)
         if interrupted or any(job.status not in FINISHED for job in jobs):

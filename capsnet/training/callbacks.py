@@ -15,7 +15,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from ..errors import DivergedError
 from ..runs.folder import BEST_CHECKPOINT, LAST_CHECKPOINT, METRICS_FILE
-from ..runs.metrics import append_metrics, truncate_metrics
+from ..runs.metrics import append_metrics, write_metrics
 from ..text import duration
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ class EpochLog(Callback):
         curves_dir: folder for TensorBoard's file.
     """
 
-    STATE = ("epochs", "best_epoch", "best_val_accuracy", "images", "training_seconds", "stopped_at")
+    STATE = ("epochs", "best_epoch", "best_val_accuracy", "images", "training_seconds", "stopped_at", "columns", "rows")
 
     def __init__(self, run_dir: Path, curves_dir: Path):
         self.run_dir, self.curves_dir = run_dir, curves_dir
@@ -44,6 +44,8 @@ class EpochLog(Callback):
         self.earlier_seconds, self.fit_began = 0.0, time.perf_counter()  # before and after the last resumption
         self.validation_seconds = 0.0
         self.stopped_at: int | None = None  # the trainer.max_epochs that early stopping did not reach
+        self.columns: list[str] = []
+        self.rows: list[dict[str, float]] = []  # of metrics.csv, which a resumed run writes again
 
     @cached_property
     def tensorboard(self) -> SummaryWriter:
@@ -69,7 +71,7 @@ class EpochLog(Callback):
         if self.stopped_at is not None and self.stopped_at == trainer.max_epochs:
             trainer.should_stop = True
         if trainer.is_global_zero:
-            truncate_metrics(self.run_dir / METRICS_FILE, self.epochs)
+            write_metrics(self.run_dir / METRICS_FILE, self.columns, self.rows)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.epoch_began, self.validation_seconds, self.epoch_images = time.perf_counter(), 0.0, 0
@@ -97,10 +99,11 @@ class EpochLog(Callback):
             self.best_epoch = self.epochs  # without validation, the newest counts as the best
         elif accuracy is not None and (self.best_val_accuracy is None or accuracy > self.best_val_accuracy):
             self.best_epoch, self.best_val_accuracy = self.epochs, accuracy
+        self.columns = pl_module.metric_columns
+        self.rows.append({"epoch": self.epochs, "step": trainer.global_step, **metrics})
         if not trainer.is_global_zero:
             return
-        row = {"epoch": self.epochs, "step": trainer.global_step, **metrics}
-        append_metrics(self.run_dir / METRICS_FILE, pl_module.metric_columns, row)
+        append_metrics(self.run_dir / METRICS_FILE, self.columns, self.rows[-1])
         for name, value in metrics.items():
             self.tensorboard.add_scalar(name, value, self.epochs)
         self.tensorboard.flush()
@@ -158,7 +161,8 @@ class DivergenceCheck(Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         metrics = pl_module.finished_epoch()
-        if not all(math.isfinite(value) for value in metrics.values()):
+        finite = all(math.isfinite(value) for value in metrics.values())
+        if not finite or not all(torch.isfinite(weight).all() for weight in pl_module.parameters()):
             self._stop(trainer, "at its end")
 
     def _stop(self, trainer: pl.Trainer, where: str) -> None:

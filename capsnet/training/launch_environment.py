@@ -2,8 +2,18 @@
 
 import os
 
+from ..errors import ConfigError
+
 
 def started_by_launcher() -> bool:
-    """Did torchrun or SLURM start all processes of this training, and put their ranks into the environment?"""
+    """Did torchrun or SLURM start all processes of this training, and put their ranks into the environment?
+
+    Raises:
+        ConfigError: there is a rank without the number of processes, left over from something else.
+    """
+    if "LOCAL_RANK" in os.environ:
+        if "WORLD_SIZE" not in os.environ:
+            raise ConfigError("LOCAL_RANK is set without WORLD_SIZE: unset it, or start the processes with torchrun")
+        return True
     tasks = os.environ.get("SLURM_NTASKS", "")
-    return "LOCAL_RANK" in os.environ or (tasks.isdigit() and int(tasks) > 1)
+    return tasks.isdecimal() and int(tasks) > 1 and "SLURM_PROCID" in os.environ

@@ -8,10 +8,10 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from ..errors import ConfigError
+from ..losses import check_names
 from ..output import Output
-from ..runs.checkpoints import CONFIG_KEY, PLUGIN_KEY, build_network
-from ..settings.config import Config, as_dict, name_of
+from ..runs.checkpoints import CONFIG_KEY, DATASET_KEY, PLUGIN_KEY, build_network
+from ..settings.config import Config, as_dict
 from ..settings.plugins import loaded_plugin
 
 
@@ -82,8 +82,7 @@ class ClassifierModule(pl.LightningModule):
     def _measure(self, split: str, output: Output, images: Tensor, labels: Tensor) -> Tensor:
         """Add a batch to the epoch's averages; gives the loss."""
         losses = self.loss(output, images, labels)
-        if "loss" not in losses:
-            raise ConfigError(f"loss={name_of('loss', self.config.loss)}: what it returns must have a 'loss'")
+        check_names(losses)
         accuracy = (output.scores.argmax(1) == labels).to(losses["loss"].dtype).mean()
         self.averages[split].add({**losses, "accuracy": accuracy}, len(labels))
         return losses["loss"]
@@ -135,6 +134,7 @@ class ClassifierModule(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint[CONFIG_KEY] = as_dict(self.config)
+        checkpoint[DATASET_KEY] = self.trainer.datamodule.dataset.record()
         if plugin := loaded_plugin():
             checkpoint[PLUGIN_KEY] = {"path": str(plugin.path), "sha256": plugin.sha256}
 

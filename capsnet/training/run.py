@@ -4,7 +4,7 @@ import contextlib
 import logging
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -13,13 +13,22 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.utilities import rank_zero_only
 
 from ..data.dataset import Dataset
-from ..errors import CheckpointError, ConfigError, DivergedError, StorageError
+from ..errors import ConfigError, DivergedError, StorageError
+from ..files import file_digest
 from ..reports.evaluation import evaluate
 from ..reports.terminal import run_outcome, run_summary
 from ..runs.checkpoints import read_checkpoint
-from ..runs.folder import BEST_CHECKPOINT, LAST_CHECKPOINT, curves_folder, locked, refuse_existing_run
+from ..runs.folder import (
+    BEST_CHECKPOINT,
+    LOG_FILE,
+    METRICS_FILE,
+    curves_folder,
+    locked,
+    refuse_existing_run,
+    remove_drafts,
+)
 from ..runs.record import RunRecord, new_record
-from ..settings.config import Config, config_digest, name_of
+from ..settings.config import Config, as_dict, config_digest, name_of
 from ..settings.plugins import loaded_plugin
 from ..text import on_one_line
 from .callbacks import EpochLog
@@ -27,8 +36,10 @@ from .datamodule import ImageDataModule
 from .launch_environment import started_by_launcher
 from .module import ClassifierModule
 from .processes import OneMachine, further_processes, share_of_threads
+from .resuming import checkpoint_to_resume
+from .run_log import run_log
 from .tensorboard import log_figures, log_hyperparameters, log_test
-from .trainer import build_trainer, check_validation_interval, device_name, refuse_other_launchers
+from .trainer import build_trainer, check_limits, device_name, refuse_other_launchers
 
 log = logging.getLogger(__name__)
 
@@ -68,15 +79,15 @@ def train(
     if environment is None and not started_by_launcher():
         refuse_other_launchers(config.trainer)
         environment = OneMachine()
+    if environment is not None:
+        rank_zero_only.rank = environment.local_rank()  # not what a leftover RANK or SLURM_PROCID says
     if rank_zero_only.rank > 0 or (environment is not None and environment.local_rank() > 0):
         logging.getLogger("capsnet").setLevel(logging.ERROR)
-        return _train(config, run_dir, overrides, callbacks, resume, environment, label)
-    with locked(run_dir):
+        return _train(config, run_dir, overrides, callbacks, resume, environment, label, lambda: None)
+    with locked(run_dir), run_log(run_dir / LOG_FILE) as start_log:
         if not resume:
             refuse_existing_run(run_dir)
-        for draft in (*run_dir.glob("*.part"), *run_dir.glob("*/*.part")):  # left by a process that was killed
-            draft.unlink(missing_ok=True)
-        return _train(config, run_dir, overrides, callbacks, resume, environment, label)
+        return _train(config, run_dir, overrides, callbacks, resume, environment, label, start_log)
 
 
 def _train(
@@ -87,17 +98,20 @@ def _train(
     resume: bool,
     environment: OneMachine | None,
     label: str,
+    start_log: Callable[[], None],
 ) -> RunRecord:
     began = time.perf_counter()
     data = _read_training_images(config)
     epoch_log = EpochLog(run_dir, curves_folder(run_dir, label))
     trainer = build_trainer(config, epoch_log, callbacks, environment, validates=data.dataset.val_split is not None)
     module = _build_module(config, data.dataset)
-    checkpoint = _checkpoint_to_resume(run_dir, module) if resume else None
+    checkpoint = checkpoint_to_resume(config, run_dir, data.dataset, module) if resume else None
     results = _first_record(config, data.dataset, module, trainer, overrides)
     is_main = trainer.is_global_zero
     if is_main:
+        remove_drafts(run_dir)
         results.write(run_dir)
+        start_log()
         log.info("%s\n", run_summary(config, data.dataset, results, run_dir, trainer.world_size))
     with _outcome_recorded(results, config, run_dir, epoch_log, is_main, began):
         with _processes(trainer, environment, config, run_dir, resume):
@@ -113,7 +127,7 @@ def _read_training_images(config: Config) -> ImageDataModule:
     dataset = Dataset(config.data, config.seed)
     data = ImageDataModule(dataset, config.data.batch_size, config.augment.build(), config.seed)
     data.setup("fit")
-    check_validation_interval(config, dataset.counts["train"])
+    check_limits(config, dataset.counts)
     return data
 
 
@@ -125,22 +139,6 @@ def _build_module(config: Config, dataset: Dataset) -> ClassifierModule:
         raise ConfigError(f"model={name_of('model', config.model)}, data={dataset.name}: {error}") from error
     except (RuntimeError, MemoryError, OverflowError) as error:
         raise ConfigError(f"model: a network of this size cannot be built here ({on_one_line(error)[:200]})") from error
-
-
-def _checkpoint_to_resume(run_dir: Path, module: ClassifierModule) -> Path | None:
-    """The last checkpoint, if there is one. Raises CheckpointError if a training cannot continue from it."""
-    path = run_dir / LAST_CHECKPOINT
-    if not path.exists():
-        return None
-    content = read_checkpoint(path)
-    state, log_state = content.get("state_dict"), (content.get("callbacks") or {}).get(EpochLog.__qualname__)
-    shapes = {name: value.shape for name, value in module.state_dict().items()}
-    if not isinstance(state, dict) or shapes != {name: getattr(value, "shape", None) for name, value in state.items()}:
-        raise CheckpointError(f"{path}: its weights do not fit the network that its config describes")
-    complete = all(content.get(key) for key in ("optimizer_states", "lr_schedulers", "loops"))
-    if not complete or not isinstance(log_state, dict) or not {*EpochLog.STATE, "earlier_seconds"} <= log_state.keys():
-        raise CheckpointError(f"{path}: has no training to continue, or is from another version of this project")
-    return path
 
 
 def _first_record(
@@ -156,6 +154,7 @@ def _first_record(
         device=device_name(trainer),
         precision=trainer.precision,
         config_sha256=config_digest(config),
+        config=as_dict(config),
         plugin={"path": str(plugin.path), "sha256": plugin.sha256} if plugin else None,
     )
 
@@ -183,6 +182,7 @@ def _outcome_recorded(
         results.status, results.reason = "failed", f"{type(error).__name__}: {error}"
         raise
     finally:
+        results.metrics_sha256 = file_digest(run_dir / METRICS_FILE)
         results.total_seconds = round(time.perf_counter() - began, 3)
         if is_main:
             with contextlib.nullcontext() if results.status == "completed" else contextlib.suppress(OSError):
@@ -225,6 +225,8 @@ def _fit(
         if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
             reason = on_one_line(error).partition(" Set TORCH")[0]
             raise ConfigError(f"trainer.compile=true: torch.compile fails here ({reason})") from error
+        if isinstance(error, RuntimeError) and "returned nan values" in str(error):  # from trainer.detect_anomaly
+            raise DivergedError(f"the loss became NaN or infinite ({on_one_line(error)[:200]})") from error
         raise
     finally:
         results.train_seconds = round(epoch_log.seconds, 3)
@@ -261,4 +263,5 @@ def _quieten_libraries() -> None:
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # trainer.compile looks for CUDA there
     warnings.filterwarnings("ignore", message=".*AMP with fp16 is not supported on CPU")  # it is refused
     warnings.filterwarnings("ignore", message=".*`srun` command is available")  # on a login machine, not in a job
+    warnings.filterwarnings("ignore", message="Error detected in")  # of trainer.detect_anomaly; the error says it
     warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated")  # between Lightning and torch

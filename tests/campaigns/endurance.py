@@ -6,17 +6,14 @@ python tests/campaigns/endurance.py --epochs 500 --picture docs/endurance.png
 import argparse
 import gc
 import os
-import sys
 import tempfile
 from pathlib import Path
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
-from capsnet.compose import config_from_dict
-from capsnet.training import train
+from capsnet.settings.parse import config_from_dict
+from capsnet.training.run import train
 
 TRAINING = {
     "data": {"name": "digits", "limit": 200, "batch_size": 50},

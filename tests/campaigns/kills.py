@@ -1,6 +1,6 @@
 """Kills: a short training is ended by SIGKILL at random moments, saving included, and resumed until it is complete.
 
-Its metrics, test included, must then be those of the training that nobody disturbed, to the last digit.
+Its metrics, test included, must then be those of an undisturbed training, to the last digit.
 
 python tests/campaigns/kills.py --count 50
 """
@@ -17,7 +17,7 @@ from collections import Counter
 from pathlib import Path
 
 REPO = Path(__file__).parents[2]
-# Few images and a network that takes long to save for what it takes to train: a good part of the kills meets a save.
+# Few images, and a network that is large for so short a training: many kills come while a checkpoint is written.
 TRAINING = (
     *("data=digits", "data.limit=200", "data.batch_size=50", "trainer=cpu", "trainer.max_epochs=16", "routing.iters=2"),
     *("model.conv_channels=32", "model.primary_capsules=16", "model.dropout=0.3", "augment=shift_cutout"),
@@ -33,14 +33,14 @@ def train(folder: Path, arguments: tuple[str, ...]) -> subprocess.Popen:
 
 
 def outcome(run: Path) -> tuple[str, dict]:
-    """The run's metrics.csv, and the part of its record that is no time."""
+    """The run's metrics.csv, and the part of its record that does not depend on time."""
     record = json.loads((run / "results.json").read_text())
     assert record["status"] == "completed", record
     return (run / "metrics.csv").read_text(), {key: record[key] for key in RECORDED}
 
 
 def campaign(count: int, folder: Path, chance: random.Random) -> Counter:
-    """Kill so many times; gives what the kills met. Asserts that no run is lost or other than it should be."""
+    """Kill so many times; returns what was going on then. Asserts that every run ends as the undisturbed one."""
     assert train(folder, (*TRAINING, "hydra.run.dir=whole")).wait() == 0, (folder / "printed").read_text()
     expected = outcome(folder / "whole")
     seconds = 1.2 * json.loads((folder / "whole/results.json").read_text())["train_seconds"]  # some meet the test

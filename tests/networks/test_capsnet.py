@@ -1,8 +1,5 @@
 """Claims about the network: its size, its shapes, which channels make a capsule, what is decoded, how it starts."""
 
-import subprocess
-import sys
-
 import pytest
 import torch
 from hypothesis import given
@@ -135,12 +132,3 @@ def test_works_under_bf16_autocast_with_capsules_in_float32():
         output = network(images)
     assert output.capsules.dtype == torch.float32
     assert (output.capsules - plain.capsules).norm() / plain.capsules.norm() < 2e-2
-
-
-def test_the_library_needs_neither_hydra_nor_lightning():
-    code = (
-        "import sys; from capsnet import CapsNet, Output, dynamic_routing, margin_loss, setting, squash; CapsNet();"
-        "print({'hydra', 'omegaconf', 'pytorch_lightning', 'torchvision'} & set(sys.modules))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "set()"

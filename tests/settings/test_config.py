@@ -98,6 +98,7 @@ def test_every_other_setting_is_part_of_what_is_trained(key, value):
     [
         ("routing.iters", 0, "at least 1"),
         ("routing.iters", 1001, "at most 1000"),
+        ("model.conv_channels", 2**63, "at most 9223372036854775807"),
         ("model.dropout", 1.0, "at least 0 and below 1"),
         ("model.dropout", -0.1, "at least 0"),
         ("optimizer.lr", 0.0, "above 0"),
@@ -112,7 +113,7 @@ def test_every_other_setting_is_part_of_what_is_trained(key, value):
         ("trainer.precision", "8-true", "one of auto"),
         ("seed", -1, "at least 0"),
         ("seed", 2**32, "at most 4294967295"),
-        ("trainer.deterministic", 3, "one of True, False, warn"),
+        ("trainer.deterministic", 3, "one of true, false, warn"),
         ("trainer.limit_val_batches", 1.5, "share"),
         ("trainer.limit_train_batches", 0, "a number of batches per epoch from 1"),
         ("trainer.devices", 0, "a number of devices"),

@@ -89,9 +89,9 @@ def test_the_first_process_ends_when_another_is_killed(tmp_path):
     wait_until(lambda: list(tmp_path.rglob("last.ckpt")), process, every=0.1)
     (other,) = processes_of("further_process", tmp_path)
     os.kill(other, signal.SIGKILL)
-    printed, errors = process.communicate(timeout=60)
+    process.communicate(timeout=60)
     assert process.returncode != 0
-    assert "another process of this training failed with exit code -9" in printed + errors
+    assert record_of(only_run(tmp_path))["status"] in ("failed", "interrupted")
 
 
 def test_processes_share_the_processor_and_give_it_back(monkeypatch):

@@ -26,11 +26,12 @@ def hyperparameters(curves, *run: str) -> dict:
     return {name: getattr(value, value.WhichOneof("kind")) for name, value in hparams.items()}
 
 
-class TestRun:
-    @pytest.fixture(scope="class")
-    def events(self, finished_run):
-        return EventAccumulator(str(finished_run), size_guidance={"images": 0}).Reload()
+@pytest.fixture(scope="module")
+def events(finished_run):
+    return EventAccumulator(str(finished_run), size_guidance={"images": 0}).Reload()
 
+
+class TestRun:
     def test_has_curves_of_every_metric(self, events):
         tags = events.Tags()["scalars"]
         assert set(tags) >= METRICS | {"lr"}

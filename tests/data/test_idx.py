@@ -1,4 +1,4 @@
-"""Claims about reading, checking and downloading datasets, by files that are right and files that are not."""
+"""Claims about reading, checking and downloading files in MNIST's format, right ones and wrong ones."""
 
 import errno
 import gzip
@@ -17,21 +17,27 @@ import numpy as np
 import pytest
 import torch
 from conftest import make_kmnist, write_idx
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.datasets import KMNIST
 
-from capsnet import sources
-from capsnet.config import DataConfig
+from capsnet.data import idx
+from capsnet.data.kmnist_7k import KMNIST7k
 from capsnet.errors import DataError
-from capsnet.sources import open_source, stratified_split
+from capsnet.settings import data
 
-SHARED = Path(__file__).parents[2] / "shared"
+SHARED = Path(__file__).parents[3] / "shared"
 FILES = [f"{kind}-{what}-ubyte" for kind in ("train", "t10k") for what in ("images-idx3", "labels-idx1")]
 
 
-def source(root: Path, **settings):
-    return open_source(DataConfig(root=str(root), download=False, **settings))
+def source(root: Path, download: bool = False, mirror: str | None = None):
+    return data.KMNIST(str(root), download, mirror).build()
+
+
+def prepared(root: Path):
+    kmnist = source(root)
+    kmnist.prepare()
+    return kmnist
 
 
 def refusal(root: Path) -> str:
@@ -45,36 +51,41 @@ def refusal(root: Path) -> str:
 
 class TestReading:
     def test_images_and_labels_are_those_in_the_files(self, kmnist_root):
-        kmnist = source(kmnist_root)
-        kmnist.prepare()
+        kmnist = prepared(kmnist_root)
         images, labels = kmnist.train()
         raw = (kmnist_root / "KMNIST/raw" / FILES[0]).read_bytes()[16:]
         assert images.dtype == torch.uint8
+        assert images.shape == (200, 1, 28, 28)
         assert np.array_equal(images.numpy().reshape(-1), np.frombuffer(raw, np.uint8))
         assert labels.tolist() == [n % 10 for n in range(200)]
+        assert labels.dtype == torch.int64
         assert len(kmnist.test().labels) == 50
 
     def test_other_readable_files_are_accepted_with_one_warning_line_and_marked(self, kmnist_root, caplog):
-        kmnist = source(kmnist_root)
-        kmnist.prepare()
+        kmnist = prepared(kmnist_root)
         (record,) = caplog.records
         assert record.levelname == "WARNING"
         assert "not the official files" in record.getMessage()
+        assert f"{FILES[0]} (200)" in record.getMessage()
         assert "\n" not in record.getMessage()
-        assert not kmnist.official
+        assert kmnist.official is False
 
-    def test_official_files_are_accepted_silently(self, kmnist_root, caplog, monkeypatch):
+    def test_official_files_are_accepted_without_a_warning(self, kmnist_root, caplog, monkeypatch):
         raw = kmnist_root / "KMNIST/raw"
         digests = {name: f"sha256:{hashlib.sha256((raw / name).read_bytes()).hexdigest()}" for name in FILES}
-        monkeypatch.setattr("capsnet.sources.KMNIST_DIGESTS", digests)
-        kmnist = source(kmnist_root)
-        kmnist.prepare()
-        assert kmnist.official
+        monkeypatch.setattr("capsnet.data.kmnist.DIGESTS", digests)
+        assert prepared(kmnist_root).official is True
+        assert not caplog.records
+
+    def test_where_no_official_digests_are_known_nobody_can_tell(self, kmnist_root, caplog):
+        (kmnist_root / "KMNIST").rename(kmnist_root / "FashionMNIST")
+        fashion = data.FashionMNIST(str(kmnist_root), download=False).build()
+        fashion.prepare()
+        assert fashion.official is None
         assert not caplog.records
 
     def test_recorded_digests_are_those_of_sha256sum(self, kmnist_root):
-        kmnist = source(kmnist_root)
-        kmnist.prepare()
+        kmnist = prepared(kmnist_root)
         for name in FILES:
             content = (kmnist_root / "KMNIST/raw" / name).read_bytes()
             assert kmnist.sha256[name] == hashlib.sha256(content).hexdigest()
@@ -84,28 +95,18 @@ class TestReading:
         processed.mkdir()
         for name in ("training.pt", "test.pt"):
             torch.save((torch.zeros(1, 28, 28), torch.zeros(1)), processed / name)
-        kmnist = source(kmnist_root)
-        kmnist.prepare()
-        assert len(kmnist.train().labels) == 200
-
-    def test_digits_are_scikit_learns_at_28x28_with_a_fixed_test_set(self):
-        digits = open_source(DataConfig(name="digits"))
-        digits.prepare()
-        train, test = digits.train(), digits.test()
-        assert len(train.labels) + len(test.labels) == 1797
-        assert train.images.shape[1:] == (1, 28, 28)
-        assert train.images.max() == 255
-        again = open_source(DataConfig(name="digits"))
-        again.prepare()
-        assert torch.equal(again.test().images, test.images)
+        assert len(prepared(kmnist_root).train().labels) == 200
 
     @pytest.mark.skipif(not (SHARED / "KMNIST").is_dir(), reason="the KMNIST subset is not beside this checkout")
-    def test_the_real_subset_is_read(self):
-        kmnist = source(SHARED)
-        kmnist.prepare()
+    def test_the_real_subset_as_idx_files_is_kmnist_7k(self):
+        kmnist, within = prepared(SHARED), KMNIST7k()
+        within.prepare()
         assert kmnist.train().images.shape == (7011, 1, 28, 28)
         assert torch.bincount(kmnist.train().labels).tolist() == [690, 690, 695, 702, 757, 708, 688, 708, 672, 701]
         assert torch.bincount(kmnist.test().labels).tolist() == [200] * 10
+        for part in ("train", "test"):
+            for ours, theirs in zip(getattr(kmnist, part)(), getattr(within, part)(), strict=True):
+                assert torch.equal(ours, theirs)
 
 
 class TestDamage:
@@ -143,7 +144,15 @@ class TestDamage:
 
     def test_labels_out_of_range(self, kmnist_root, raw):
         write_idx(raw / FILES[3], np.full(50, 10))
-        assert re.search(f"{FILES[3]}: holds label 10", refusal(kmnist_root))
+        assert re.search(f"{FILES[3]}: has label 10, but KMNIST has the classes 0 to 9", refusal(kmnist_root))
+
+    def test_no_images(self, kmnist_root, raw):
+        write_idx(raw / FILES[0], np.zeros((0, 28, 28)))
+        assert re.search(f"{FILES[0]}: is empty", refusal(kmnist_root))
+
+    def test_more_bytes_than_the_header_says(self, kmnist_root, raw):
+        (raw / FILES[2]).write_bytes((raw / FILES[2]).read_bytes() + b"0")
+        assert re.search(f"{FILES[2]}: too long, 39,217 bytes instead of 39,216", refusal(kmnist_root))
 
     def test_compressed(self, kmnist_root, raw):
         (raw / FILES[0]).write_bytes(gzip.compress((raw / FILES[0]).read_bytes()))
@@ -163,6 +172,7 @@ class TestDamage:
         (raw / FILES[0]).chmod(0)
         assert str(raw / FILES[0]) in refusal(kmnist_root)
 
+    @settings(max_examples=60)
     @given(name=st.sampled_from(FILES), share=st.floats(0, 1, exclude_max=True))
     def test_cut_off_anywhere(self, tmp_path_factory, name, share):
         root = tmp_path_factory.mktemp("cut")
@@ -172,6 +182,10 @@ class TestDamage:
         path.write_bytes(content[: int(share * len(content))])
         assert str(path) in refusal(root)
         shutil.rmtree(root)
+
+
+def files_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.rglob("*") if path.is_file())
 
 
 class TestDownload:
@@ -189,7 +203,7 @@ class TestDownload:
                 pass
 
         http = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=folder))
-        threading.Thread(target=http.serve_forever, daemon=True).start()
+        threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         yield f"http://127.0.0.1:{http.server_port}", folder
         http.shutdown()
         http.server_close()
@@ -204,18 +218,18 @@ class TestDownload:
     def fails(root, mirror, why):
         """A download ends in one line that says why, and leaves no file."""
         with pytest.raises(DataError, match=why) as caught:
-            open_source(DataConfig(root=str(root), mirror=mirror)).prepare()
+            source(root, download=True, mirror=mirror).prepare()
         assert "\n" not in str(caught.value)
-        assert not [path for path in root.rglob("*") if path.is_file()]
+        assert not files_in(root)
 
-    def test_fetches_what_is_missing_and_leaves_nothing_else(self, server, tmp_path, monkeypatch):
+    def test_downloads_what_is_missing_and_leaves_nothing_else(self, server, tmp_path, monkeypatch):
         address, folder = server
         self.expect(monkeypatch, folder)
         root = tmp_path / "new" / "root"
-        kmnist = open_source(DataConfig(root=str(root), mirror=address))
+        kmnist = source(root, download=True, mirror=address)
         kmnist.prepare()
         assert len(kmnist.train().labels) == 200
-        assert sorted(p.name for p in root.rglob("*") if p.is_file()) == sorted(FILES)
+        assert files_in(root) == sorted(FILES)
 
     def test_other_content_than_the_official_is_refused_and_not_kept(self, server, tmp_path):
         address, _ = server
@@ -223,16 +237,22 @@ class TestDownload:
 
     def test_without_an_answer_says_where_it_looked_and_what_to_do(self, tmp_path):
         with pytest.raises(DataError) as caught:
-            open_source(DataConfig(root=str(tmp_path), mirror="http://127.0.0.1:9")).prepare()
+            source(tmp_path, download=True, mirror="http://127.0.0.1:9").prepare()
         message = str(caught.value)
-        for part in (str(tmp_path / "KMNIST/raw"), "http://127.0.0.1:9", "by hand", *FILES, "data=digits"):
+        for part in (
+            str(tmp_path / "KMNIST/raw"),
+            "http://127.0.0.1:9",
+            *("yourself", *FILES),
+            *("data=kmnist_7k", "data=digits"),
+        ):
             assert part in message
 
     def test_is_not_tried_where_it_is_switched_off(self, tmp_path):
         assert "data.download=false" in refusal(tmp_path)
+        assert not list(tmp_path.iterdir())
 
     def test_a_server_that_does_not_answer_is_given_up(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(sources, "DOWNLOAD_TIMEOUT", 0.2)
+        monkeypatch.setattr(idx, "DOWNLOAD_TIMEOUT", 0.2)
         with socket.create_server(("127.0.0.1", 0)) as silent:
             mirror = f"http://127.0.0.1:{silent.getsockname()[1]}"
             self.fails(tmp_path / "new", mirror, "timed out")
@@ -244,14 +264,14 @@ class TestDownload:
         archive.write_bytes(archive.read_bytes()[:-100])
         self.fails(tmp_path / "new", address, "not found or corrupted")
 
-    def test_of_several_processes_one_fetches_and_the_others_wait(self, server, tmp_path, monkeypatch):
+    def test_of_several_processes_one_downloads_and_the_others_wait(self, server, tmp_path, monkeypatch):
         address, folder = server
         self.expect(monkeypatch, folder)
-        found, fetched, download = [], [], KMNIST.download
-        monkeypatch.setattr(KMNIST, "download", lambda self: (fetched.append(1), download(self)))
+        found, downloads, download = [], [], KMNIST.download
+        monkeypatch.setattr(KMNIST, "download", lambda self: (downloads.append(1), download(self)))
 
         def prepare():
-            kmnist = open_source(DataConfig(root=str(tmp_path / "new"), mirror=address))
+            kmnist = source(tmp_path / "new", download=True, mirror=address)
             kmnist.prepare()
             found.append(len(kmnist.train().labels))
 
@@ -260,8 +280,8 @@ class TestDownload:
             thread.start()
         for thread in threads:
             thread.join()
-        assert (found, fetched) == ([200] * 4, [1])
-        assert sorted(p.name for p in (tmp_path / "new").rglob("*") if p.is_file()) == sorted(FILES)
+        assert (found, downloads) == ([200] * 4, [1])
+        assert files_in(tmp_path / "new") == sorted(FILES)
 
     def test_what_a_killed_download_has_left_is_no_data_and_goes_with_the_next_one(self, server, tmp_path, monkeypatch):
         address, folder = server
@@ -269,8 +289,8 @@ class TestDownload:
         left = tmp_path / "new/.KMNIST-download-abc/KMNIST/raw"
         left.mkdir(parents=True)
         (left / FILES[0]).write_bytes(b"half of it")
-        open_source(DataConfig(root=str(tmp_path / "new"), mirror=address)).prepare()
-        assert sorted(p.name for p in (tmp_path / "new").rglob("*") if p.is_file()) == sorted(FILES)
+        source(tmp_path / "new", download=True, mirror=address).prepare()
+        assert files_in(tmp_path / "new") == sorted(FILES)
 
     def test_a_full_disk_leaves_nothing(self, server, tmp_path, monkeypatch):
         address, folder = server
@@ -286,24 +306,10 @@ class TestDownload:
 
     def test_a_folder_that_cannot_be_written_is_named(self, server):
         with pytest.raises(DataError, match=r"/proc/nowhere.* cannot be written"):
-            open_source(DataConfig(root="/proc/nowhere", mirror=server[0])).prepare()
+            source(Path("/proc/nowhere"), download=True, mirror=server[0]).prepare()
 
     def test_does_not_mix_official_files_with_others(self, server, kmnist_root):
         (kmnist_root / "KMNIST/raw" / FILES[2]).unlink()
-        with pytest.raises(DataError, match="beside 3 files that are there"):
-            open_source(DataConfig(root=str(kmnist_root), mirror=server[0])).prepare()
-
-
-class TestSplit:
-    @given(seed=st.integers(0, 2**32 - 1), held_out=st.integers(10, 190))
-    def test_splits_each_class_in_proportion_and_loses_no_image(self, seed, held_out):
-        labels = torch.arange(200) % 10
-        stay, leave = stratified_split(labels, held_out, seed)
-        assert sorted([*stay.tolist(), *leave.tolist()]) == list(range(200))
-        assert len(leave) == held_out
-        counts = torch.bincount(labels[leave], minlength=10)
-        assert counts.max() - counts.min() <= 1
-
-    def test_too_few_images_for_every_class_is_refused(self):
-        with pytest.raises(DataError, match="cannot hold out 3 of 200"):
-            stratified_split(torch.arange(200) % 10, 3, 0)
+        with pytest.raises(DataError, match=rf"has 3 of its 4 files, but not {FILES[2]}: .* empty that folder"):
+            source(kmnist_root, download=True, mirror=server[0]).prepare()
+        assert len(files_in(kmnist_root)) == 3

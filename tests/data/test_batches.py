@@ -4,14 +4,15 @@ import pytest
 import torch
 
 from capsnet.augment import Augmentation
-from capsnet.config import AugmentConfig, DataConfig
-from capsnet.data import Batches, ImageDataModule, TrainingBatches
+from capsnet.data.batches import Batches, TrainingBatches, epoch_generator
+from capsnet.data.source import LabelledImages
 from capsnet.errors import ConfigError
-from capsnet.sources import Labelled
 
 COUNT = 50
 UNCHANGED = Augmentation()
-SPLIT = Labelled(torch.arange(COUNT, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 1, 20, 20), torch.arange(COUNT))
+SPLIT = LabelledImages(
+    torch.arange(COUNT, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 1, 20, 20), torch.arange(COUNT)
+)
 
 
 def training(batch_size=8, seed=0, epoch=0, augmentation=UNCHANGED, **sharing):
@@ -69,6 +70,15 @@ def test_order_changes_with_epoch_and_seed_and_is_repeatable():
     assert labels_of(training(seed=1)) != labels_of(training())
 
 
+def test_an_epochs_random_numbers_are_its_own():
+    numbers = {
+        (seed, epoch): torch.rand(1, generator=epoch_generator(seed, epoch)).item()
+        for seed in range(4)
+        for epoch in range(4)
+    }
+    assert len(set(numbers.values())) == len(numbers)  # also where seed and epoch have the same sum, or are swapped
+
+
 def test_augmentation_changes_every_epoch():
     augmentation = Augmentation(max_shift=2, cutout_size=6)
     first, second = (by_label(training(epoch=epoch, augmentation=augmentation)) for epoch in (0, 1))
@@ -82,59 +92,3 @@ def test_augmentation_of_an_image_depends_on_no_batch_size_and_no_sharing():
     assert torch.equal(by_label(training(50, augmentation=augmentation)), expected)
     halves = [batch for rank in (0, 1) for batch in training(8, augmentation=augmentation, rank=rank, world_size=2)]
     assert torch.equal(by_label(halves), expected)
-
-
-def module(**settings):
-    data = ImageDataModule(DataConfig(name="digits", **settings), AugmentConfig(max_shift=1), seed=3)
-    data.setup()
-    return data
-
-
-def test_only_training_images_are_augmented():
-    data = module()
-    originals = data.val_split.images / 255
-    assert torch.equal(torch.cat([images for images, _ in data.val_dataloader()]), originals)
-    assert torch.equal(torch.cat([images for images, _ in data.test_dataloader()]), data.test_split.images / 255)
-
-
-def test_validation_images_come_out_of_the_training_images_fixed_by_the_seed():
-    data, again = module(), module(batch_size=7)
-    assert data.counts == {"train": 1293, "val": 144, "test": 360}
-    assert torch.equal(data.val_split.images, again.val_split.images)
-    other = ImageDataModule(DataConfig(name="digits"), seed=4)
-    other.setup("fit")
-    assert not torch.equal(data.val_split.images, other.val_split.images)
-
-
-def test_test_images_are_not_read_for_training():
-    data = ImageDataModule(DataConfig(name="digits"))
-    data.setup("fit")
-    assert data.test_split is None
-
-
-def test_val_size_may_be_a_count_or_nothing():
-    assert module(val_size=50).counts["val"] == 50
-    assert "val" not in module(val_size=0).counts
-
-
-def test_limit_keeps_so_many_training_images():
-    assert module(limit=200).counts == {"train": 180, "val": 20, "test": 360}
-
-
-@pytest.mark.parametrize(
-    ("settings", "key"),
-    [
-        ({"batch_size": 2000}, "data.batch_size=2000"),
-        ({"limit": 5}, "data.limit=5"),
-        ({"val_size": 1437}, "data.val_size=1437"),
-    ],
-)
-def test_sizes_that_leave_nothing_to_train_on_are_refused(settings, key):
-    with pytest.raises(ConfigError, match=key):
-        module(**settings)
-
-
-def test_a_cutout_larger_than_the_images_is_refused():
-    data = ImageDataModule(DataConfig(name="digits"), AugmentConfig(cutout_size=29))
-    with pytest.raises(ConfigError, match=r"augment.cutout_size=29: larger than the images, 28x28"):
-        data.setup("fit")

@@ -1,0 +1,75 @@
+"""Is it possible to continue a training from what its folder has? Everything is checked before anything is written."""
+
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..data.dataset import Dataset
+from ..errors import CheckpointError, ConfigError
+from ..runs.checkpoints import check_weights, network_weights, read_checkpoint
+from ..runs.folder import BEST_CHECKPOINT, LAST_CHECKPOINT, RECORD_FILE
+from ..runs.record import read_record
+from ..settings.config import Config
+from .callbacks import EpochLog
+
+
+def checkpoint_to_resume(config: Config, run_dir: Path, dataset: Dataset, module: Any) -> Path | None:
+    """The last checkpoint of a run, if there is one.
+
+    Args:
+        config: to continue with.
+        run_dir: the run's folder.
+        dataset: its training images have been read.
+        module: the Lightning module that is going to be trained.
+
+    Raises:
+        CheckpointError: the training cannot continue: a file of the run is damaged, or the data are not what they were.
+        ConfigError: more epochs are trained already than the config asks for.
+    """
+    if (run_dir / RECORD_FILE).exists():
+        _refuse_other_data(read_record(run_dir), dataset)
+    best, last = run_dir / BEST_CHECKPOINT, run_dir / LAST_CHECKPOINT
+    if best.exists():
+        check_weights(network_weights(read_checkpoint(best), best), module.network, best)
+    if not last.exists():
+        return None
+    content = read_checkpoint(last)
+    check_weights(network_weights(content, last), module.network, last)
+    log_state = (content.get("callbacks") or {}).get(EpochLog.__qualname__)
+    complete = all(content.get(key) for key in ("optimizer_states", "lr_schedulers", "loops"))
+    if not complete or not isinstance(log_state, dict) or not {*EpochLog.STATE, "earlier_seconds"} <= log_state.keys():
+        raise CheckpointError(f"{last}: has no training to continue, or is from another version of this project")
+    _check_optimizer_state(content["optimizer_states"], list(module.parameters()), last)
+    trained = content["epoch"] + 1
+    if trained > config.trainer.max_epochs:
+        raise ConfigError(f"trainer.max_epochs={config.trainer.max_epochs}: this run has {trained} epochs already")
+    return last
+
+
+def _refuse_other_data(record: dict[str, Any], dataset: Dataset) -> None:
+    """Raise CheckpointError if a run would continue on other images than those it began with."""
+    now, before = dataset.record(), record.get("dataset")
+    before = before if isinstance(before, dict) else {}
+    files = before.get("files") if isinstance(before.get("files"), dict) else {}
+    changed = [name for name, digest in files.items() if now["files"].get(name, digest) != digest]
+    changed += [name for name in ("train", "val") if before.get(name, now.get(name)) != now.get(name)]
+    if changed:
+        raise CheckpointError(f"data={dataset.name}: not the data that this run began with: {changed[0]} has changed")
+
+
+def _check_optimizer_state(states: Any, weights: list[nn.Parameter], path: Path) -> None:
+    """Raise CheckpointError if an optimizer's state does not fit the weights: a fused step would read beyond it."""
+    numbers = list(range(len(weights)))
+    try:
+        (state,) = states
+        grouped = [number for group in state["param_groups"] for number in group["params"]]
+        fits = grouped == numbers == sorted(state["state"]) and all(
+            isinstance(value, Tensor) and value.is_floating_point() and value.shape in (weights[number].shape, ())
+            for number in numbers
+            for value in state["state"][number].values()
+        )
+    except (TypeError, ValueError, KeyError, AttributeError):
+        fits = False
+    if not fits:
+        raise CheckpointError(f"{path}: its optimizer's state does not fit the network")

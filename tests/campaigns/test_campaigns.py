@@ -1,0 +1,36 @@
+"""The campaigns of faults that are behind the README's counts, in part."""
+
+import random
+import subprocess
+import sys
+
+import pytest
+from campaigns import endurance, files, kills
+from conftest import REPO
+
+pytestmark = pytest.mark.slow
+
+
+def test_broken_overrides_end_in_one_line_before_any_training():
+    command = [sys.executable, str(REPO / "tests/campaigns/overrides.py"), "--count=250"]
+    halves = [subprocess.Popen([*command, f"--seed={seed}"], stdout=-1, stderr=-2, text=True) for seed in (1, 2)]
+    for process in halves:
+        printed, _ = process.communicate(timeout=600)
+        assert process.returncode == 0, printed[-3000:]
+        assert int(printed.split("\n")[-2].split()[0]) >= 250
+
+
+def test_damaged_files_are_refused_or_read_with_a_warning(tmp_path):
+    chance = random.Random(0)
+    assert sum(files.damage_data(tmp_path, 25, chance).values()) == 25 * 4 * 3
+    assert sum(files.damage_checkpoint(tmp_path, 25, chance).values()) == 25 * 3
+
+
+def test_killed_runs_end_with_the_metrics_of_an_undisturbed_one(tmp_path):
+    assert sum(kills.campaign(2, tmp_path, random.Random(0)).values()) == 2
+
+
+def test_memory_and_open_files_do_not_grow(tmp_path):
+    gauge = endurance.campaign(30, tmp_path)
+    assert max(gauge.files[10:]) <= max(gauge.files[:10])
+    assert max(gauge.mebibytes[10:]) < max(gauge.mebibytes[:10]) + 40  # an epoch's tensors come to some 20

@@ -1,0 +1,52 @@
+"""`evaluate.py` on a run that `train.py` has left."""
+
+import json
+import re
+import shutil
+import subprocess
+
+import pytest
+from conftest import run_in_process
+
+
+def test_the_command_that_training_printed_works_as_it_stands(finished_run):
+    folder = finished_run.parents[2]
+    (command,) = re.findall(r"^  evaluate +(.*)$", (folder / "terminal.txt").read_text(), re.MULTILINE)
+    done = subprocess.run(command, shell=True, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "of 360 images" in done.stdout
+    assert done.stderr == ""
+
+
+def test_writes_the_report_and_prints_it(finished_run, tmp_path):
+    run = shutil.copytree(finished_run, tmp_path / "run")
+    (run / "evaluation.json").unlink()
+    done = run_in_process("evaluate.py", "run=run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    report = json.loads((run / "evaluation.json").read_text())
+    assert {"accuracy", "balanced_accuracy", "loss", "per_class_accuracy", "confusion"} <= set(report)
+    assert f"{report['accuracy']:.2%} of 360 images" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["run=nowhere"], "nowhere"),
+        (["checkpoint=nothing.ckpt"], "nothing.ckpt"),
+        (["outputs"], "KEY=VALUE"),
+        (["data.root=x"], "run=RUN_DIR"),
+        (["run=a", "checkpoint=b"], "give either run=RUN_DIR or checkpoint=FILE"),
+    ],
+)
+def test_a_mistake_in_what_to_evaluate_ends_in_one_line(tmp_path, arguments, named):
+    done = run_in_process("evaluate.py", *arguments, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert named in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("argument", ["optimizer.lr=1", "trainer.max_epochs=3", "augment.max_shift=1", "seed=3"])
+def test_a_setting_that_matters_in_training_only_is_refused(finished_run, tmp_path, argument):
+    done = run_in_process("evaluate.py", f"run={finished_run}", argument, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"{argument}: has no effect on an evaluation" in done.stderr

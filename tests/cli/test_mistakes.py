@@ -1,0 +1,109 @@
+"""A mistake ends in one line that names it, with exit code 2, no traceback and no folder."""
+
+import subprocess
+import sys
+
+import pytest
+from conftest import DIGITS, REPO, run_command, run_in_process
+
+import capsnet.cli.composing
+
+
+def error_line(done: subprocess.CompletedProcess[str]) -> str:
+    """The line that a program ended with, after nothing else was printed."""
+    assert (done.returncode, done.stdout) == (2, ""), done.stderr
+    (line,) = done.stderr.strip().splitlines()
+    assert line.startswith("Error: ")
+    return line.removeprefix("Error: ")
+
+
+@pytest.mark.parametrize(
+    ("argument", "named"),
+    [
+        ("routing.iter=3", "routing.iter=3: no such key; did you mean routing.iters?"),
+        ("+routing.extra=3", "routing.extra"),
+        ("routing.iters=0", "routing.iters=0: must be at least 1"),
+        ("routing.iters=many", "routing.iters=many: must be a whole number"),
+        ("data=imagenet", "data=imagenet: no such option; choose digits, "),
+        ("experiment=none_such", "experiment=none_such: no such option; choose demo, "),
+        ("optimizer.lr=.nan", "optimizer.lr=.nan: must be a number"),
+        ("optimizer.lr=nan", "optimizer.lr=nan: must be a finite number"),
+        ("model=[1,2]", "model"),
+        ("nonsense", "nonsense"),
+        ("data.root=/x(1)", "data.root=/x(1)"),
+        ("trainer.devices=many", "trainer.devices=many: must be a number of devices"),
+        (
+            "trainer.limit_train_batches=0",
+            "trainer.limit_train_batches=0: must be a number of batches per epoch from 1",
+        ),
+        ("trainer.max_time=soon", "DD:HH:MM:SS"),
+        ("trainer.max_time=00:00:00:00", "trainer.max_time=00:00:00:00: must be the longest time to train, as DD:HH"),
+        ("trainer.limit_test_batches=2", "does nothing here, since the test always scores every image"),
+        ("trainer.logger=false", "does nothing here, since metrics always go to metrics.csv and TensorBoard"),
+        ("sweep=routing", "sweep=routing: add -m to run a sweep"),
+        ("~seed", "~seed: a setting cannot be removed; leave it out to get its default"),
+        ("~model.dropout", "~model.dropout: a setting cannot be removed"),
+        ("~augment=shift", "~augment=shift: a setting cannot be removed"),
+    ],
+)
+def test_in_a_setting(tmp_path, argument, named):
+    assert named in error_line(run_in_process("train.py", argument, cwd=tmp_path))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_setting_of_another_option_says_where_it_belongs(tmp_path):
+    done = run_in_process("train.py", "routing=uniform", "routing.iters=3", cwd=tmp_path)
+    assert "routing.iters=3: belongs to routing=dynamic, not to routing=uniform" in error_line(done)
+
+
+def test_a_launcher_that_is_not_installed_names_its_package(tmp_path, monkeypatch):
+    monkeypatch.setitem(capsnet.cli.composing.LAUNCHER_PACKAGES, "none_such", "hydra-none-such-launcher")
+    done = run_in_process("train.py", "-m", "hydra/launcher=none_such", "seed=1", cwd=tmp_path)
+    assert "hydra/launcher: needs another package: pip install hydra-none-such-launcher" in error_line(done)
+
+
+def test_is_found_before_torch_is_loaded(tmp_path):
+    loads_torch = (
+        "import atexit, runpy, sys\n"
+        "atexit.register(lambda: print('torch' in sys.modules))\n"
+        f"sys.argv = ['train.py', 'routing.iters=0']\nrunpy.run_path({str(REPO / 'train.py')!r}, run_name='__main__')"
+    )
+    command = [sys.executable, "-c", loads_torch]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "False\n"), done.stderr
+
+
+def test_full_error_shows_the_traceback(tmp_path):
+    done = run_command("train.py", "routing.iters=0", cwd=tmp_path, HYDRA_FULL_ERROR="1")
+    assert "Traceback" in done.stderr
+    assert done.returncode != 0
+
+
+def test_missing_data_says_what_to_do(tmp_path):
+    line = error_line(run_in_process("train.py", "data.download=false", cwd=tmp_path))
+    assert "data=kmnist_7k and data=digits need no download" in line
+    assert not list(tmp_path.iterdir())
+
+
+def test_stays_on_one_line_whatever_it_quotes(tmp_path):
+    done = run_in_process("train.py", "data.root='a\nb\033[2J'", "data.download=false", cwd=tmp_path)
+    assert "\033" not in error_line(done)
+
+
+def test_in_a_run_leaves_a_folder_that_was_there_before(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/notes.txt").touch()
+    error_line(run_in_process("train.py", "data.download=false", "hydra.run.dir=mine", cwd=tmp_path))
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["notes.txt"]
+
+
+def test_a_second_run_in_the_same_folder_is_refused(finished_run, tmp_path):
+    before = (finished_run / "metrics.csv").read_bytes()
+    line = error_line(run_in_process("train.py", *DIGITS, f"hydra.run.dir='{finished_run}'", cwd=tmp_path))
+    assert "already has a run; choose another folder" in line
+    assert (finished_run / "metrics.csv").read_bytes() == before
+
+
+def test_a_sweeps_folder_without_jobs_is_refused(tmp_path):
+    line = error_line(run_in_process("capsnet.sweeps", str(tmp_path), cwd=tmp_path))
+    assert "has no jobs of a sweep" in line

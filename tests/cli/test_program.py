@@ -1,0 +1,189 @@
+"""What happens to a program from outside: signals, closed pipes, full disks, other programs in the same folder."""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+
+import pytest
+from conftest import (
+    DIGITS,
+    only_run,
+    record_of,
+    run_command,
+    run_in_process,
+    start_command,
+    table,
+    wait_until,
+)
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from capsnet.runs.checkpoints import read_checkpoint
+
+ENDLESS = (*DIGITS, "trainer.max_epochs=10000")
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_ends_the_run_cleanly_and_says_how_to_continue(tmp_path, signal_number):
+    process = start_command("train.py", *ENDLESS, cwd=tmp_path)
+    try:
+        wait_until(lambda: list(tmp_path.rglob("last.ckpt")), process)
+        process.send_signal(signal_number)
+        printed, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130, errors
+    assert errors == ""
+    run = only_run(tmp_path)
+    assert record_of(run)["status"] == "interrupted"
+    assert record_of(run)["epochs"] == len(table(run / "metrics.csv"))
+    assert (run / "checkpoints/last.ckpt").is_file()
+    assert "interrupted" in printed
+    (line,) = [line for line in printed.splitlines() if line.startswith("  continue ")]
+    assert line.endswith(f"train.py resume=outputs/{run.parent.name}/{run.name}")
+
+
+def test_a_reader_that_leaves_early_such_as_head_does_not_disturb_the_run(tmp_path):
+    process = start_command("train.py", *DIGITS, "trainer.max_epochs=2", cwd=tmp_path)
+    assert "dataset" in process.stdout.readline()
+    process.stdout.close()
+    errors = process.stderr.read()
+    process.stderr.close()
+    assert (process.wait(), errors) == (0, "")
+    run = only_run(tmp_path)
+    assert record_of(run)["status"] == "completed"
+    assert "epoch 2/2" in (run / "train.log").read_text()
+
+
+def test_messages_of_matplotlib_do_not_reach_the_log(tmp_path, monkeypatch):
+    import logging
+
+    from capsnet.reports import figures
+
+    draw_confusion = figures.confusion
+
+    def talkative(*arguments, **more):
+        logging.getLogger("matplotlib.font_manager").info("generated new fontManager")
+        return draw_confusion(*arguments, **more)
+
+    monkeypatch.setattr(figures, "confusion", talkative)
+    done = run_in_process("train.py", *DIGITS, "figures=true", "trainer.max_epochs=1", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    run = only_run(tmp_path)
+    assert (run / "figures/confusion.png").is_file()
+    assert "fontManager" not in done.stdout + (run / "train.log").read_text()
+    done = run_in_process("evaluate.py", f"run={run}", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "fontManager" not in done.stdout
+
+
+class TestAtOnce:
+    @pytest.mark.slow
+    def test_runs_and_sweeps_started_in_the_same_second_have_folders_of_their_own(self, tmp_path):
+        short = (*DIGITS, "trainer.max_epochs=1")
+        runs = [start_command("train.py", *short, f"seed={seed}", cwd=tmp_path) for seed in (1, 2)]
+        sweeps = [start_command("train.py", "-m", *short, f"seed={seed}", cwd=tmp_path) for seed in (3, 4)]
+        for process in (*runs, *sweeps):
+            _, errors = process.communicate(timeout=240)
+            assert process.returncode == 0, errors
+        records = [json.loads(path.read_text()) for path in (tmp_path / "outputs").rglob("results.json")]
+        assert sorted(record["seed"] for record in records) == [1, 2, 3, 4]
+        assert all(f"seed={record['seed']}" in record["overrides"] for record in records)
+        assert len(list((tmp_path / "outputs/sweeps").glob("*/sweep.csv"))) == 2
+
+    def test_of_two_runs_started_in_one_folder_one_is_refused_and_the_other_left_in_peace(self, tmp_path):
+        arguments = (*DIGITS, "trainer.max_epochs=1", "hydra.run.dir=same")
+        runs = [start_command("train.py", *arguments, cwd=tmp_path) for _ in range(2)]
+        ended = sorted((process.communicate(timeout=240)[1], process.returncode) for process in runs)
+        assert [code for _, code in ended] == [0, 2], ended
+        assert "same: " in ended[1][0]
+        assert record_of(tmp_path / "same")["status"] == "completed"
+        assert (tmp_path / "same/.hydra/config.yaml").is_file()
+
+    def test_a_running_sweep_is_left_in_peace_by_a_second_one_and_by_a_resumption_of_its_job(self, tmp_path):
+        sweep = ("-m", *DIGITS, "seed=1", "hydra.sweep.dir=one", "trainer.max_epochs=10000")
+        first = start_command("train.py", *sweep, cwd=tmp_path)
+        try:
+            wait_until((tmp_path / "one/0/checkpoints/last.ckpt").exists, first)
+            for arguments in (sweep, ("resume=one/0",)):
+                second = run_in_process("train.py", *arguments, cwd=tmp_path)
+                assert second.returncode == 2
+                assert "another process is working in this folder" in second.stderr
+                assert len(second.stderr.strip().splitlines()) == 1
+            assert first.poll() is None
+        finally:
+            first.kill()
+            first.communicate()
+
+    def test_evaluation_and_tensorboard_beside_a_running_training(self, tmp_path):
+        run = tmp_path / "run"
+        process = start_command("train.py", *ENDLESS, "hydra.run.dir=run", cwd=tmp_path)
+        wait_until((run / "checkpoints/best.ckpt").exists, process)
+        curves = EventAccumulator(str(run)).Reload()
+        done = run_in_process("evaluate.py", "run=run", "figures=false", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        curves.Reload()
+        process.terminate()
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 130, errors
+        epochs = [int(row["epoch"]) for row in table(run / "metrics.csv")]
+        assert epochs == list(range(1, len(epochs) + 1))
+        assert len(epochs) == len(curves.Reload().Scalars("train/loss"))
+
+
+class TestFullDisk:
+    def test_a_failed_write_ends_the_training_with_a_clear_message_and_leaves_the_checkpoint_before(self, tmp_path):
+        run = tmp_path / "run"
+        last = run / "checkpoints/last.ckpt"
+        process = start_command("train.py", *ENDLESS, "hydra.run.dir=run", cwd=tmp_path)
+        wait_until(last.exists, process)
+        # A limit on the size of a file fails a write as a full disk does.
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (last.stat().st_size // 2, resource.RLIM_INFINITY))
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode == 1
+        assert "a checkpoint cannot be saved" in errors
+        assert len(errors.strip().splitlines()) == 1
+        record = record_of(run)
+        assert record["status"] == "failed"
+        assert "a checkpoint cannot be saved" in record["reason"]
+        assert read_checkpoint(last)["epoch"] + 1 >= record["epochs"] - 1
+        assert not list(run.rglob("*.part"))
+        longer = f"trainer.max_epochs={record['epochs'] + 1}"
+        done = run_in_process("train.py", "resume=run", longer, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
+    def test_a_disk_that_is_full_ends_it_too(self, tmp_path):
+        disk = tmp_path / "disk"
+        disk.mkdir()
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=9m", "none", str(disk)], check=False).returncode:
+            pytest.skip("a small disk cannot be mounted here")
+        try:
+            done = run_command("train.py", *DIGITS, "trainer.max_epochs=3", f"hydra.run.dir={disk}/run", cwd=tmp_path)
+            assert done.returncode == 1
+            assert "No space left" in done.stderr or "cannot be saved" in done.stderr
+            assert len(done.stderr.strip().splitlines()) == 1
+            for checkpoint in disk.rglob("*.ckpt"):
+                read_checkpoint(checkpoint)
+        finally:
+            subprocess.run(["umount", str(disk)], check=True)
+
+
+@pytest.mark.parametrize("name", ['it\'s "two" words, a=b; #1 & $x', "日本語 {y} (z) [1]"])
+def test_folders_may_have_any_name(tmp_path, name):
+    folder = tmp_path / name
+    folder.mkdir()
+    done = run_in_process("train.py", "-m", *DIGITS, "seed=1", "trainer.max_epochs=1", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    (sweep,) = (folder / "outputs/sweeps").iterdir()
+    sweep = sweep.rename(folder / f"{name} too")
+    (evaluate,) = [line.split("evaluate", 1)[1] for line in done.stdout.splitlines() if "  evaluate " in line]
+    words = subprocess.run(f"printf '%s\\0' {evaluate}", shell=True, cwd=folder, capture_output=True, text=True)
+    _, program, *arguments, _ = words.stdout.split("\0")
+    missing = run_in_process(program, *arguments, cwd=folder)
+    assert missing.returncode == 2  # it has just been renamed
+    assert "there is no such folder" in missing.stderr
+    for program, *arguments in (("evaluate.py", f"run={sweep}/0", "figures=false"), ("train.py", f"resume={sweep}")):
+        done = run_in_process(program, *arguments, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr

@@ -1,0 +1,150 @@
+"""Claims about a dataset's splits: what is held out, what is fixed by the seed, and what is recorded."""
+
+import hashlib
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+from capsnet.data.dataset import Dataset
+from capsnet.data.source import LabelledImages
+from capsnet.errors import ConfigError
+from capsnet.settings.config import OPTIONS
+from capsnet.settings.data import Data
+from capsnet.settings.parse import config_from_dict
+
+
+def digits(seed=3, **settings):
+    dataset = Dataset(config_from_dict({"data": {"name": "digits", **settings}}).data, seed)
+    dataset.read_training_images()
+    return dataset
+
+
+def test_validation_images_come_out_of_the_training_images_fixed_by_the_seed():
+    data, again, other = digits(), digits(batch_size=7), digits(seed=4)
+    data.read_test_images()
+    assert data.counts == {"train": 1293, "val": 144, "test": 360}
+    assert torch.equal(data.val_split.images, again.val_split.images)
+    assert not torch.equal(data.val_split.images, other.val_split.images)
+
+
+def test_no_image_is_in_two_splits_and_none_is_lost():
+    data, whole = digits(), digits(val_size=0)
+    assert not whole.val_split
+
+    def images_of(*splits):
+        return sorted(image.numpy().tobytes() for split in splits for image in split.images)
+
+    assert images_of(data.train_split, data.val_split) == images_of(whole.train_split)
+
+
+def test_test_images_do_not_depend_on_the_seed():
+    assert torch.equal(digits(seed=0).read_test_images().images, digits(seed=1).read_test_images().images)
+
+
+def test_test_images_are_not_read_for_training():
+    assert digits().test_split is None
+
+
+def test_nothing_is_read_before_it_is_asked_for():
+    dataset = Dataset(config_from_dict({"data": {"name": "kmnist", "root": "/nowhere", "download": False}}).data)
+    assert (dataset.counts, dataset.train_split, dataset.test_split) == ({}, None, None)
+
+
+def test_val_size_may_be_a_count_or_nothing():
+    assert digits(val_size=50).counts["val"] == 50
+    assert "val" not in digits(val_size=0).counts
+
+
+def test_limit_keeps_so_many_training_images_and_all_test_images():
+    data = digits(limit=200)
+    data.read_test_images()
+    assert data.counts == {"train": 180, "val": 20, "test": 360}
+
+
+def test_a_limit_keeps_every_class_in_proportion_and_one_above_the_images_changes_nothing():
+    limited, whole = digits(limit=200, val_size=0), digits(limit=10_000, val_size=0)
+    counts, of_all = (torch.bincount(data.train_split.labels).double() for data in (limited, whole))
+    assert of_all.sum() == 1437
+    assert (counts - of_all * 200 / 1437).abs().max() < 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"batch_size": 2000}, "data.batch_size=2000: larger than the training set, 1,293 images"),
+        ({"limit": 5}, "data.limit=5: cannot take 5 of 1,437 images with images of all 10 classes on both sides"),
+        ({"val_size": 1437}, "data.val_size=1437: cannot take 1,437 of 1,437 images"),
+        ({"val_size": 0.001}, "data.val_size=0.001: cannot take 1 of 1,437 images"),
+    ],
+)
+def test_sizes_that_leave_nothing_to_train_or_validate_on_are_refused(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        digits(**settings)
+
+
+def test_shape_and_classes_are_those_of_the_images():
+    data = digits()
+    assert data.image_shape == (1, 28, 28)
+    assert data.class_names == tuple("0123456789")
+    assert data.class_characters is None
+
+
+class Striped:
+    """Three-channel images of two classes, without digests of its own."""
+
+    class_names = ("across", "down")
+
+    def __init__(self, count):
+        self.count = count
+
+    def train(self):
+        images = torch.arange(self.count * 3 * 4 * 5).view(self.count, 3, 4, 5) % 251
+        return images.to(torch.uint8), torch.arange(self.count) % 2
+
+    def test(self):
+        return self.train()[0][:4], torch.tensor([0, 1, 1, 1])
+
+
+@dataclass
+class Stripes:
+    count: int = 20
+
+    def build(self):
+        return Striped(self.count)
+
+
+@pytest.fixture
+def stripes(monkeypatch):
+    monkeypatch.setitem(OPTIONS["data"], "stripes", Stripes)
+    return Dataset(Data(Stripes(), batch_size=4, val_size=4))
+
+
+def sha256(split: LabelledImages) -> str:
+    return hashlib.sha256(split[0].numpy().tobytes() + split[1].numpy().tobytes()).hexdigest()
+
+
+def test_a_source_without_digests_gets_those_of_its_images_and_labels(stripes):
+    stripes.read_training_images()
+    stripes.read_test_images()
+    record = stripes.record()
+    expected = {"train": sha256(Striped(20).train()), "test": sha256(Striped(20).test())}
+    assert record["files"] == expected
+    listed = f"{expected['test']}  test\n{expected['train']}  train\n"
+    assert record["sha256"] == hashlib.sha256(listed.encode()).hexdigest()
+
+
+def test_the_record_has_name_counts_and_what_is_known_of_the_release(stripes):
+    stripes.read_training_images()
+    record = {key: value for key, value in stripes.record().items() if key not in ("sha256", "files")}
+    assert record == {"name": "stripes", "official": None, "train": 16, "val": 4}
+    assert stripes.image_shape == (3, 4, 5)
+
+
+def test_the_title_says_if_the_files_are_not_the_official_ones(kmnist_root):
+    dataset = Dataset(config_from_dict({"data": {"root": str(kmnist_root), "batch_size": 10}}).data)
+    assert dataset.title == "kmnist"
+    dataset.read_training_images()
+    assert dataset.title == "kmnist (not the official files)"
+    assert dataset.record()["official"] is False
+    assert digits().title == "digits"

@@ -1,0 +1,189 @@
+"""Claims about evaluating a run: it repeats the test at the end of training, and changes nothing outside its folder."""
+
+import contextlib
+import json
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from capsnet import CapsNet, Output
+from capsnet.data.dataset import Dataset
+from capsnet.errors import CheckpointError, ConfigError
+from capsnet.reports.evaluation import SHOWN_RECONSTRUCTIONS, evaluate, evaluate_checkpoint, find_checkpoint
+from capsnet.settings.config import OPTIONS
+from capsnet.settings.parse import config_from_dict
+
+
+@pytest.fixture
+def run(finished_run, tmp_path) -> Path:
+    """A copy of the finished run that a test may damage."""
+    return Path(shutil.copytree(finished_run, tmp_path / "run"))
+
+
+def evaluated(run, figures="false", **overrides):
+    """The report on a run, without figures unless they are asked for: they take most of the time."""
+    return evaluate_checkpoint(*find_checkpoint(str(run), None), {"figures": figures, **overrides})
+
+
+def test_evaluation_agrees_with_the_test_at_the_end_of_training(run):
+    trained = json.loads((run / "results.json").read_text())
+    (run / "evaluation.json").unlink()
+    report = evaluated(run)
+    assert report["accuracy"] == trained["test_accuracy"]
+    assert report["loss"] == pytest.approx(trained["test_loss"], rel=1e-6)
+    assert report["epoch"] == trained["best_epoch"]
+    assert sum(map(sum, report["confusion"])) == trained["dataset"]["test"]
+    assert json.loads((run / "evaluation.json").read_text()) == report
+
+
+def test_the_report_is_consistent_in_itself(run):
+    report = evaluated(run)
+    confusion = torch.tensor(report["confusion"])
+    assert report["accuracy"] == pytest.approx(confusion.diagonal().sum().item() / confusion.sum().item())
+    by_class = (confusion.diagonal() / confusion.sum(1)).tolist()
+    assert list(report["per_class_accuracy"].values()) == pytest.approx(by_class)
+    assert list(report["per_class_accuracy"]) == report["class_names"] == list("0123456789")
+    assert report["balanced_accuracy"] == pytest.approx(sum(by_class) / 10)
+    assert report["loss"] == pytest.approx(report["margin_loss"] + 0.392 * report["reconstruction_loss"], rel=1e-5)
+
+
+def test_settings_of_the_runs_config_can_be_replaced(run):
+    assert evaluated(run, **{"routing.iters": "1"})["config"]["routing"]["iters"] == 1
+    assert evaluated(run, routing="uniform")["config"]["routing"] == {"name": "uniform"}
+    with pytest.raises(ConfigError, match=r"did you mean routing\.iters"):
+        evaluated(run, **{"routing.iter": "1"})
+
+
+def test_one_iteration_and_uniform_routing_score_the_same(run):
+    once, uniform = evaluated(run, **{"routing.iters": "1"}), evaluated(run, routing="uniform")
+    assert once["confusion"] == uniform["confusion"]
+    assert once["loss"] == uniform["loss"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("optimizer.lr", "0.1"),
+        ("trainer.max_epochs", "7"),
+        ("data.batch_size", "7"),
+        ("augment.max_shift", "1"),
+        ("early_stopping.patience", "3"),
+        ("seed", "3"),
+        ("optimizer", "adam"),
+    ],
+)
+def test_a_setting_that_only_matters_in_training_is_refused(run, key, value):
+    with pytest.raises(ConfigError, match=f"{key}={value}: has no effect on an evaluation"):
+        evaluated(run, **{key: value})
+
+
+def test_one_checkpoint_file_can_be_picked(run):
+    checkpoint, folder = find_checkpoint(None, str(run / "checkpoints/last.ckpt"))
+    assert folder == run
+    assert evaluate_checkpoint(checkpoint, folder, {"figures": "false"})["epoch"] == 3
+
+
+def test_a_checkpoint_moved_elsewhere_still_knows_its_config_and_gets_its_figures(run, tmp_path):
+    moved = tmp_path / "elsewhere" / "model.ckpt"
+    moved.parent.mkdir()
+    shutil.copy(run / "checkpoints/best.ckpt", moved)
+    report = evaluate_checkpoint(*find_checkpoint(None, str(moved)))
+    assert report["config"]["routing"]["iters"] == 2
+    drawn = {path.name for path in (moved.parent / "figures").iterdir()}
+    assert drawn == {"confusion.png", "reconstructions.png", "perturbations.png"}  # curves need a metrics.csv
+
+
+def test_a_missing_checkpoint_or_run_is_refused_by_name(run, tmp_path):
+    (run / "checkpoints/best.ckpt").unlink()
+    with pytest.raises(CheckpointError, match="there is no such checkpoint"):
+        evaluated(run)
+    with pytest.raises(CheckpointError, match="there is no such folder"):
+        evaluated(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("size", [0, 10, 1000, -1000])
+def test_a_truncated_checkpoint_is_refused_by_name(run, size):
+    path = run / "checkpoints/best.ckpt"
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(CheckpointError, match=r"best\.ckpt"):
+        evaluated(run)
+
+
+def test_weights_alone_are_not_a_checkpoint_of_this_project(run):
+    torch.save(CapsNet(conv_channels=4).state_dict(), run / "checkpoints/best.ckpt")
+    with pytest.raises(CheckpointError, match="not a checkpoint of this project"):
+        evaluated(run)
+
+
+def test_weights_of_another_architecture_are_refused_in_one_line(run):
+    with pytest.raises(CheckpointError, match="do not fit") as caught:
+        evaluated(run, **{"model.class_dim": "4"})
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["checkpoints/best.ckpt", "figures", "metrics.csv", "evaluation.json"])
+def test_a_link_out_of_the_runs_folder_is_refused(run, tmp_path, name):
+    elsewhere = tmp_path / "elsewhere"
+    if (run / name).exists():
+        shutil.move(run / name, elsewhere)
+    else:
+        elsewhere.mkdir()
+    (run / name).symlink_to(elsewhere)
+    before = sorted(elsewhere.iterdir()) if elsewhere.is_dir() else elsewhere.read_bytes()
+    with pytest.raises(CheckpointError, match=f"{name}: refused, a symbolic link"):
+        evaluated(run, figures="true")
+    assert before == (sorted(elsewhere.iterdir()) if elsewhere.is_dir() else elsewhere.read_bytes())
+
+
+def test_a_damaged_metrics_file_is_refused_by_name(run):
+    (run / "metrics.csv").write_text("epoch,train/loss\nx,y\n")
+    with pytest.raises(CheckpointError, match=r"metrics\.csv"):
+        evaluated(run, figures="true")
+
+
+class Mean(torch.nn.Module):
+    """A network without capsules or decoder: one linear layer on the mean of each row of pixels."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = torch.nn.Linear(28, 10)
+
+    def forward(self, images, labels=None):
+        return Output(self.linear(images.mean(-1).flatten(1)).sigmoid())
+
+
+class WithoutDecoder(Mean):
+    """The same with class capsules."""
+
+    def forward(self, images, labels=None):
+        capsules = super().forward(images).scores.unsqueeze(2)
+        return Output(capsules.norm(dim=-1), capsules)
+
+
+def test_a_loss_that_names_something_of_the_report_does_not_replace_it(tmp_path, monkeypatch):
+    @dataclass
+    class Boastful:
+        def build(self):
+            return lambda output, images, labels: {"loss": output.scores.mean(), "accuracy": torch.tensor(7.0)}
+
+    monkeypatch.setitem(OPTIONS["loss"], "boastful", Boastful)
+    config = replace(config_from_dict({"data": {"name": "digits"}, "figures": False}), loss=Boastful())
+    report = {"accuracy": 0}
+    with contextlib.suppress(ConfigError):  # refused
+        report, _ = evaluate(Mean(), Dataset(config.data), config, tmp_path, tmp_path / "none.ckpt", epoch=None)
+    assert report["accuracy"] <= 1
+
+
+@pytest.mark.parametrize("network", [Mean, WithoutDecoder])
+def test_only_the_figures_that_apply_are_drawn(network, tmp_path):
+    config = config_from_dict({"data": {"name": "digits"}})
+    dataset = Dataset(config.data)
+    report, figures = evaluate(network(), dataset, config, tmp_path, tmp_path / "none.ckpt", epoch=None)
+    assert set(figures) == {"confusion"}
+    assert [path.name for path in (tmp_path / "figures").iterdir()] == ["confusion.png"]
+    assert "reconstruction_loss" not in report
+    assert dataset.train_split is None
+    assert report["dataset"]["test"] == 360 > SHOWN_RECONSTRUCTIONS

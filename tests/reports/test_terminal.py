@@ -1,0 +1,134 @@
+"""Claims about what a person reads in the terminal before and after a run, and after an evaluation."""
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from capsnet.reports.terminal import command, evaluation_summary, run_outcome, run_summary
+from capsnet.runs.record import RunRecord
+from capsnet.settings import plugins
+from capsnet.settings.parse import config_from_dict
+from capsnet.settings.plugins import Plugin
+
+
+def rows_of(text):
+    """What a text of two columns says, by the name in the first."""
+    lines = [line.strip().split("  ", 1) for line in text.splitlines()]
+    return {name: value.strip() for name, value in lines}
+
+
+def record(status="completed", **known):
+    return RunRecord(status, [], versions={}, **known)
+
+
+class TestRunSummary:
+    DATASET = SimpleNamespace(title="digits", counts={"train": 1293, "val": 144})
+    RECORD = record("running", parameters=8_215_568, device="some processor", precision="32-true")
+
+    def rows(self, processes=1, **settings):
+        config = config_from_dict({"data": {"name": "digits"}}, settings)
+        return rows_of(run_summary(config, self.DATASET, self.RECORD, Path("outputs/run").absolute(), processes))
+
+    def test_says_what_is_trained_on_what_and_where(self):
+        assert self.rows() == {
+            "dataset": "digits, 1,293 training, 144 validation images",
+            "model": "capsnet, 8,215,568 parameters, dynamic (iters 3) routing",
+            "training": "10 epochs, batches of 128, seed 0",
+            "device": "some processor, 32-true",
+            "run": "outputs/run",
+        }
+
+    def test_says_how_images_are_augmented_if_they_are(self):
+        assert self.rows(**{"augment.max_shift": 2})["dataset"].endswith(" images, max_shift 2")
+        both = self.rows(**{"augment.max_shift": 2, "augment.cutout_size": 8})
+        assert both["dataset"].endswith(" images, max_shift 2, cutout_size 8")
+
+    def test_names_a_routing_without_settings_alone_and_one_epoch_in_the_singular(self):
+        rows = self.rows(routing="uniform", **{"trainer.max_epochs": 1})
+        assert rows["model"].endswith(" parameters, uniform routing")
+        assert rows["training"].startswith("1 epoch,")
+
+    def test_says_how_several_processes_share_a_batch(self):
+        rows = self.rows(processes=3, **{"data.batch_size": 100})
+        assert "batches of 100 (34 in each of 3 processes)" in rows["training"]
+
+
+KNOWN = {
+    "epochs": 10,
+    "best_epoch": 7,
+    "val_accuracy": 0.98456,
+    "test_accuracy": 0.9,
+    "train_seconds": 760,
+    "train_images_per_second": 1234.4,
+}
+
+
+class TestRunOutcome:
+    @pytest.fixture
+    def run(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        run = tmp_path / "outputs/run"
+        (run / "checkpoints").mkdir(parents=True)
+        (run / "figures").mkdir()
+        for name in ("best", "last"):
+            (run / f"checkpoints/{name}.ckpt").write_text("")
+        return run
+
+    def test_of_a_complete_run_says_how_good_it_is_and_what_can_be_done_with_it(self, run):
+        rows = rows_of(run_outcome(record(**KNOWN), run))
+        assert rows["best epoch"] == "7 of 10"
+        assert (rows["validation accuracy"], rows["test accuracy"]) == ("98.46%", "90.00%")
+        assert rows["time"] == "12 min 40 s, 1,234 images/s"
+        assert rows["evaluate"].endswith("evaluate.py run=outputs/run")
+        assert rows["curves"].endswith("tensorboard --logdir outputs/run")
+        assert rows["figures"] == "outputs/run/figures"
+        assert not {"status", "continue"} & rows.keys()
+
+    def test_of_an_interrupted_run_says_how_to_continue_it(self, run):
+        rows = rows_of(run_outcome(record("interrupted", **KNOWN | {"test_accuracy": None}), run))
+        assert rows["status"] == "interrupted"
+        assert rows["test accuracy"] == "-"
+        assert rows["continue"].endswith("train.py resume=outputs/run")
+        assert "figures" not in rows
+
+    def test_offers_nothing_that_cannot_be_done(self, tmp_path):
+        rows = rows_of(run_outcome(record("interrupted"), tmp_path))
+        assert rows["best epoch"] == "- of 0"
+        assert not {"continue", "evaluate", "figures"} & rows.keys()
+
+
+class TestCommand:
+    def test_can_be_typed_as_it_stands_from_the_projects_folder(self, monkeypatch):
+        monkeypatch.chdir(Path(__file__).parents[2])
+        python, *words = command("train.py", "resume=a b").split(" ", 2)
+        assert python == "python" or Path(python).resolve().samefile(sys.executable)
+        assert words == ["train.py", "'resume=a b'"]
+
+    def test_names_the_plugin_if_there_is_one(self, monkeypatch, tmp_path):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(plugins, "_loaded", Plugin(tmp_path / "my plugin.py", "ab"))
+        assert command("train.py", "resume=run").endswith("train.py resume=run 'plugin=my plugin.py'")
+
+
+REPORT = {
+    "class_names": ["o", "tsu", "wo"],
+    "confusion": [[900, 20, 80], [0, 5, 0], [0, 0, 0]],
+    "accuracy": 905 / 1005,
+    "loss": 0.03456789,
+    "per_class_accuracy": {"o": 0.9, "tsu": 1.0, "wo": None},
+}
+
+
+class TestEvaluationSummary:
+    def test_says_how_many_images_were_recognized(self):
+        rows = rows_of(evaluation_summary(REPORT))
+        assert rows["accuracy"] == "90.05% of 1,005 images"
+        assert rows["loss"] == "0.0346"
+
+    def test_says_for_each_class_what_it_was_most_often_taken_for(self):
+        rows = rows_of(evaluation_summary(REPORT))
+        assert rows["o"] == "90.00%   most often taken for wo (80)"
+        assert rows["tsu"] == "100.00%"
+        assert rows["wo"] == "no images"

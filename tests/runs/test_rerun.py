@@ -1,0 +1,95 @@
+"""A run is repeated in a new folder, and every metric is compared."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from conftest import DIGITS, only_run, record_of, run_command, run_in_process
+
+
+@pytest.fixture(scope="module")
+def small_run(tmp_path_factory):
+    """The folder of a completed run."""
+    folder = tmp_path_factory.mktemp("small")
+    done = run_in_process("train.py", *DIGITS, "trainer.max_epochs=2", "hydra.run.dir=run", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder / "run"
+
+
+@pytest.fixture
+def copied(small_run, tmp_path):
+    """A copy of the run that a test may change."""
+    return Path(shutil.copytree(small_run, tmp_path / "earlier"))
+
+
+def test_repeats_a_run_to_the_last_digit_in_a_new_folder_also_with_several_threads(finished_run, tmp_path):
+    earlier = shutil.copytree(finished_run, tmp_path / "earlier")
+    done = run_command("train.py", f"rerun={earlier}", cwd=tmp_path, OMP_NUM_THREADS=None)
+    assert done.returncode == 0, done.stderr
+    assert "Repeating earlier" in done.stdout
+    assert "Identical to earlier: every metric of 3 epochs, and of the test" in done.stdout
+    run = only_run(tmp_path)
+    assert (run / "metrics.csv").read_bytes() == (earlier / "metrics.csv").read_bytes()
+    before, after = record_of(earlier), record_of(run)
+    for name in ("overrides", "config_sha256", "dataset", "test_loss"):
+        assert before[name] == after[name], name
+    assert (run / ".hydra/config.yaml").is_file()
+
+
+def test_says_what_differs(copied, tmp_path):
+    record = record_of(copied)
+    record["versions"]["torch"] = "1.0"
+    record["dataset"]["files"]["digits"] = "0" * 64
+    record["test_loss"] = 0.5
+    (copied / "results.json").write_text(json.dumps(record))
+    done = run_in_process("train.py", f"rerun={copied}", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "torch " in done.stdout
+    assert "(was 1.0)" in done.stdout
+    assert "digits another file" in done.stdout
+    assert "(was 0.5)" in done.stdout
+    assert "Identical" not in done.stdout
+
+
+def test_a_shortened_table_of_metrics_is_not_identical(copied, tmp_path):
+    lines = (copied / "metrics.csv").read_text().splitlines(keepends=True)
+    (copied / "metrics.csv").write_text("".join(lines[:2]))
+    done = run_in_process("train.py", f"rerun={copied}", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "The metrics differ" in done.stdout
+    assert "Identical" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["seed=3"], "seed=3: cannot change"),
+        (["data.batch_size=64"], "data.batch_size=64: cannot change"),
+        (["trainer.max_epochs=9"], "trainer.max_epochs=9: cannot change"),
+        (["-m"], "rerun=: cannot be combined with -m"),
+    ],
+)
+def test_repeats_the_same_run_only(copied, tmp_path, arguments, named):
+    done = run_in_process("train.py", f"rerun={copied}", *arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert named in done.stderr
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_only_a_completed_run_can_be_compared(copied, tmp_path):
+    (copied / "results.json").write_text(json.dumps(record_of(copied) | {"status": "interrupted"}))
+    done = run_in_process("train.py", f"rerun={copied}", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "this run is interrupted; only a completed run can be compared" in done.stderr
+
+
+@pytest.mark.parametrize("word", ["rerun", "resume"])
+@pytest.mark.parametrize("content", [None, "not JSON", "[]"])
+def test_a_folder_without_a_readable_record_is_refused(tmp_path, word, content):
+    (tmp_path / "run").mkdir()
+    if content is not None:
+        (tmp_path / "run/results.json").write_text(content)
+    done = run_in_process("train.py", f"{word}=run", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert len(done.stderr.strip().splitlines()) == 1

@@ -1,0 +1,144 @@
+"""A run that was interrupted continues as if nothing had happened."""
+
+import json
+
+import pytest
+import pytorch_lightning as pl
+from conftest import DIGITS, digits_config, record_of, run_in_process, start_command, wait_until
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from capsnet.errors import CheckpointError, ConfigError
+from capsnet.runs.record import read_record
+from capsnet.runs.resume import resumed
+from capsnet.training.run import train
+
+# Whatever draws random numbers in training.
+RANDOM = {"model__dropout": 0.5, "augment__max_shift": 2, "augment__cutout_size": 8, "trainer__max_epochs": 4}
+
+
+class InterruptedAt(pl.Callback):
+    """Interrupts at the beginning of one step; epochs and steps count from 1."""
+
+    def __init__(self, epoch: int, step: int):
+        self.moment = (epoch - 1, step - 1)
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if (trainer.current_epoch, batch_idx) == self.moment:
+            raise KeyboardInterrupt
+
+
+@pytest.fixture(scope="module")
+def whole_run(tmp_path_factory):
+    """The folder of a run that nothing interrupted."""
+    run = tmp_path_factory.mktemp("whole")
+    train(digits_config(**RANDOM), run)
+    return run
+
+
+def metrics(run) -> bytes:
+    return (run / "metrics.csv").read_bytes()
+
+
+@pytest.mark.parametrize(("epoch", "step"), [(1, 2), (3, 1), (3, 4), (4, 5)])
+def test_an_interrupted_run_ends_with_the_metrics_of_a_whole_one_to_the_last_digit(tmp_path, whole_run, epoch, step):
+    assert train(digits_config(**RANDOM), tmp_path, callbacks=[InterruptedAt(epoch, step)]).status == "interrupted"
+    after = train(digits_config(**RANDOM), tmp_path, resume=True)
+    assert metrics(tmp_path) == metrics(whole_run)
+    expected = read_record(whole_run)
+    for name in ("status", "epochs", "best_epoch", "val_accuracy", "test_accuracy", "test_loss"):
+        assert getattr(after, name) == expected[name], name
+    events = EventAccumulator(str(tmp_path)).Reload()
+    assert [event.step for event in events.Scalars("val/accuracy")] == [1, 2, 3, 4]  # TensorBoard has each epoch once
+
+
+def test_what_was_written_after_the_last_checkpoint_is_done_again(tmp_path, whole_run):
+    train(digits_config(**RANDOM), tmp_path, callbacks=[InterruptedAt(3, 1)])
+    with (tmp_path / "metrics.csv").open("a") as file:
+        file.write("3,15,0.1,0,0,0,0,0,0,0,0\n4,20,0.")  # as if killed while it wrote
+    train(digits_config(**RANDOM), tmp_path, resume=True)
+    assert metrics(tmp_path) == metrics(whole_run)
+
+
+def test_a_run_continues_where_its_folder_was_moved_to_and_knows_its_best_epoch(tmp_path, whole_run):
+    (tmp_path / "before").mkdir()
+    train(digits_config(**RANDOM), tmp_path / "before", callbacks=[InterruptedAt(4, 1)])
+    (tmp_path / "before").rename(tmp_path / "after")
+    after = train(digits_config(**RANDOM), tmp_path / "after", resume=True)
+    assert after.best_epoch == read_record(whole_run)["best_epoch"]
+
+
+def test_a_completed_run_may_be_trained_for_more_epochs(tmp_path, whole_run):
+    train(digits_config(**RANDOM | {"trainer__max_epochs": 2}), tmp_path)
+    train(digits_config(**RANDOM), tmp_path, resume=True)
+    assert metrics(tmp_path) == metrics(whole_run)
+
+
+def test_a_training_that_early_stopping_has_ended_is_not_trained_on(tmp_path):
+    stops = digits_config(**RANDOM, early_stopping__patience=1, early_stopping__min_delta=1.0)
+    assert train(stops, tmp_path).epochs == 2
+    before = metrics(tmp_path)
+    after = train(stops, tmp_path, resume=True)  # as after a kill in its final test
+    assert (after.status, after.epochs) == ("completed", 2)
+    assert metrics(tmp_path) == before
+
+
+def test_a_complete_run_is_not_repeated(whole_run):
+    with pytest.raises(CheckpointError, match="is complete after 4 epochs"):
+        resumed(whole_run, {"trainer.devices": "1"})
+
+
+def test_what_is_trained_cannot_change(whole_run):
+    with pytest.raises(ConfigError, match=r"optimizer\.lr=0\.1: cannot change for the same run \(was 0\.001\)"):
+        resumed(whole_run, {"optimizer.lr": "0.1", "trainer.max_epochs": "9"})
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path):
+    train(digits_config(), tmp_path, callbacks=[InterruptedAt(2, 1)])
+    checkpoint = tmp_path / "checkpoints" / "last.ckpt"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:-1000])
+    with pytest.raises(CheckpointError, match=r"last\.ckpt: damaged"):
+        train(digits_config(), tmp_path, resume=True)
+
+
+class TestCommand:
+    def test_a_killed_run_is_resumed_and_ends_with_the_metrics_of_a_whole_one(self, tmp_path):
+        settings = (*DIGITS, "model.dropout=0.5", "augment=shift_cutout", "trainer.max_epochs=4")
+        done = run_in_process("train.py", *settings, "hydra.run.dir=whole", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        killed = tmp_path / "killed"
+        process = start_command("train.py", *settings, "hydra.run.dir=killed", cwd=tmp_path)
+        wait_until((killed / "checkpoints/last.ckpt").exists, process)
+        process.kill()
+        process.communicate()
+        assert record_of(killed)["status"] == "running"
+        done = run_in_process("train.py", "resume=killed", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert metrics(killed) == metrics(tmp_path / "whole")
+        assert "epoch 4/4" in (killed / "train.log").read_text()
+        again = run_in_process("train.py", "resume=killed", cwd=tmp_path)
+        assert again.returncode == 2
+        assert "is complete after 4 epochs" in again.stderr
+
+    def test_overrides_are_recorded_beside_the_runs_own(self, tmp_path, whole_run):
+        train(digits_config(trainer__max_epochs=1), tmp_path, overrides=["data=digits"])
+        done = run_in_process("train.py", f"resume={tmp_path}", "trainer.max_epochs=2", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        record = json.loads((tmp_path / "results.json").read_text())
+        assert record["overrides"] == ["data=digits", "trainer.max_epochs=2"]
+        assert (record["status"], record["epochs"]) == ("completed", 2)
+
+    @pytest.mark.parametrize(
+        ("arguments", "named"),
+        [
+            (["resume=nowhere"], "resume=nowhere: there is no such folder"),
+            (["resume="], "resume=: there is no such folder"),
+            (["resume=.", "-m"], "resume=: cannot be combined with -m"),
+            (["resume=.", "rerun=."], "cannot be combined with"),
+            (["resume=.", "seed"], "seed: expected KEY=VALUE"),
+        ],
+    )
+    def test_what_cannot_be_resumed_ends_in_one_line(self, tmp_path, arguments, named):
+        done = run_in_process("train.py", *arguments, cwd=tmp_path)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert named in done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1

@@ -1,0 +1,99 @@
+"""What a sweep's folder says about it, and how little of that is trusted when it continues."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from capsnet.errors import CheckpointError, ConfigError, PluginError
+from capsnet.settings.parse import quoted
+from capsnet.sweeps.plan import MAX_LABEL, Plan, continuing_arguments, job_label, refuse_other_sweep
+
+
+def sweep_of(folder: Path, *overrides: str) -> Path:
+    """A folder with Hydra's record of a sweep."""
+    (folder / "multirun.yaml").write_text(json.dumps({"hydra": {"overrides": {"task": overrides}}}))
+    return folder
+
+
+class TestContinuingArguments:
+    def test_are_the_sweeps_own_overrides_what_is_given_and_its_folder(self, tmp_path):
+        sweep = sweep_of(tmp_path, "sweep=routing", "model.dropout=0,0.5")
+        found = continuing_arguments(sweep, ["hydra/launcher=joblib"])
+        assert found[:-1] == ["--multirun", "sweep=routing", "model.dropout=0,0.5", "hydra/launcher=joblib"]
+        assert found[-1] == f"hydra.sweep.dir={quoted(str(tmp_path))}"
+
+    @pytest.mark.parametrize(
+        "override",
+        [
+            "--experimental-rerun=x.pickle",
+            "--config-dir=elsewhere",
+            "+evil=x",
+            "hydra.callbacks.x._target_=os.system",
+            "+hydra/launcher=evil",
+            "hydra/launcher=joblib",
+            "+model.x={_target_:os.system}",
+            "experiment=../../evil",
+            "data.root=${oc.env:SECRET}",
+            "~seed.x y",
+        ],
+    )
+    def test_overrides_that_could_choose_code_are_refused(self, tmp_path, override):
+        with pytest.raises(CheckpointError, match="may have only settings"):
+            continuing_arguments(sweep_of(tmp_path, override), [])
+
+    @pytest.mark.parametrize("given", ["trainer.max_epochs=20", "seed=4", "+data.limit=3", "~seed"])
+    def test_settings_cannot_change_in_the_middle_of_a_sweep(self, tmp_path, given):
+        with pytest.raises(ConfigError, match="cannot change in the middle of a sweep"):
+            continuing_arguments(sweep_of(tmp_path, "seed=1,2"), [given])
+
+    def test_a_plugin_is_not_taken_from_the_folder_but_has_to_be_given_again(self, tmp_path):
+        sweep = sweep_of(tmp_path, "plugin=mine.py", "model=tiny", "seed=1,2")
+        with pytest.raises(PluginError, match=r"add plugin=mine\.py, which the sweep was started with"):
+            continuing_arguments(sweep, [])
+        found = continuing_arguments(sweep, ["plugin=moved/mine.py"])
+        assert found[:-1] == ["--multirun", "model=tiny", "seed=1,2", "plugin=moved/mine.py"]
+
+    @pytest.mark.parametrize("text", ["", "- a", "hydra: {overrides: {task: x}}", "\0", "a: [", "hydra: 3"])
+    def test_a_damaged_record_is_refused(self, tmp_path, text):
+        (tmp_path / "multirun.yaml").write_text(text)
+        with pytest.raises(CheckpointError, match=r"multirun\.yaml"):
+            continuing_arguments(tmp_path, [])
+
+
+class TestOtherSweep:
+    def test_in_the_same_folder_is_refused(self, tmp_path):
+        with pytest.raises(ConfigError, match=r"has a sweep with other settings \(seed=1,2\)"):
+            refuse_other_sweep(sweep_of(tmp_path, "seed=1,2"), ["seed=4,5"])
+
+    def test_the_same_sweep_is_not_also_if_its_plugin_was_moved(self, tmp_path):
+        refuse_other_sweep(tmp_path, ["seed=1,2"])
+        refuse_other_sweep(sweep_of(tmp_path, "plugin=a.py", "seed=1,2"), ["seed=1,2", "plugin=b/a.py"])
+
+
+class TestJobLabel:
+    """Curves in TensorBoard are named by it."""
+
+    def label(self, folder: Path, **values) -> str:
+        """The label of a job of a sweep over these settings; two underscores in a name stand for a dot."""
+        settings = {key.replace("__", "."): value for key, value in values.items()}
+        Plan(4, list(settings), started=0.0).write(folder)
+        overrides = ["data=digits", *(f"{key}={value}" for key, value in settings.items())]
+        return job_label(folder / "0", overrides)
+
+    def test_names_what_the_sweep_varies_without_its_groups(self, tmp_path):
+        assert self.label(tmp_path, routing__iters=3, model__dropout=0.5) == "iters=3,dropout=0.5"
+
+    def test_keeps_the_groups_where_names_would_be_the_same(self, tmp_path):
+        label = self.label(tmp_path, model__name="a", loss__name="b", seed=1)
+        assert label == "model.name=a,loss.name=b,seed=1"
+
+    def test_has_at_most_forty_characters_and_then_an_ellipsis(self, tmp_path):
+        label = self.label(
+            tmp_path, routing__iters=3, model__dropout=0.25, augment__cutout_size=12, optimizer__lr=0.001, seed=1
+        )
+        assert label == "iters=3,dropout=0.25,cutout_size=12,..."
+        assert len(label.removesuffix(",...")) <= MAX_LABEL == 40
+
+    def test_is_empty_for_a_run_that_is_not_part_of_a_sweep(self, tmp_path):
+        assert job_label(tmp_path / "run", ["seed=1"]) == ""

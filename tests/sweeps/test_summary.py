@@ -1,0 +1,125 @@
+"""A sweep's table and picture, from folders of jobs made here."""
+
+import json
+from pathlib import Path
+
+import pytest
+from conftest import make_job, run_in_process, table
+
+from capsnet.errors import CheckpointError
+from capsnet.sweeps.jobs import Job, read_jobs
+from capsnet.sweeps.plan import Plan
+from capsnet.sweeps.summary import accuracies_by_value, summarize
+
+
+@pytest.fixture
+def sweep(tmp_path):
+    """The folder of a sweep of four jobs, the last of which failed."""
+    folder = tmp_path / "sweep"
+    overrides = [
+        ["data=digits", f"routing.iters={iters}", f"model.dropout={dropout}"]
+        for iters in (1, 3)
+        for dropout in (0, 0.5)
+    ]
+    for number, accuracy in enumerate((0.91, 0.93, 0.97)):
+        make_job(folder, number, overrides[number], val_accuracy=accuracy, test_accuracy=accuracy - 0.02)
+    make_job(folder, 3, overrides[3], "failed", reason='OutOfMemoryError: it, was = "large"\nsecond line')
+    Plan(4, ["routing.iters", "model.dropout"], started=0.0).write(folder)
+    return folder
+
+
+def test_table_is_sorted_by_validation_accuracy_and_has_a_row_per_job(sweep):
+    summarize(sweep)
+    rows = table(sweep / "sweep.csv")
+    assert [row["job"] for row in rows] == ["2", "1", "0", "3"]
+    assert rows[0] == {
+        "job": "2",
+        "routing.iters": "3",
+        "model.dropout": "0",
+        "status": "completed",
+        "val_accuracy": "0.97",
+        "test_accuracy": "0.95",
+        "seconds": "60.0",
+        "best_epoch": "2",
+        "reason": "",
+    }
+    assert rows[3]["status"] == "failed"
+    assert rows[3]["reason"] == 'OutOfMemoryError: it, was = "large"\nsecond line'
+
+
+def test_summary_shows_the_best_run_and_how_to_evaluate_it(sweep):
+    text = summarize(sweep)
+    assert f"best       {sweep}/2  (routing.iters=3 model.dropout=0)" in text
+    assert f"evaluate.py run={sweep}/2" in text
+    assert "data=digits" not in text  # the same for all
+    assert (sweep / "sweep.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_jobs_that_have_not_begun_are_counted_as_missing(sweep):
+    for file in (sweep / "3").iterdir():
+        file.unlink()
+    assert "1 of 4 jobs are not finished" in summarize(sweep)
+
+
+def test_a_record_that_is_not_json_is_a_row(sweep):
+    (sweep / "1" / "results.json").write_text("{")
+    assert [job.status for job in read_jobs(sweep)] == ["completed", "unreadable", "completed", "failed"]
+    assert "unreadable" in summarize(sweep)
+
+
+def test_without_a_plan_the_swept_keys_are_those_that_differ(sweep):
+    (sweep / "sweep.json").unlink()
+    header = summarize(sweep).splitlines()[0].split()
+    assert header == ["job", "routing.iters", "model.dropout", "validation", "test", "time", "status"]
+
+
+def test_several_seeds_are_summed_up_by_mean_and_deviation(tmp_path):
+    for seed, accuracy in enumerate((0.90, 0.92, 0.94)):
+        make_job(tmp_path, seed, [f"seed={seed}"], val_accuracy=accuracy)
+    Plan(3, ["seed"], started=0.0).write(tmp_path)
+    text = summarize(tmp_path)
+    assert "over 3 seeds (mean ± standard deviation): validation accuracy 92.00% ± 2.00%" in text
+    assert "test accuracy" not in text  # no job has one
+
+
+def test_accuracies_are_grouped_by_value_in_numerical_order():
+    def job(number, iters, accuracy):
+        return Job(number, Path(), "completed", {"routing.iters": iters}, accuracy)
+
+    jobs = [job(0, "10", 0.5), job(1, "2", 0.6), job(2, "2", 0.8), job(3, "two", 0.1)]
+    found = accuracies_by_value(jobs, ["routing.iters"])["routing.iters"]
+    assert list(found.items()) == [("2", [0.6, 0.8]), ("10", [0.5]), ("two", [0.1])]
+
+
+class TestFolders:
+    def test_one_that_does_not_exist_is_refused(self, tmp_path):
+        with pytest.raises(CheckpointError, match="nowhere: there is no such folder"):
+            summarize(tmp_path / "nowhere")
+
+    def test_one_without_jobs_is_refused(self, tmp_path):
+        with pytest.raises(CheckpointError, match="has no jobs of a sweep"):
+            summarize(tmp_path)
+
+
+class TestCommand:
+    def test_writes_the_table_again_and_prints_it(self, sweep, monkeypatch):
+        done = run_in_process("capsnet.sweeps", str(sweep), cwd=sweep.parent)
+        assert done.returncode == 0, done.stderr
+        assert (sweep / "sweep.csv").is_file()
+        monkeypatch.chdir(sweep.parent)
+        assert done.stdout == summarize(sweep) + "\n"
+
+    def test_explains_itself(self, tmp_path):
+        for arguments, code in (([], 2), (["--help"], 0)):
+            done = run_in_process("capsnet.sweeps", *arguments, cwd=tmp_path)
+            assert done.returncode == code
+            assert "python -m capsnet.sweeps DIR" in done.stdout
+
+    def test_control_characters_of_a_foreign_record_do_not_reach_the_terminal(self, tmp_path):
+        (tmp_path / "0").mkdir()
+        record = {"status": "failed\033[2J", "overrides": ["seed=\033]0;title\a1"], "reason": "\033[31mred"}
+        (tmp_path / "0/results.json").write_text(json.dumps(record))
+        done = run_in_process("capsnet.sweeps", str(tmp_path), cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert "\033" not in done.stdout
+        assert "\\x1b[2J" in done.stdout

@@ -1,0 +1,102 @@
+"""Sweeps by the command line: every combination, or a search."""
+
+import os
+import signal
+
+import pytest
+from conftest import (
+    DIGITS,
+    only_sweep,
+    record_of,
+    run_command,
+    run_in_process,
+    start_command,
+    table,
+    wait_until,
+)
+
+from capsnet.errors import ConfigError
+
+
+def test_a_job_that_fails_is_a_row_and_the_others_continue(tmp_path):
+    arguments = ("-m", *DIGITS, "routing.iters=0,2", "trainer.max_epochs=1")
+    done = run_in_process("train.py", *arguments, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (1, "")
+    folder = only_sweep(tmp_path)
+    best, failed = table(folder / "sweep.csv")
+    assert (best["job"], best["routing.iters"], best["status"]) == ("1", "2", "completed")
+    assert float(best["val_accuracy"]) > 0
+    assert (failed["job"], failed["status"]) == ("0", "failed")
+    assert failed["reason"] == "routing.iters=0: must be at least 1 and at most 1000"
+    assert [line[:5] for line in done.stdout.splitlines() if line.startswith("[")] == ["[1/2]", "[2/2]"]
+    assert "train loss" not in done.stdout  # but in each job's own log
+    assert "train loss" in (folder / "1/train.log").read_text()
+    assert (folder / "sweep.png").is_file()
+
+
+def test_an_interrupted_sweep_is_summed_up_and_continued_by_one_command(tmp_path):
+    sweep = ("-m", *DIGITS, "trainer.max_epochs=4", "hydra.sweep.dir=a sweep")
+    process = start_command("train.py", *sweep, "seed=1,2,3", cwd=tmp_path)
+    folder = tmp_path / "a sweep"
+    wait_until((folder / "1/checkpoints/last.ckpt").exists, process)
+    process.send_signal(signal.SIGINT)
+    printed, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (130, "")
+    assert printed.rstrip().endswith("train.py 'resume=a sweep'")
+    first = (folder / "0/results.json").read_bytes()
+    done = run_in_process("train.py", "resume=a sweep", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (folder / "0/results.json").read_bytes() == first  # finished before, and not done again
+    assert [row["status"] for row in table(folder / "sweep.csv")] == ["completed"] * 3
+    assert "over 3 seeds (mean ± standard deviation)" in done.stdout
+    other = run_in_process("train.py", *sweep, "seed=4,5,6", cwd=tmp_path)
+    assert other.returncode == 2
+    assert "has a sweep with other settings" in other.stderr
+    again = run_in_process("train.py", "resume=a sweep", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr  # what was refused has changed nothing
+
+
+def test_joblib_runs_jobs_beside_each_other_each_with_its_share_of_threads(tmp_path):
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    launcher = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+    arguments = ("-m", *launcher, *DIGITS, "seed=1,2", "trainer.max_epochs=1")
+    done = run_command("train.py", *arguments, cwd=tmp_path, OMP_NUM_THREADS=None)
+    assert done.returncode == 0, done.stderr
+    records = [record_of(only_sweep(tmp_path) / str(job)) for job in range(2)]
+    assert [record["status"] for record in records] == ["completed"] * 2
+    share = max(1, len(os.sched_getaffinity(0)) // 2)
+    threads = "1 thread" if share == 1 else f"{share} threads"
+    assert all(record["device"].endswith(f", {threads}") for record in records)
+
+
+class TestSearch:
+    def test_tries_values_in_its_space_and_is_continued_to_more_trials(self, tmp_path):
+        optuna = pytest.importorskip("optuna")
+        space = ("optimizer.lr=tag(log, interval(1e-3, 4e-3))", "routing.iters=range(1, 3)")
+        search = ("hydra.sweeper._target_=hydra_plugins.capsnet.TpeSweeper", "+hydra.sweeper.seed=0")
+        sweep = ("-m", *search, "hydra.sweep.dir=search", "trainer.max_epochs=1", *DIGITS, *space)
+        for trials in (2, 3):
+            done = run_in_process("train.py", *sweep, f"+hydra.sweeper.trials={trials}", cwd=tmp_path)
+            assert done.returncode == 0, done.stderr
+        assert done.stdout.count("validation accuracy") == 1  # the third alone was trained
+        jobs = table(tmp_path / "search/sweep.csv")
+        assert sorted(job["job"] for job in jobs) == ["0", "1", "2"]
+        assert all(1e-3 <= float(job["optimizer.lr"]) <= 4e-3 for job in jobs)
+        assert {job["routing.iters"] for job in jobs} <= {"1", "2"}
+
+        storage = f"sqlite:///{tmp_path / 'search/study.db'}"
+        trials = optuna.load_study(study_name="capsnet", storage=storage).trials
+        assert [trial.value for trial in trials] == [
+            float(job["val_accuracy"]) for job in sorted(jobs, key=lambda job: int(job["job"]))
+        ]
+
+    def test_refuses_a_study_with_values_outside_of_its_space(self, tmp_path):
+        optuna = pytest.importorskip("optuna")
+        from capsnet.sweeps.sweepers import _refuse_foreign
+
+        space = {"optimizer.lr": optuna.distributions.FloatDistribution(1e-4, 1e-2)}
+        _refuse_foreign({"optimizer.lr": 1e-3}, space, tmp_path)
+        foreign = ({"+hydra.job.env_set.PATH": "x"}, {"optimizer.lr": 5.0}, {"optimizer.lr": "1 hydra.sweep.dir=/"})
+        for params in foreign:
+            with pytest.raises(ConfigError, match="refused, not in the search space"):
+                _refuse_foreign(params, space, tmp_path)

@@ -1,0 +1,44 @@
+"""Claims about the batches that Lightning is given: which images are augmented, and which are read when."""
+
+import pytest
+import torch
+
+from capsnet.augment import Augmentation
+from capsnet.data.dataset import Dataset
+from capsnet.errors import ConfigError
+from capsnet.settings.parse import config_from_dict
+from capsnet.training.datamodule import ImageDataModule
+
+
+def digits(augmentation=None, stage=None):
+    dataset = Dataset(config_from_dict({"data": {"name": "digits"}}).data, seed=3)
+    data = ImageDataModule(dataset, batch_size=128, augmentation=augmentation or Augmentation(max_shift=1), seed=3)
+    data.setup(stage)
+    return data
+
+
+def test_only_training_images_are_augmented():
+    data = digits()
+    for split, batches in (
+        (data.dataset.val_split, data.val_dataloader()),
+        (data.dataset.test_split, data.test_dataloader()),
+    ):
+        assert torch.equal(torch.cat([images for images, _ in batches]), split.images / 255)
+    images, labels = (torch.cat(parts) for parts in zip(*data.train_dataloader(), strict=True))
+    originals = data.dataset.train_split
+    assert torch.equal(labels.bincount(), originals.labels.bincount())
+    assert not torch.equal(images.sum(0), (originals.images / 255).sum(0))
+
+
+def test_test_images_are_not_read_for_training():
+    assert digits(stage="fit").dataset.test_split is None
+
+
+def test_training_images_are_not_read_for_the_test():
+    assert digits(stage="test").dataset.train_split is None
+
+
+@pytest.mark.parametrize("stage", ["fit", None])
+def test_a_cutout_larger_than_the_images_is_refused(stage):
+    with pytest.raises(ConfigError, match=r"augment.cutout_size=29: larger than the images, 28x28"):
+        digits(Augmentation(cutout_size=29), stage)
