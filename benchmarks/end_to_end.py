@@ -123,7 +123,7 @@ def config_for(root: Path, batch_size: int, device: str, compiled: bool) -> Conf
 
 
 def measure(root: Path, images: int, batch_size: int, device: str, compiled: bool) -> dict[str, Any]:
-    """Train, and give the row of the table.
+    """Train, and return a row of the table.
 
     Args:
         root: folder of the dataset; the runs' folders are made in it.

@@ -3,8 +3,8 @@
     python benchmarks/memory.py            10, 49, 100 and 200 classes, batches of 128; table, JSON file and plot
 
 Each figure comes from a process of its own. It is the peak while routing runs forward and backward, less what the
-process held before: on the CPU resident memory, on a GPU what torch's allocator gave out. The input capsules and W are
-there before, so they do not count; their gradients do. "whole step" is the peak of a process that trains the whole
+process held before: on the CPU resident memory, on a GPU what torch's allocator gave out. The input capsules and W
+exist before, so they do not count; their gradients do. "whole step" is the peak of a process that trains the whole
 network for three steps; on the CPU that includes torch itself.
 """
 
@@ -28,7 +28,7 @@ IMPLEMENTATIONS = ("ours", "einsum", "broadcast")
 WHOLE_STEP = "whole step"
 IN_CAPS, IN_DIM, OUT_DIM = 1152, 8, 16  # of the default network on images of 28x28
 MIB = 2**20
-LARGEST_PROCESS = 20 * 2**30  # bytes; above this, a process fails rather than make the machine hang
+LARGEST_PROCESS = 20 * 2**30  # bytes; a process that needs more fails, so that the machine does not hang
 
 
 def measure_routing(name: str, classes: int, batch_size: int, device: str) -> dict[str, float]:
@@ -73,7 +73,7 @@ def held_bytes(device: str) -> int:
 
 
 def forget_peak(device: str) -> None:
-    """Start to look for the peak anew."""
+    """Measure the peak from here on."""
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
     else:
@@ -101,7 +101,7 @@ def measure_here(name: str, classes: int, batch_size: int, device: str) -> None:
 
 
 def measure_apart(name: str, classes: int, batch_size: int, device: str) -> dict[str, float] | None:
-    """Measure one implementation in a process of its own; None if memory does not suffice."""
+    """Measure one implementation in a process of its own; None if there is not enough memory."""
     command = [sys.executable, __file__, "--one", name, "--classes", str(classes)]
     command += ["--batch-size", str(batch_size), "--device", device]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

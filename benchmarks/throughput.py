@@ -68,7 +68,7 @@ def measure(variants: list[Variant], batch_size: int, rounds: int, device: str, 
         seconds(step, device, 2)
     for _ in tqdm(range(rounds), desc=f"batch {batch_size}", leave=False, disable=None):
         for variant in random.sample(variants, len(variants)):
-            seconds(steps[variant], device)  # caches and memory are the previous variant's until this step
+            seconds(steps[variant], device)  # not timed: until then, caches and memory hold the previous variant's data
             times[variant].append(seconds(steps[variant], device, GPU_STEPS if device == "cuda" else 1))
     return [
         {

@@ -12,7 +12,7 @@ class ConfigError(CapsNetError):
 
 
 class PluginError(ConfigError):
-    """A plugin is missing, cannot be read, or does not keep to the form of a plugin."""
+    """A plugin is missing, cannot be read, or does not have the form of a plugin."""
 
 
 class DataError(CapsNetError):
@@ -20,7 +20,7 @@ class DataError(CapsNetError):
 
 
 class CheckpointError(CapsNetError):
-    """A checkpoint or a run's folder cannot be read or does not fit."""
+    """A checkpoint or a run's folder cannot be read, or does not fit the config."""
 
 
 class FolderInUseError(ConfigError):

@@ -38,7 +38,7 @@ class Augmentation(NamedTuple):
                 raise ConfigError(f"augment.{key}={size}: larger than the images, {height}x{width} pixels")
 
     def draw(self, count: int, height: int, width: int, generator: torch.Generator) -> Draws:
-        """Choose for `count` images, on the CPU, where a seed means the same on every machine."""
+        """Draw for `count` images, on the CPU, where the same seed gives the same draws on every machine."""
         shifts = centres = torch.empty(count, 0, dtype=torch.int64)
         if self.max_shift:
             shifts = torch.randint(-self.max_shift, self.max_shift + 1, (count, 2), generator=generator)

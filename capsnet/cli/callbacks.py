@@ -1,4 +1,4 @@
-"""Hydra callbacks: a run or sweep is checked before a folder is made for it, and gets a folder of its own."""
+"""Hydra callbacks: they check a run before its folder is made, and give each run and sweep a folder of its own."""
 
 import contextlib
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Composing a config with Hydra: it learns the options of every group, and its errors become one clear line."""
+"""Composing a config with Hydra: registering the options of every group, and explaining Hydra's errors in one line."""
 
 import dataclasses
 import sys

@@ -1,4 +1,4 @@
-"""Continuing or repeating a run from the command line, without Hydra: the run has its own config."""
+"""Continuing or repeating a run from the command line. The run's folder has its config, so Hydra is not needed."""
 
 import logging
 import sys

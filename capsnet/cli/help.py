@@ -17,7 +17,7 @@ Train a network, test its best checkpoint, and leave everything in outputs/.
   python train.py -m sweep=routing                    a sweep from configs/sweep/
   python train.py resume=DIR                          continue an interrupted run or sweep
   python train.py rerun=RUN_DIR                       repeat a run and compare
-  python train.py plugin=FILE.py model=MINE           use options from a file of your own
+  python train.py plugin=FILE.py model=MINE           use your own options, see docs/extending.md
 
 Groups, chosen by GROUP=OPTION:
 
@@ -25,18 +25,19 @@ Groups, chosen by GROUP=OPTION:
 
 Settings you will change most, by KEY=VALUE:
 
-  data.root=FOLDER              where images are, or are downloaded to
+  data.root=FOLDER              folder that holds the datasets, or that they are downloaded to
   data.batch_size=N             images per optimizer step
   routing.iters=N               routing iterations
   model.dropout=P               dropout in the decoder
-  loss.reconstruction_weight=W  of the mean squared error per pixel
-  augment.max_shift=N           pixels
-  augment.cutout_size=N         pixels
-  optimizer.lr=R                optimizer.lr_decay=F (factor per epoch)
-  trainer.max_epochs=N          and other arguments of Lightning's Trainer
-  trainer.precision=32-true     instead of bf16 on devices that compute in it
-  early_stopping.patience=N     stop after so many epochs without better validation accuracy
-  seed=N
+  loss.reconstruction_weight=W  weight of the mean squared error per pixel
+  augment.max_shift=N           shift training images by up to N pixels
+  augment.cutout_size=N         blank a square of N x N pixels
+  optimizer.lr=R                learning rate in the first epoch
+  optimizer.lr_decay=F          factor on the learning rate after each epoch
+  trainer.max_epochs=N          epochs to train; other arguments of Lightning's Trainer work, too
+  trainer.precision=32-true     compute in fp32, also where bf16 is available
+  early_stopping.patience=N     stop after N epochs without better validation accuracy
+  seed=N                        fixes initial weights, validation images, order and augmentation
   figures=false                 draw no figures
 
   docs/settings.md                     all settings
@@ -54,7 +55,7 @@ Network and data are rebuilt from the config in the checkpoint. You can replace 
 
   data.root=FOLDER        read the images from another folder
   data=NAME               another dataset with as many classes: {data}
-  routing.iters=3         more or fewer routing iterations
+  routing.iters=3         use another number of routing iterations
   plugin=FILE.py          options from a file of your own, if the run was trained with it
   figures=false           draw no figures"""
 

@@ -72,7 +72,7 @@ def one_line_errors() -> Iterator[None]:
 
 
 def _message(error: Exception) -> str | None:
-    """What to tell the person; None for a bug in the program, which needs its traceback."""
+    """The message for the person at the terminal; None for a bug in the program, which needs its traceback."""
     if isinstance(error, CapsNetError):
         return str(error)
     if type(error).__module__.startswith("hydra."):

@@ -23,7 +23,7 @@ def to_float(images: Tensor) -> Tensor:
 
 
 class Batches:
-    """Goes over images in batches of (images [batch, channels, height, width] float32 in [0, 1], labels [batch]).
+    """Iterates over batches: images [batch, channels, height, width], float32 in [0, 1], and labels [batch].
 
     Several processes share every batch, so that together they see each image once. If the last batch has fewer images
     than there are processes, it is joined to the one before.
@@ -50,8 +50,8 @@ class Batches:
         self.images, self.labels = split.images.to(device), split.labels.to(device)
         if min(batch_size, len(split.labels)) < world_size:
             raise ConfigError(
-                f"data.batch_size={batch_size}: too small, {world_size} processes share a batch of"
-                f" {min(batch_size, len(split.labels))} images"
+                f"data.batch_size={batch_size}: too small: each of {world_size} processes needs an image,"
+                f" but a batch has {min(batch_size, len(split.labels))}"
             )
         self.rank, self.world_size = rank, world_size
         count = len(split.labels)

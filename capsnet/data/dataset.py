@@ -70,8 +70,8 @@ class Dataset:
         classes = len(self.class_names)
         if not classes <= count <= len(labels) - classes:
             raise ConfigError(
-                f"{key}={vars(self.data)[key.split('.')[1]]:g}: cannot take {count:,} of {len(labels):,} images"
-                f" with images of all {classes} classes on both sides"
+                f"{key}={vars(self.data)[key.split('.')[1]]:g}: cannot split off {count:,} of {len(labels):,} images"
+                f" so that both parts have images of all {classes} classes"
             )
         return stratified_split(labels, count, self.seed)
 

@@ -1,4 +1,4 @@
-"""scikit-learn's handwritten digits: small, and always there."""
+"""scikit-learn's handwritten digits: small, and installed with scikit-learn."""
 
 import hashlib
 

@@ -133,7 +133,9 @@ class IdxSource:
                 f" {by_hand}, or empty that folder to download all of them"
             )
         if not self.may_download:
-            raise DataError(f"{self.name}: no files in {self.raw}, and data.download=false: {by_hand}")
+            raise DataError(
+                f"{self.name}: no files in {self.raw}, and data.download=false: set data.download=true, or {by_hand}"
+            )
         log.info("Downloading %s to %s from %s", self.name, self.raw, self.dataset.mirrors[0])
         try:
             make_folder(self.raw)
@@ -185,7 +187,7 @@ def _idx_shape(path: Path, dims: int | None = None) -> tuple[int, ...]:
     if len(head) < 4 or head[:3] != b"\0\0\x08" or head[3] != (dims or head[3]):
         wanted = f", expected 0000080{dims}" if dims else ""
         raise DataError(
-            f"{path}: not an IDX file of that kind (begins with {head[:4].hex() or 'nothing'}{wanted}); {remedy}"
+            f"{path}: not the expected IDX file (it begins with {head[:4].hex() or 'nothing'}{wanted}); {remedy}"
         )
     rank = head[3]
     if len(head) < 4 + 4 * rank:

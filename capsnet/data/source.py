@@ -1,4 +1,4 @@
-"""What a dataset gives: its images with their labels, in two parts."""
+"""The form of a dataset: images with their labels, in a training part and a test part."""
 
 import hashlib
 from typing import Any, NamedTuple, Protocol
@@ -39,7 +39,7 @@ def read_part(source: Source, part: str, name: str) -> LabelledImages:
     """Read a source's images and check their form.
 
     Args:
-        source: of any dataset; it may give an object with `images` and `labels`, or a pair of them.
+        source: of any dataset; it returns an object with `images` and `labels`, or a pair of them.
         part: "train" or "test".
         name: of the dataset, for errors.
 

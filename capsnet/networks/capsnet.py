@@ -46,7 +46,7 @@ class PrimaryCapsules(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """[batch, channels, height, width] -> [batch, types * rows * columns, dim], lengths in [0, 1)."""
-        channels = self.conv(features).float()  # also under autocast: squares and roots need the digits
+        channels = self.conv(features).float()  # also under autocast: squares and roots need the precision
         capsules = channels.unflatten(1, (-1, self.dim)).movedim(2, -1)  # [batch, types, rows, columns, dim]
         return squash(capsules.flatten(1, 3))
 

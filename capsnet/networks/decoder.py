@@ -11,9 +11,9 @@ HIDDEN_UNITS = (512, 1024)  # Sabour et al. 2017, figure 2
 class Decoder(nn.Sequential):
     """Draws an image from one class capsule, with two hidden layers.
 
-    Dropout acts on the hidden layers, after the ReLU. It keeps the reconstruction, which is a regularizer, from being
-    learned by heart. It does not act on capsules: dropping single numbers of a vector would change its direction and
-    length, which are what a capsule says.
+    Dropout acts on the hidden layers, after the ReLU. It keeps the decoder from memorizing images; reconstruction
+    is only there to regularize. It does not act on capsules: dropping single numbers of a vector would change its
+    direction and length, which are what a capsule says.
 
     Args:
         num_classes, class_dim: number and dimensions of the class capsules.

@@ -1,1 +1,1 @@
-"""What a person gets to see of a run: scores, figures, and text in the terminal."""
+"""What you see of a run: scores, figures, and text in the terminal."""

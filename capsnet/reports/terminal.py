@@ -1,4 +1,4 @@
-"""What a person at the terminal reads about a run: a summary before it, the outcome after it, an evaluation."""
+"""Text in the terminal about a run: a summary before it, the outcome after it, an evaluation."""
 
 import shlex
 import shutil

@@ -75,8 +75,8 @@ def dynamic_routing(u: Tensor, weight: Tensor, iters: int = Dynamic.iters) -> Te
 class _DynamicRouting(torch.autograd.Function):
     """Axes: b image, i input capsule, d its dimension, o output capsule, e its dimension.
 
-    Images come last in every array but u and v themselves: then the products with a coupling coefficient, which is the
-    same for every d, run along contiguous memory, and some input capsules' part of W is a view of it.
+    Images come last in every array except u and v. Products with a coupling coefficient, which is the same for every d,
+    then run along contiguous memory, and the part of W that belongs to a chunk of input capsules is a view.
     """
 
     @staticmethod
@@ -107,7 +107,7 @@ def _route(u: Tensor, weight: Tensor, iters: int, factor_dtype: torch.dtype) -> 
         for chunk in _input_capsule_chunks(u, weight):
             u_chunk, w_chunk = u[chunk], weight[:, chunk].flatten(1, 2)
             votes = _times_capsules(w_chunk, v_factor, u_chunk)  # W v
-            coupling = _dot(votes, u_chunk, dtype).softmax(dim=0)  # over the output capsules: each i shares out just 1
+            coupling = _dot(votes, u_chunk, dtype).softmax(dim=0)  # over the output capsules: sums to 1 for each i
             shares = torch.mul(coupling.to(factor_dtype).unsqueeze(2), u_chunk, out=votes)
             s += torch.bmm(w_chunk.transpose(1, 2), shares.flatten(1, 2))
         sums.append(s)
@@ -119,13 +119,13 @@ def _route(u: Tensor, weight: Tensor, iters: int, factor_dtype: torch.dtype) -> 
 def _route_backward(
     u: Tensor, weight: Tensor, sums: list[Tensor], v_grad: Tensor, factor_dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
-    """Gradients at u and W from that at v [b, o, e], given s [o, e, b] of each iteration."""
+    """Gradients at u and W, from the gradient at v [b, o, e] and the s [o, e, b] of each iteration."""
     dtype, out_caps = u.dtype, len(weight)
     u, weight = u.permute(1, 2, 0).to(factor_dtype).contiguous(), weight.to(factor_dtype)
     u_grad, weight_grad = torch.zeros_like(u, dtype=dtype), torch.zeros_like(weight, dtype=dtype)
     capsules = [squash(s, dim=1) for s in sums]
     from_above = v_grad.permute(1, 2, 0)
-    later = torch.zeros_like(sums[0])  # what the logits of later iterations ask of this iteration's v
+    later = torch.zeros_like(sums[0])  # gradient at this iteration's v from the logits of later iterations
     for iteration in range(len(sums) - 1, 0, -1):
         s_grad = squash_backward(sums[iteration], from_above if iteration == len(sums) - 1 else later, dim=1)
         s_grad = s_grad.to(factor_dtype)

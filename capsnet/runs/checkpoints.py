@@ -62,7 +62,7 @@ def load_checkpoint(path: Path, overrides: dict[str, str | None] | None = None) 
     saved, weights, epoch = content.get(CONFIG_KEY), content.get("state_dict"), content.get("epoch")
     is_ours = isinstance(saved, dict) and isinstance(weights, dict) and isinstance(epoch, int)
     if not is_ours or not all(isinstance(key, str) for key in weights):
-        raise CheckpointError(f"{path}: not a checkpoint of this project (it has no config beside its weights)")
+        raise CheckpointError(f"{path}: not a checkpoint of this project (it contains no config)")
     if DIGEST_KEY not in content:
         raise CheckpointError(f"{path}: has no digest of its content, so it is not from this version of the project")
     plugin, dataset = content.get(PLUGIN_KEY), content.get(DATASET_KEY)
@@ -144,8 +144,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         digest = content_digest(content) if isinstance(content, dict) else None
     except pickle.UnpicklingError as error:
         raise CheckpointError(
-            f"{path}: refused, because it contains more than tensors and plain values, so loading it could run code;"
-            " or it is damaged"
+            f"{path}: refused: it contains more than tensors and plain values, so loading it could run code"
+            " (or it is damaged)"
         ) from error
     except DAMAGE as error:
         raise CheckpointError(f"{path}: damaged or not a checkpoint ({on_one_line(error)[:200]})") from error

@@ -35,7 +35,7 @@ def new_folder(wanted: Path) -> Path:
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep other processes out of the folder of a run or sweep. The lock ends with the process at the latest.
+    """Keep other processes out of the folder of a run or sweep. If the process dies, the lock ends with it.
 
     Raises:
         FolderInUseError: another process has the lock.
@@ -44,7 +44,7 @@ def locked(folder: Path) -> Iterator[None]:
         lock = FileLock(folder / LOCK_FILE, timeout=0, is_singleton=True)  # this process may ask twice
         lock.acquire()
     except Timeout:
-        raise FolderInUseError(f"{folder}: another process is working in this folder") from None
+        raise FolderInUseError(f"{folder}: in use by another process") from None
     try:
         yield
     finally:
@@ -57,7 +57,7 @@ def refuse_outside_links(folder: Path) -> None:
     for parent, folders, files in os.walk(folder):
         for path in (Path(parent, name) for name in (*folders, *files)):
             if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(inside):
-                raise CheckpointError(f"{path}: refused, a symbolic link that leads out of the run's folder")
+                raise CheckpointError(f"{path}: refused: a symbolic link that leads out of the folder")
 
 
 def refuse_existing_run(run_dir: Path) -> None:

@@ -41,7 +41,7 @@ def processor_name() -> str:
 
 
 def git_state() -> dict[str, Any]:
-    """git_commit of the running code, and git_dirty: if tracked files were changed. None outside a checkout."""
+    """git_commit of the running code; git_dirty, True if tracked files were changed. None outside a checkout."""
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(Path(__file__).parent), *arguments]

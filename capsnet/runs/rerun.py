@@ -59,7 +59,7 @@ def repetition(run_dir: Path, overrides: dict[str, str | None]) -> Repetition:
 
     Args:
         run_dir: the earlier run's folder.
-        overrides: settings by dotted key that say where to train, such as `data.root`.
+        overrides: settings by dotted key that do not change what is trained, such as `data.root`.
 
     Raises:
         CheckpointError: there is no completed run, or its record or checkpoint is damaged.
@@ -70,7 +70,7 @@ def repetition(run_dir: Path, overrides: dict[str, str | None]) -> Repetition:
         raise CheckpointError(f"{run_dir}: is a sweep; give the folder of one of its jobs")
     record = read_record(run_dir)
     if record["status"] != "completed":
-        raise CheckpointError(f"{run_dir}: this run is {record['status']}; only a completed run can be compared")
+        raise CheckpointError(f"{run_dir}: this run is {record['status']}; only a completed run can be repeated")
     warn_if_changed(run_dir, record)
     before, config = saved_config(run_dir, overrides)
     refuse_other_config(record, before, run_dir)
@@ -80,7 +80,7 @@ def repetition(run_dir: Path, overrides: dict[str, str | None]) -> Repetition:
 
 
 def _changed_circumstances(record: dict[str, Any], packages: dict[str, str], after: dict[str, Any]) -> dict[str, str]:
-    """What else is different now, by name. What either side does not know is skipped."""
+    """What else is different now, by name. What either record lacks is skipped."""
     pairs = {name: (record.get(name), after.get(name)) for name in CIRCUMSTANCES}
     before = record.get("versions")
     if isinstance(before, dict):

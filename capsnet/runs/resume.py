@@ -29,7 +29,7 @@ def resumed(run_dir: Path, overrides: dict[str, str | None]) -> tuple[Config, li
     refuse_changes(before, config, may_extend=True)
     if record["status"] == "completed" and not _trains_longer(before, config):
         raise CheckpointError(
-            f"{run_dir}: is complete after {record.get('epochs')} epochs; to continue, set a higher trainer.max_epochs"
+            f"{run_dir}: is complete after {record.get('epochs')} epochs; to go on, set a higher trainer.max_epochs"
         )
     return config, recorded_overrides(record) + [f"{key}={value}" for key, value in overrides.items()]
 
@@ -60,7 +60,7 @@ def refuse_changes(before: Config, after: Config, may_extend: bool) -> None:
     earlier = {key: value for key, value, _ in leaves(before)}
     for key, value, about in leaves(after):
         if about.trained and not (may_extend and about.extends) and value != earlier.get(key):
-            raise ConfigError(f"{key}={value}: cannot change for the same run (was {earlier.get(key)}); start another")
+            raise ConfigError(f"{key}={value}: cannot change in this run (was {earlier.get(key)}); start a new run")
 
 
 def _trains_longer(before: Config, after: Config) -> bool:

@@ -22,8 +22,8 @@ log = logging.getLogger(__name__)
 def saved_config(run_dir: Path, overrides: dict[str, str | None]) -> tuple[Config, Config]:
     """A run's config as it was saved, and with settings replaced.
 
-    It comes from the last checkpoint, which knows what earlier resumptions changed. A run without one has the config
-    that Hydra wrote at the start.
+    The last checkpoint has it, with what earlier resumptions changed. A run without a checkpoint has the config that
+    Hydra wrote at the start.
 
     Args:
         run_dir: the run's folder.
@@ -58,7 +58,7 @@ def _read(run_dir: Path) -> tuple[Config, Path]:
 
 
 def warn_of_changed_plugin(recorded: str | None, origin: Path) -> None:
-    """Say so if the plugin is not the one that a run was trained with."""
+    """Warn if the plugin differs from the one that a run was trained with."""
     plugin = loaded_plugin()
     if recorded is not None and plugin is not None and plugin.sha256 != recorded:
         log.warning("%s: %s has changed since this run was trained", origin, plugin.path)

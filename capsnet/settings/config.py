@@ -1,7 +1,7 @@
-"""The whole config of a run, as typed settings: one option for each group, and what all runs share.
+"""The whole config of a run, as typed settings: one option of each group, and the settings that all runs share.
 
-Plain dataclasses, without Hydra or torch. Defaults, ranges and meanings stand in the modules beside this one; the YAML
-files under `configs/` say only where an option differs from them.
+Plain dataclasses, without Hydra or torch. The modules beside this one have the defaults, ranges and meanings. The YAML
+files under `configs/` contain only what differs from the defaults.
 """
 
 import dataclasses

@@ -15,9 +15,9 @@ class Data:
     """Settings that every dataset has; `source` is the dataset itself, one of OPTIONS."""
 
     source: Any
-    batch_size: int = _batching(128, "images per optimizer step, over all processes together", at_least=1)
+    batch_size: int = _batching(128, "images per optimizer step, counted over all processes", at_least=1)
     val_size: float = _batching(
-        0.1, "share of the training images held out for validation; 1 or more: how many", at_least=0
+        0.1, "training images held out for validation: a share below 1, or a number of images", at_least=0
     )
     limit: int | None = _batching(None, "use only this many training images, stratified by class", at_least=1)
 
@@ -26,9 +26,11 @@ class Data:
 class Downloaded:
     """A dataset in MNIST's file format that is downloaded on first use."""
 
-    root: str = _location("data", "folder of the datasets' own folders, such as KMNIST/raw")
-    download: bool = _location(True, "download missing files")
-    mirror: str | None = _location(None, "download from this address instead of the dataset's own server")
+    root: str = _location("data", "folder that holds the datasets, each in its own folder such as KMNIST/raw")
+    download: bool = _location(True, "download missing files", when_saved=False)
+    mirror: str | None = _location(
+        None, "download from this address instead of the dataset's own server", when_saved=None
+    )
 
 
 @dataclass

@@ -13,13 +13,14 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from ..errors import ConfigError, PluginError
 from ..text import either
 from .config import OPTIONS, SHARED, Config, check, fields_of
+from .setting import AS_SAVED, about
 from .trainer import NO_EFFECT
 
 DEFAULT_OPTIONS = {group: next(iter(options)) for group, options in OPTIONS.items()}
 
 
 def config_from_omegaconf(composed: DictConfig) -> Config:
-    """The typed config in one that Hydra composed. Raises ConfigError."""
+    """Turn a config that Hydra composed into a typed one. Raises ConfigError."""
     try:
         values = OmegaConf.to_container(composed, resolve=True)
     except OmegaConfBaseException as error:
@@ -33,6 +34,7 @@ def config_from_omegaconf(composed: DictConfig) -> Config:
 def config_from_dict(saved: dict[str, Any], overrides: dict[str, str | None] | None = None, origin: str = "") -> Config:
     """The typed config in a saved dictionary, with some settings replaced.
 
+    Nothing is downloaded because a saved config asks for it: `data.download` and `data.mirror` count only in overrides.
     A plugin is not read because a saved config names it: the command line must name it, too.
 
     Args:
@@ -48,6 +50,7 @@ def config_from_dict(saved: dict[str, Any], overrides: dict[str, str | None] | N
         raise ConfigError(f"{origin or 'config'}: its config contains ${{...}}, which is not allowed in a saved config")
     values = {key: dict(value) if isinstance(value, dict) else value for key, value in saved.items()}
     plugin = values.pop("plugin", None)
+    _stay_inside(values)
     settings = dict(overrides or {})
     for group in OPTIONS:
         for key in (group, f"{group}.name"):
@@ -58,9 +61,19 @@ def config_from_dict(saved: dict[str, Any], overrides: dict[str, str | None] | N
     except _UnknownOptionError as error:
         if plugin is None:
             raise ConfigError(f"{origin}: {error}" if origin else str(error)) from error
-        raise PluginError(f"{origin}: add plugin={plugin}, which has its {error.group}={error.option}") from error
+        raise PluginError(f"{origin}: add plugin={plugin}, which defines {error.group}={error.option}") from error
     check(config)
     return config
+
+
+def _stay_inside(values: dict[str, Any]) -> None:
+    """Replace the settings by which a saved config would reach out of its run's folder."""
+    for group in OPTIONS:
+        section = values.setdefault(group, {})
+        name = section.get("name", DEFAULT_OPTIONS[group]) if isinstance(section, dict) else None
+        if isinstance(name, str) and name in OPTIONS[group]:
+            replaced = {field.name: about(field).when_saved for _, field in fields_of(group, name)}
+            section.update({key: value for key, value in replaced.items() if value is not AS_SAVED})
 
 
 class _UnknownOptionError(ConfigError):
@@ -156,7 +169,7 @@ def section_schema(group: str, name: str) -> type:
 
 def _set(merged: DictConfig, key: str, value: str | None, names: dict[str, str]) -> None:
     if key in merged and isinstance(merged[key], DictConfig):
-        raise ConfigError(f"{key}={value}: only its single settings can change here, such as {key}.KEY=VALUE")
+        raise ConfigError(f"{key}={value}: set its keys one by one, such as {key}.KEY=VALUE")
     try:
         parsed = yaml.safe_load(value) if isinstance(value, str) and _takes_any_type(merged, key) else value
         OmegaConf.update(merged, key, parsed, force_add=False)
@@ -283,7 +296,7 @@ def unknown_key(override: str, names: dict[str, str]) -> str:
 
 def _wrong_type(text: str) -> str | None:
     """OmegaConf's messages about types, in plain words."""
-    wanted = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false", "String": "a text"}
+    wanted = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false", "String": "text"}
     if found := re.match(r"Value '.*' (?:\()?of type '[^']*'(?:\))? could not be converted to (\w+)", text, re.DOTALL):
         return f"must be {wanted.get(found[1], found[1])}"
     if "is not a valid bool" in text:

@@ -57,7 +57,7 @@ def load_plugin(path: str | Path) -> Plugin:
     if _loaded is not None and _loaded.path == file:
         raise PluginError(f"plugin={path}: has changed since this program read it")
     if _loaded is not None:
-        raise PluginError(f"plugin={path}: only one plugin at a time, and {_loaded.path} has been read")
+        raise PluginError(f"plugin={path}: only one plugin at a time, and {_loaded.path} is loaded already")
     sys.path.append(str(file.parent))
     try:
         options = getattr(_run(file, path), "OPTIONS", None)
@@ -93,13 +93,13 @@ def _check_form(options: Any, path: str | Path) -> None:
         raise PluginError(f"plugin={path}: has no OPTIONS = {{GROUP: {{NAME: dataclass}}}}")
     for group, additions in options.items():
         if group not in OPTIONS:
-            raise PluginError(f"plugin={path}: OPTIONS has a group {group!r}; there are {either(OPTIONS)}")
+            raise PluginError(f"plugin={path}: OPTIONS has an unknown group {group!r}; choose {either(OPTIONS)}")
         if not isinstance(additions, Mapping):
             raise PluginError(f"plugin={path}: OPTIONS[{group!r}] must be a dictionary {{NAME: dataclass}}")
         for name, option in additions.items():
             where = f"plugin={path}: OPTIONS[{group!r}][{name!r}]"
             if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_]\w*", name):
-                raise PluginError(f"{where}: a name must be made of letters, digits and _")
+                raise PluginError(f"{where}: a name may have only letters, digits and _")
             if name in OPTIONS[group]:
                 raise PluginError(f"{where}: {group}={name} exists already; choose another name")
             if not isinstance(option, type) or not dataclasses.is_dataclass(option):
@@ -131,7 +131,7 @@ def _check_settings(group: str, name: str, option: type, where: str) -> None:
     shared = {field.name for field in dataclasses.fields(SHARED[group])} if group in SHARED else set()
     for field in dataclasses.fields(option):
         if field.name in shared | {"name"}:
-            raise PluginError(f"{where}: leave out {field.name}, which every option of the group has")
+            raise PluginError(f"{where}: leave out {field.name}: every option of {group} has it")
     try:
         hints = get_type_hints(option)
         OmegaConf.structured(section_schema(group, name))

@@ -1,4 +1,4 @@
-"""What a single setting is: its default, meaning and range, and what it is for."""
+"""A single setting: its default, meaning and range, and what it affects."""
 
 import dataclasses
 import math
@@ -11,6 +11,9 @@ from ..errors import ConfigError
 MAX_INT = 2**63 - 1  # larger sizes overflow in torch
 
 
+AS_SAVED = object()
+
+
 @dataclass(frozen=True)
 class Setting:
     """What is known about a setting beside its type and default."""
@@ -21,13 +24,16 @@ class Setting:
     one_of: tuple[Any, ...] | None = None
     check: Callable[[Any], bool] | None = None
     trained: bool = True
-    """Part of what is trained: it counts in the config's digest, and a resumed or repeated run cannot change it."""
+    """It changes what is trained. It is part of the config's digest, and a resumed or repeated run cannot change it."""
     extends: bool = False
     """Says how long to train, so a resumed run may raise it."""
     evaluated: bool = True
     """Has an effect on an evaluation, so `evaluate.py` accepts it."""
     hyperparameter: bool = True
     """Shown in TensorBoard's HPARAMS."""
+    when_saved: Any = AS_SAVED
+    """Replaces the value that a saved config has, unless the command line sets it. For settings that reach out of the
+    run's folder: nothing is downloaded because a saved config asks for it."""
 
     def check_value(self, key: str, value: Any) -> None:
         """Raise ConfigError if a value is out of range. None is always in range: the type says if it is allowed."""
@@ -79,6 +85,7 @@ def setting(
     extends: bool = False,
     evaluated: bool = True,
     hyperparameter: bool = True,
+    when_saved: Any = AS_SAVED,
 ) -> Any:
     """A dataclass field for a setting, with its meaning and range.
 
@@ -88,7 +95,7 @@ def setting(
         at_least, above, at_most, below: bounds for a number.
         one_of: the values allowed.
         check: says if a value is allowed, where bounds cannot; `help` then says what is allowed.
-        trained, extends, evaluated, hyperparameter: what the setting is for, see `Setting`.
+        trained, extends, evaluated, hyperparameter, when_saved: what the setting is for, see `Setting`.
     """
     bounds = {"at least": at_least, "above": above, "at most": at_most, "below": below}
     about = Setting(
@@ -100,6 +107,7 @@ def setting(
         extends=extends,
         evaluated=evaluated,
         hyperparameter=hyperparameter,
+        when_saved=when_saved,
     )
     return dataclasses.field(default=default, metadata={"setting": about})
 

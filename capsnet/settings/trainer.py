@@ -12,8 +12,8 @@ PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed", "64-true", "32", "bf1
 
 NO_EFFECT = {
     "barebones": "the runner always logs and saves checkpoints",
-    "callbacks": "pass callbacks to capsnet.training.train()",
-    "default_root_dir": "the run's folder is hydra.run.dir",
+    "callbacks": "you pass callbacks to capsnet.training.run.train()",
+    "default_root_dir": "hydra.run.dir sets the run's folder",
     "enable_autolog_hparams": "hyper-parameters are always logged",
     "enable_checkpointing": "best.ckpt and last.ckpt are always saved",
     "enable_model_summary": "the run's first lines show the network's size",
@@ -23,11 +23,11 @@ NO_EFFECT = {
     "logger": "metrics always go to metrics.csv and TensorBoard",
     "model_registry": "checkpoints stay in the run's folder",
     "plugins": "the runner chooses them",
-    "reload_dataloaders_every_n_epochs": "batches are drawn anew every epoch",
+    "reload_dataloaders_every_n_epochs": "the training images are shuffled again in every epoch",
     "sync_batchnorm": "there is no batch normalization to synchronize",
-    "use_distributed_sampler": "batches are always shared among processes",
+    "use_distributed_sampler": "the processes always share each batch",
 }
-"""Arguments of Lightning's `Trainer` that would do nothing here, and why."""
+"""Arguments of Lightning's `Trainer` that have no effect here, and why."""
 
 _trained = partial(setting, evaluated=False, hyperparameter=False)
 _where = partial(setting, trained=False, evaluated=False, hyperparameter=False)
@@ -75,34 +75,34 @@ class Trainer:
     max_epochs: int = setting(10, "epochs to train", at_least=1, extends=True, evaluated=False)
     min_epochs: int | None = _trained(None, "epochs to train before early stopping may stop the run", at_least=1)
     max_steps: int | None = _trained(None, "optimizer steps after which training ends", at_least=1, extends=True)
-    min_steps: int | None = _trained(None, "optimizer steps to train at least", at_least=1)
+    min_steps: int | None = _trained(None, "least number of optimizer steps to train", at_least=1)
     max_time: str | None = _trained(
         None, "a time above zero, as DD:HH:MM:SS; the longest to train", check=_is_time, extends=True
     )
     limit_train_batches: Any = _trained(
-        None, "a number of batches per epoch from 1, or a share above 0 as a float", check=partial(_is_limit, least=1)
+        None, "a number of batches, at least 1, or a share of them such as 0.1", check=partial(_is_limit, least=1)
     )
     limit_val_batches: Any = _trained(
-        None, "a number of validation batches from 0, or a share above 0 as a float", check=partial(_is_limit, least=0)
+        None, "a number of validation batches, or a share of them such as 0.1", check=partial(_is_limit, least=0)
     )
     overfit_batches: Any = _trained(
         None,
-        "a number of batches to train on again and again, or a share as a float",
+        "a number of batches to train on in every epoch, or a share of them such as 0.1; 0: off",
         check=partial(_is_limit, least=0),
     )
     fast_dev_run: Any = _trained(
         None, "true, or a number of batches to train and validate, without saving checkpoints", check=_is_count
     )
-    check_val_every_n_epoch: int | None = _trained(None, "validate every this many epochs", at_least=1)
+    check_val_every_n_epoch: int | None = _trained(None, "epochs from one validation to the next", at_least=1)
     val_check_interval: Any = _trained(
-        None, "a number of batches from 1, or a share of the epoch as a float", check=partial(_is_limit, least=1)
+        None, "a number of batches, at least 1, or a share of the epoch such as 0.5", check=partial(_is_limit, least=1)
     )
     num_sanity_val_steps: int | None = _trained(0, "validation batches to run before training", at_least=0)
     accumulate_grad_batches: int | None = _trained(None, "batches per optimizer step", at_least=1)
-    gradient_clip_val: float | None = _trained(None, "clip gradients at this", at_least=0)
+    gradient_clip_val: float | None = _trained(None, "clip gradients that are larger than this", at_least=0)
     gradient_clip_algorithm: str | None = _trained(None, "norm or value", one_of=("norm", "value"))
     deterministic: Any = _trained(None, "true, false or warn", one_of=(True, False, "warn"))
-    benchmark: bool | None = _trained(None, "let cuDNN choose its algorithms by trial")
+    benchmark: bool | None = _trained(None, "let cuDNN time its algorithms and choose the fastest")
     detect_anomaly: bool | None = _trained(None, "name the operation that made a NaN; slow")
     profiler: str | None = _where(None, "simple, advanced or pytorch")
     enable_progress_bar: bool = _where(True, "show a progress bar in a terminal")

@@ -1,1 +1,1 @@
-"""Sweeps: many runs from one command. Their plan, jobs and summary, and how Hydra carries them out."""
+"""Sweeps: many runs from one command. Their plan, jobs and summary, and how Hydra runs them."""

@@ -1,4 +1,4 @@
-"""A sweep's job as Hydra runs it. It cannot end the other jobs, and finds out from its folder what is left to do."""
+"""A sweep's job as Hydra runs it. If it fails, the others go on. Its folder tells what is left to do."""
 
 import contextlib
 import logging
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 def run_job(composed: DictConfig) -> float | None:
     """Run a sweep's job: start it, continue it, or leave it alone, depending on its folder.
 
-    Whatever goes wrong becomes the job's record, and the next job starts.
+    If something goes wrong, the job's record says so, and the next job starts.
 
     Returns:
         Best validation accuracy; None if there is none.
@@ -64,7 +64,7 @@ def run_job(composed: DictConfig) -> float | None:
 
 
 class OtherJobError(ConfigError):
-    """The folder has a job of another sweep."""
+    """The folder contains a job of another sweep."""
 
 
 def record_of(run_dir: Path, overrides: list[str]) -> dict[str, Any] | None:
@@ -121,7 +121,7 @@ def _reason(error: Exception) -> str:
 
 
 def _only_warnings_to_the_terminal() -> None:
-    """There, the sweep itself says how its jobs end. All the rest is in train.log."""
+    """In the terminal, the sweep reports how its jobs end. Everything else is in each job's train.log."""
     for handler in logging.getLogger().handlers:
         if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler):
             handler.setLevel(logging.WARNING)

@@ -68,7 +68,7 @@ def _digest(content: Any) -> str:
 
 
 def write_plan(folder: Path, jobs: int, swept: list[str], finished_before: int, overrides: list[str]) -> str:
-    """Write down what a sweep is going to do, and describe it in a line."""
+    """Write what a sweep is going to do into its folder, and describe it in one line."""
     Plan(jobs, swept, time.time(), finished_before, _digest(without_plugin(overrides))).write(folder)
     before = f" ({finished_before} finished before)" if finished_before else ""
     keys = f" over {', '.join(swept)}" if jobs > 1 else ""
@@ -119,8 +119,8 @@ def original_overrides(folder: Path) -> list[str]:
 def continuing_arguments(folder: Path, given: list[str]) -> list[str]:
     """The arguments of train.py that continue a sweep: its own overrides, and its folder.
 
-    Only settings are taken from the folder, nothing that chooses code: launcher, sweeper, plugin and everything else of
-    Hydra's must be on the command line again.
+    Only settings are restored, nothing that chooses code. Launcher, sweeper, plugin and Hydra's other overrides must be
+    given again.
 
     Args:
         folder: of the sweep.
@@ -139,13 +139,13 @@ def continuing_arguments(folder: Path, given: list[str]) -> list[str]:
     for override in settings:
         if not _is_setting(override):
             raise CheckpointError(
-                f"{folder / SWEEP_FILE}: {override}: refused, a sweep's record may have only settings"
+                f"{folder / SWEEP_FILE}: {override}: refused: a saved sweep may contain only settings"
             )
     if plugins and not any(argument.startswith("plugin=") for argument in given):
         raise PluginError(f"{folder}: add {plugins[-1]}, which the sweep was started with")
     for override in given:
         if not override.lstrip("+~").startswith(("hydra", "plugin=")):
-            raise ConfigError(f"{override}: cannot change in the middle of a sweep; start another one")
+            raise ConfigError(f"{override}: cannot change when a sweep continues; start a new sweep")
     return ["--multirun", *settings, *given, f"hydra.sweep.dir={quoted(str(folder.absolute()))}"]
 
 

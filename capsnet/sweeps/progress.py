@@ -18,7 +18,7 @@ CHECK_SECONDS = 0.5  # between two looks at the jobs' folders
 
 @contextlib.contextmanager
 def progress_lines(folder: Path) -> Iterator[None]:
-    """Print a line for every job that ends meanwhile, wherever it runs: its folder tells.
+    """Print a line for every job that ends in the meantime. Its folder shows that, wherever the job runs.
 
     Args:
         folder: of the sweep.

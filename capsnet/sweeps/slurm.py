@@ -45,8 +45,8 @@ class SlurmLauncher(BaseSubmititLauncher):
                 accuracies[number] = _accuracy(job, folder / str(number), jobs[number])
         except KeyboardInterrupt:
             ids = " ".join(sorted({job.job_id.partition("_")[0] for job in queued.values()}))
-            print(f"\nThe jobs stay in SLURM's queue. To end them: scancel {ids}")
-            print(f"To see how they are doing: python -m capsnet.sweeps {shlex.quote(relative(folder))}")
+            print(f"\nThe jobs stay in SLURM's queue. To cancel them: scancel {ids}")
+            print(f"To see their results so far: python -m capsnet.sweeps {shlex.quote(relative(folder))}")
             raise
         return [_returned(accuracies[number]) for number in jobs]
 
@@ -78,7 +78,7 @@ class SlurmLauncher(BaseSubmititLauncher):
             raise ConfigError(
                 f"hydra/launcher=slurm: {(str(error).strip() or repr(error)).splitlines()[-1]}"
             ) from error
-        print(f"In SLURM's queue as job {submitted[0].job_id.partition('_')[0]}", flush=True)
+        print(f"Submitted to SLURM as job {submitted[0].job_id.partition('_')[0]}", flush=True)
         return dict(zip(jobs, submitted, strict=True))
 
 
@@ -88,20 +88,20 @@ def _accuracy(job: Any, run_dir: Path, overrides: list[str]) -> float | None:
 
     try:
         if not _has_ended(job):
-            record_failure(run_dir, overrides, f"SLURM's job {job.job_id}: gone from the queue without a result")
+            record_failure(run_dir, overrides, f"SLURM job {job.job_id}: left the queue without a result")
             return None
         returned = job.results()[0]
     except (FailedJobError, UncompletedJobError) as error:
         what = "failed" if isinstance(error, FailedJobError) else job.state
         printed = Path(job.paths.stderr)
         where = f"; see {relative(printed)}" if printed.exists() else ""
-        record_failure(run_dir, overrides, f"SLURM's job {job.job_id}: {what}{where}")
+        record_failure(run_dir, overrides, f"SLURM job {job.job_id}: {what}{where}")
         return None
     return returned.return_value if returned.status == JobStatus.COMPLETED else None
 
 
 def _has_ended(job: Any) -> bool:
-    """Wait until a job has ended. False if it has left the queue without a result: only accounting would know why."""
+    """Wait until a job has ended. False if it left the queue without a result; without accounting, nobody knows why."""
     missed = 0
     while not job.done():
         time.sleep(1)

@@ -34,16 +34,16 @@ TRIALS = 20
 
 
 class GridSweeper(BasicSweeper):
-    """Hydra's own sweeper, plus a plan, a summary at the end whatever happens, and an exit code that tells failures.
+    """Hydra's own sweeper. It also writes a plan, always ends with a summary, and exits with 1 if a job failed.
 
-    A sweep that is started again in the same folder continues, see `hydra_job.py`.
+    If you start a sweep again in the same folder, it continues, see `hydra_job.py`.
     """
 
     def sweep(self, arguments: list[str]) -> Any:
         assert self.config is not None
         folder = Path(self.config.hydra.sweep.dir)
         if OmegaConf.to_container(self.config.hydra.sweep, resolve=False)["subdir"] != "${hydra.job.num}":
-            raise ConfigError("hydra.sweep.subdir: leave it as it is; a sweep's folders are named by job number")
+            raise ConfigError("hydra.sweep.subdir: cannot change, because a sweep's folders are named by job number")
         refuse_foreign_files(folder, sweep=True)
         make_folder(folder)
         with locked(folder):
@@ -71,7 +71,7 @@ class GridSweeper(BasicSweeper):
         return super().get_job_batch()
 
     def _plan(self, folder: Path, jobs: int, swept: list[str]) -> None:
-        """Write down and print what is going to be done."""
+        """Write and print what the sweep is going to do."""
         assert self.config is not None
         finished = sum(job.status in NOT_REPEATED for job in read_jobs(folder))
         overrides = list(self.config.hydra.overrides.task)
@@ -100,7 +100,7 @@ class TpeSweeper(GridSweeper):
 
     Args:
         trials: number of jobs; None: as many as were planned before if a search is continued, else 20.
-        max_batch_size: how many are chosen and launched at a time; more than one for a launcher that runs several.
+        max_batch_size: number of jobs to choose and launch at a time; more than one only helps a parallel launcher.
         seed: of the search.
         params: the search space, by key.
     """
@@ -178,7 +178,7 @@ def _refuse_foreign(params: dict[str, Any], space: dict[str, Any], folder: Path)
         except ValueError:
             known = False
         if not known:
-            raise ConfigError(f"{folder / STUDY_FILE}: {key}={value}: refused, not in the search space")
+            raise ConfigError(f"{folder / STUDY_FILE}: {key}={value}: refused: outside the search space")
 
 
 def _shown(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""What happens around a training: the epochs' log, checkpoints, the check for divergence."""
+"""Callbacks of a training: the log of its epochs, checkpoints, the check for divergence."""
 
 import logging
 import math
@@ -24,7 +24,7 @@ GPU_CHECK_SECONDS = 1.0  # how often to wait for a GPU to see its losses
 
 
 class EpochLog(Callback):
-    """Writes each epoch's metrics to metrics.csv, TensorBoard and the log, and keeps count of scores and time.
+    """Writes each epoch's metrics to metrics.csv, TensorBoard and the log, and keeps the best score and the times.
 
     Its state is saved in last.ckpt, so that a resumed run continues the count.
 
@@ -115,7 +115,7 @@ class EpochLog(Callback):
 
 
 class Checkpoints(Checkpoint):
-    """Saves last.ckpt after each epoch, with all that a resumed run needs, and best.ckpt, weights only, if it is best.
+    """Saves last.ckpt after each epoch, with all that resuming needs, and best.ckpt, weights only, after the best one.
 
     Args:
         epoch_log: knows which epoch is the best.
@@ -133,15 +133,21 @@ class Checkpoints(Checkpoint):
 
 
 class DivergenceCheck(Callback):
-    """Stops the training if the loss becomes NaN or infinite, before anything is saved of it.
+    """Stops the training if the loss becomes NaN or infinite, before such an epoch is saved.
 
-    Every step's loss is checked. A GPU is waited for once a second and at the end of the epoch, so training may run on
-    for that long, but the error names the first bad step. With several processes the main one decides: the others'
-    losses reach it through the weights, or at the end of the epoch.
+    Every step's loss is checked. On a GPU the result is read once a second and at the end of the epoch, so training may
+    go on for that long; the error still names the first bad step. With several processes the main one decides. It sees
+    the others' losses through the weights, or at the end of the epoch.
+
+    Args:
+        epoch_log: knows the run's folder.
 
     Raises:
         DivergedError: names epoch and step.
     """
+
+    def __init__(self, epoch_log: EpochLog):
+        self.epoch_log = epoch_log
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.first: Tensor | None = None  # number of the epoch's first bad step; 0: none yet
@@ -167,9 +173,11 @@ class DivergenceCheck(Callback):
 
     def _stop(self, trainer: pl.Trainer, where: str) -> None:
         if trainer.is_global_zero:
+            last = self.epoch_log.run_dir / LAST_CHECKPOINT
+            kept = f"; {LAST_CHECKPOINT} is from the epoch before" if last.exists() else ""
             raise DivergedError(
                 f"the loss became NaN or infinite (epoch {trainer.current_epoch + 1}, {where}): try a smaller"
-                f" optimizer.lr or trainer.gradient_clip_val=1; {LAST_CHECKPOINT} is from the epoch before"
+                f" optimizer.lr or trainer.gradient_clip_val=1{kept}"
             )
 
 

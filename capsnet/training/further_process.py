@@ -1,4 +1,4 @@
-"""A further process of a training on one machine. It reads from its standard input what to train.
+"""A further process of a training on one machine. Its standard input tells it what to train.
 
     python -m capsnet.training.further_process      started by capsnet.training.processes, not by hand
 

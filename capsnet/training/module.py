@@ -16,7 +16,7 @@ from ..settings.plugins import loaded_plugin
 
 
 class EpochAverages:
-    """Means of named scalars over the images of an epoch, summed on the device, so that no step waits for it."""
+    """Means of named scalars over the images of an epoch. The sums stay on the device, so no step waits for it."""
 
     def __init__(self) -> None:
         self.names: tuple[str, ...] = ()
@@ -140,6 +140,6 @@ class ClassifierModule(pl.LightningModule):
 
 
 def _compiled(network: nn.Module) -> Callable[..., Output]:
-    """Its forward and backward pass by torch.compile. Jobs of one process share what their settings allow."""
+    """The network's forward and backward pass, compiled. Jobs of one process share compiled code where they can."""
     torch._dynamo.config.recompile_limit = 256  # with the default of 8, a sweep's ninth setting would not be compiled
     return torch.compile(network.forward, dynamic=False)

@@ -23,7 +23,7 @@ from ..settings.plugins import loaded_plugin
 
 log = logging.getLogger(__name__)
 
-EXIT_SECONDS = 10  # for a process to exit by itself after its training
+EXIT_SECONDS = 10  # that a process gets to exit by itself after its training
 
 
 class OneMachine(LightningEnvironment):
@@ -60,7 +60,7 @@ class OneMachine(LightningEnvironment):
 def further_processes(
     environment: OneMachine, processes: int, config: Config, run_dir: Path, resume: bool
 ) -> Iterator[None]:
-    """Start processes 1 to `processes` - 1 of a training, and make sure that they are gone afterwards.
+    """Start processes 1 to `processes` - 1 of a training, and end them afterwards.
 
     If one of them fails, this process is terminated too, by force if it is stuck waiting for the other.
     """

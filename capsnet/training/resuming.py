@@ -39,7 +39,7 @@ def checkpoint_to_resume(config: Config, run_dir: Path, dataset: Dataset, module
     log_state = (content.get("callbacks") or {}).get(EpochLog.__qualname__)
     complete = all(content.get(key) for key in ("optimizer_states", "lr_schedulers", "loops"))
     if not complete or not isinstance(log_state, dict) or not {*EpochLog.STATE, "earlier_seconds"} <= log_state.keys():
-        raise CheckpointError(f"{last}: has no training to continue, or is from another version of this project")
+        raise CheckpointError(f"{last}: cannot be resumed, or is from another version of this project")
     _check_optimizer_state(content["optimizer_states"], list(module.parameters()), last)
     trained = content["epoch"] + 1
     if trained > config.trainer.max_epochs:

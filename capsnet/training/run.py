@@ -58,11 +58,11 @@ def train(
     Args:
         config: a checked config.
         run_dir: an existing folder.
-        overrides: what the person asked for, for the record.
-        callbacks: Lightning callbacks to be called beside the runner's own.
+        overrides: the overrides of the command line, for the record.
+        callbacks: more Lightning callbacks, beside the runner's own.
         resume: continue from the folder's last checkpoint, or start if there is none yet.
         environment: this process's place among others, if another process started it.
-        label: in a sweep, what distinguishes this run from the others; TensorBoard names its curves by it.
+        label: in a sweep, what distinguishes this run from the others; TensorBoard shows it as part of the run's name.
 
     Returns:
         The content of results.json. In a further process of a distributed run, it is not written.
@@ -163,7 +163,7 @@ def _first_record(
 def _outcome_recorded(
     results: RunRecord, config: Config, run_dir: Path, epoch_log: EpochLog, is_main: bool, began: float
 ) -> Iterator[None]:
-    """Note in the record how the run ended, whatever happens, and write it."""
+    """Write into the record how the run ended, whatever happens."""
     try:
         yield
         results.status = "completed"
@@ -216,7 +216,7 @@ def _fit(
     results: RunRecord,
     checkpoint: Path | None,
 ) -> None:
-    """Train, and note the outcome in the record. Raises KeyboardInterrupt or SystemExit if it was stopped."""
+    """Train, and put the outcome into the record. Raises KeyboardInterrupt or SystemExit if it was stopped."""
     try:
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     except MisconfigurationException as error:
@@ -256,7 +256,7 @@ def _test(
 
 
 def _quieten_libraries() -> None:
-    """Keep Lightning's advertisements, and warnings about what is intended here, out of the terminal."""
+    """Keep Lightning's advertisements out of the terminal, and warnings about what is intended here."""
     for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch", "matplotlib"):
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("pytorch_lightning.profilers").setLevel(logging.INFO)  # trainer.profiler reports here

@@ -1,4 +1,4 @@
-"""What TensorBoard gets beside the curves: hyper-parameters, test metrics and figures."""
+"""What is logged to TensorBoard beside the curves: hyper-parameters, test metrics and figures."""
 
 from typing import Any
 

@@ -64,7 +64,7 @@ def build_trainer(
 
 def _callbacks(config: Config, epoch_log: EpochLog, validates: bool) -> list[Callback]:
     callbacks: list[Callback] = [EpochProgressBar()] if config.trainer.enable_progress_bar else []
-    callbacks += [DivergenceCheck(), epoch_log, Checkpoints(epoch_log)]
+    callbacks += [DivergenceCheck(epoch_log), epoch_log, Checkpoints(epoch_log)]
     if config.trainer.compile:
         callbacks.append(CompileTimer())
     if config.early_stopping.patience is not None and validates and config.trainer.limit_val_batches != 0:
@@ -83,7 +83,7 @@ def _check_device(trainer: pl.Trainer, settings: Trainer, precision: str) -> Non
         return
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if trainer.num_devices > max(2, processors):
-        raise ConfigError(f"trainer.devices={trainer.num_devices}: more processes than this machine has processors")
+        raise ConfigError(f"trainer.devices={trainer.num_devices}: more than this machine has processor cores")
     if precision.startswith("bf16") and not computes_in_bfloat16():
         log.warning(
             "trainer.precision=%s: this processor has no bfloat16 instructions, so training may be 20 times slower"
@@ -114,13 +114,14 @@ def device_name(trainer: pl.Trainer) -> str:
     processes = f" x {trainer.world_size}" if trainer.world_size > 1 else ""
     if trainer.strategy.root_device.type == "cuda":
         return torch.cuda.get_device_name(trainer.strategy.root_device) + processes
-    return f"{processor_name()}, {counted(torch.get_num_threads(), 'thread')}{processes}"
+    threads = max(1, torch.get_num_threads() // trainer.num_devices)  # the processes share the processor
+    return f"{processor_name()}, {counted(threads, 'thread')}{processes}"
 
 
 def refuse_other_launchers(settings: Trainer) -> None:
-    """Raise ConfigError if processes would have to be started in a way that the runner does not know."""
+    """Raise ConfigError if the settings ask for a launcher that the runner does not have."""
     if settings.num_nodes > 1:
-        raise ConfigError(f"trainer.num_nodes={settings.num_nodes}: start several machines with torchrun or SLURM")
+        raise ConfigError(f"trainer.num_nodes={settings.num_nodes}: for several machines, use torchrun or SLURM")
     if settings.strategy.endswith(("spawn", "fork", "notebook")):
         raise ConfigError(f"trainer.strategy={settings.strategy}: the runner starts its processes itself; use ddp")
 

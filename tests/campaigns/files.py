@@ -21,13 +21,13 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from conftest import make_kmnist  # noqa: E402
+from conftest import make_kmnist
 
-from capsnet import CapsNet  # noqa: E402
-from capsnet.data import idx, kmnist  # noqa: E402
-from capsnet.errors import CheckpointError, DataError  # noqa: E402
-from capsnet.runs.checkpoints import read_checkpoint  # noqa: E402
-from capsnet.training.checkpoint_io import AtomicCheckpointIO  # noqa: E402
+from capsnet import CapsNet
+from capsnet.data import idx, kmnist
+from capsnet.errors import CheckpointError, DataError
+from capsnet.runs.checkpoints import read_checkpoint
+from capsnet.training.checkpoint_io import AtomicCheckpointIO
 
 
 def cut(content: bytes, chance: random.Random) -> bytes:

@@ -21,12 +21,12 @@ from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from conftest import REPO, run_in_process  # noqa: E402
+from conftest import REPO, run_in_process
 
-from capsnet.settings.config import OPTIONS, Config, fields_of  # noqa: E402
-from capsnet.settings.parse import DEFAULT_OPTIONS  # noqa: E402
-from capsnet.settings.setting import Setting, about  # noqa: E402
-from capsnet.training import run as training  # noqa: E402
+from capsnet.settings.config import OPTIONS, Config, fields_of
+from capsnet.settings.parse import DEFAULT_OPTIONS
+from capsnet.settings.setting import Setting, about
+from capsnet.training import run as training
 
 # Little to compute, should one get as far as to build the network.
 SMALL = ("model.conv_channels=2", "model.primary_capsules=2", "trainer=cpu")

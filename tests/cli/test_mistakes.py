@@ -34,7 +34,7 @@ def error_line(done: subprocess.CompletedProcess[str]) -> str:
         ("trainer.devices=many", "trainer.devices=many: must be a number of devices"),
         (
             "trainer.limit_train_batches=0",
-            "trainer.limit_train_batches=0: must be a number of batches per epoch from 1",
+            "trainer.limit_train_batches=0: must be a number of batches, at least 1",
         ),
         ("trainer.max_time=soon", "DD:HH:MM:SS"),
         ("trainer.max_time=00:00:00:00", "trainer.max_time=00:00:00:00: must be the longest time to train, as DD:HH"),

@@ -109,7 +109,7 @@ class TestAtOnce:
             for arguments in (sweep, ("resume=one/0",)):
                 second = run_in_process("train.py", *arguments, cwd=tmp_path)
                 assert second.returncode == 2
-                assert "another process is working in this folder" in second.stderr
+                assert "in use by another process" in second.stderr
                 assert len(second.stderr.strip().splitlines()) == 1
             assert first.poll() is None
         finally:

@@ -51,7 +51,7 @@ def test_no_process_goes_without_images_in_any_batch(batch_size, world_size):
 
 
 def test_more_processes_than_images_in_a_batch_are_refused():
-    with pytest.raises(ConfigError, match=r"data.batch_size=2: too small, 3 processes"):
+    with pytest.raises(ConfigError, match=r"data.batch_size=2: too small: each of 3 processes"):
         training(2, world_size=3)
 
 

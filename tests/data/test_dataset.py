@@ -73,9 +73,12 @@ def test_a_limit_keeps_every_class_in_proportion_and_one_above_the_images_change
     ("settings", "message"),
     [
         ({"batch_size": 2000}, "data.batch_size=2000: larger than the training set, 1,293 images"),
-        ({"limit": 5}, "data.limit=5: cannot take 5 of 1,437 images with images of all 10 classes on both sides"),
-        ({"val_size": 1437}, "data.val_size=1437: cannot take 1,437 of 1,437 images"),
-        ({"val_size": 0.001}, "data.val_size=0.001: cannot take 1 of 1,437 images"),
+        (
+            {"limit": 5},
+            "data.limit=5: cannot split off 5 of 1,437 images so that both parts have images of all 10 classes",
+        ),
+        ({"val_size": 1437}, "data.val_size=1437: cannot split off 1,437 of 1,437 images"),
+        ({"val_size": 0.001}, "data.val_size=0.001: cannot split off 1 of 1,437 images"),
     ],
 )
 def test_sizes_that_leave_nothing_to_train_or_validate_on_are_refused(settings, message):

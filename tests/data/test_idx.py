@@ -130,7 +130,7 @@ class TestDamage:
     def test_wrong_magic_number(self, kmnist_root, raw, name):
         content = (raw / name).read_bytes()
         (raw / name).write_bytes(b"\0\0\x0b" + content[3:])
-        assert re.search(f"{name}: not an IDX file", refusal(kmnist_root))
+        assert re.search(f"{name}: not the expected IDX file", refusal(kmnist_root))
 
     def test_images_and_labels_swapped(self, kmnist_root, raw):
         (raw / FILES[0]).rename(raw / "x")

@@ -133,7 +133,7 @@ def test_a_link_out_of_the_runs_folder_is_refused(run, tmp_path, name):
         elsewhere.mkdir()
     (run / name).symlink_to(elsewhere)
     before = sorted(elsewhere.iterdir()) if elsewhere.is_dir() else elsewhere.read_bytes()
-    with pytest.raises(CheckpointError, match=f"{name}: refused, a symbolic link"):
+    with pytest.raises(CheckpointError, match=f"{name}: refused: a symbolic link"):
         evaluated(run, figures="true")
     assert before == (sorted(elsewhere.iterdir()) if elsewhere.is_dir() else elsewhere.read_bytes())
 

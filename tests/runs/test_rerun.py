@@ -81,7 +81,7 @@ def test_only_a_completed_run_can_be_compared(copied, tmp_path):
     (copied / "results.json").write_text(json.dumps(record_of(copied) | {"status": "interrupted"}))
     done = run_in_process("train.py", f"rerun={copied}", cwd=tmp_path)
     assert done.returncode == 2
-    assert "this run is interrupted; only a completed run can be compared" in done.stderr
+    assert "this run is interrupted; only a completed run can be repeated" in done.stderr
 
 
 @pytest.mark.parametrize("word", ["rerun", "resume"])

@@ -88,7 +88,7 @@ def test_a_complete_run_is_not_repeated(whole_run):
 
 
 def test_what_is_trained_cannot_change(whole_run):
-    with pytest.raises(ConfigError, match=r"optimizer\.lr=0\.1: cannot change for the same run \(was 0\.001\)"):
+    with pytest.raises(ConfigError, match=r"optimizer\.lr=0\.1: cannot change in this run \(was 0\.001\)"):
         resumed(whole_run, {"optimizer.lr": "0.1", "trainer.max_epochs": "9"})
 
 

@@ -51,7 +51,7 @@ def test_an_option_knows_its_name():
     ("key", "value"),
     [
         ("data.root", "elsewhere"),
-        ("data.download", False),
+        ("data.download", True),
         ("data.mirror", "http://127.0.0.1"),
         ("trainer.devices", 2),
         ("trainer.accelerator", "cpu"),
@@ -115,7 +115,7 @@ def test_every_other_setting_is_part_of_what_is_trained(key, value):
         ("seed", 2**32, "at most 4294967295"),
         ("trainer.deterministic", 3, "one of true, false, warn"),
         ("trainer.limit_val_batches", 1.5, "share"),
-        ("trainer.limit_train_batches", 0, "a number of batches per epoch from 1"),
+        ("trainer.limit_train_batches", 0, "a number of batches, at least 1"),
         ("trainer.devices", 0, "a number of devices"),
         ("trainer.devices", [], "a number of devices"),
         ("trainer.fast_dev_run", 0, "true, or a number of batches"),

@@ -180,7 +180,7 @@ class TestOnlyWhenNamed:
 
     @pytest.mark.parametrize(
         ("second", "why"),
-        [("other.py", "only one plugin at a time, and {first} has been read"), ("mine.py", "changed")],
+        [("other.py", "only one plugin at a time, and {first} is loaded already"), ("mine.py", "changed")],
     )
     def test_a_second_one_is_refused(self, write, second, why):
         first = write(TINY)
@@ -193,7 +193,7 @@ class TestOnlyWhenNamed:
     def test_a_saved_config_that_names_a_plugin_does_not_run_it(self, write, tmp_path):
         path = write(TINY + f"\n    open({str(tmp_path / 'witness')!r}, 'w')")
         saved = {"plugin": str(path), "model": {"name": "tiny"}}
-        with pytest.raises(PluginError, match=rf"^run/best\.ckpt: add plugin={path}, which has its model=tiny$"):
+        with pytest.raises(PluginError, match=rf"^run/best\.ckpt: add plugin={path}, which defines model=tiny$"):
             config_from_dict(saved, origin="run/best.ckpt")
         config_from_dict(saved | {"model": {"name": "capsnet"}})
         assert not (tmp_path / "witness").exists()
@@ -243,14 +243,14 @@ class TestMalformed:
 
     def test_an_unknown_group(self, write):
         message = refusal(write(TINY.replace('"model"', '"trainer"')))
-        assert message == "OPTIONS has a group 'trainer'; there are data, model, routing, loss or optimizer"
+        assert message == "OPTIONS has an unknown group 'trainer'; choose data, model, routing, loss or optimizer"
 
     def test_a_group_that_is_no_dictionary(self, write):
         assert "OPTIONS['model'] must be a dictionary" in refusal(write("OPTIONS = {'model': 3}"))
 
     @pytest.mark.parametrize("name", ["a b", "1", "a-b", "", "a.b"])
     def test_a_name_that_could_not_be_typed(self, write, name):
-        assert "must be made of letters, digits and _" in refusal(write(TINY.replace('"tiny"', f'"{name}"')))
+        assert "a name may have only letters, digits and _" in refusal(write(TINY.replace('"tiny"', f'"{name}"')))
 
     def test_a_name_that_exists_already(self, write):
         message = refusal(write(TINY.replace('"tiny"', '"capsnet"')))
@@ -284,7 +284,7 @@ class TestMalformed:
     def test_a_field_that_its_group_shares(self, write, field):
         content = TINY.replace("size", field).replace("model", "data")
         message = refusal(write(content))
-        assert message == f"OPTIONS['data']['tiny']: leave out {field}, which every option of the group has"
+        assert message == f"OPTIONS['data']['tiny']: leave out {field}: every option of data has it"
 
     def test_a_field_called_name(self, write):
         assert "leave out name" in refusal(write(TINY.replace("size", "name")))

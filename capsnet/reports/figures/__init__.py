@@ -2,7 +2,7 @@
 
 import logging
 
-# Set before matplotlib is imported, which reports on fonts while it starts. Nobody reads a run's log for that.
+# Set before matplotlib is imported, because it logs about fonts on import, which does not belong into a run's log.
 logging.getLogger("matplotlib").setLevel(logging.WARNING)
 logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
 

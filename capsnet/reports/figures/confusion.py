@@ -34,7 +34,7 @@ def confusion(counts: "Tensor", class_names: Sequence[str], title: str) -> Figur
     matrix = max(3.2, cell * classes)
     cell = matrix / classes
     figure, axes, bar_axes = _layout(matrix, cell, class_names)
-    # The root spreads the few mistakes over the colours; on a linear scale every one of them looks like none.
+    # The square root makes rare mistakes visible; on a linear scale they would all look white.
     image = axes.imshow(np.sqrt(share), cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
     if classes <= MOST_ANNOTATED:
         _annotate(axes, numbers, share, cell)

@@ -24,7 +24,7 @@ EAST_ASIAN_FAMILIES = (
     "Arial Unicode MS",
     "WenQuanYi Zen Hei",
 )
-"""Tried first: machines have hundreds of fonts, few of them with Japanese."""
+"""Tried first: a machine may have hundreds of fonts, and only a few have Japanese characters."""
 
 
 def display_names(names: Sequence[str], characters: Sequence[str] | None) -> list[str]:

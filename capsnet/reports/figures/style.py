@@ -27,7 +27,7 @@ MARGIN = 0.15  # inches
 
 
 def new_figure(width: float, height: float, **options: object) -> Figure:
-    """An empty figure, sizes in inches. It is not known to pyplot, so nobody needs to close it."""
+    """An empty figure, sizes in inches. pyplot does not hold it, so you need not close it."""
     return Figure(figsize=(width, height), dpi=DPI, **options)
 
 
