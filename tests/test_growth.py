@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import only_run, run_command
+from conftest import TWO_PROCESSES, only_run, run_command, run_in_process
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 PLUGIN = Path(__file__).with_name("plugins") / "stripes.py"
@@ -20,8 +20,8 @@ def plugin(tmp_path):
     return f"plugin={folder / PLUGIN.name}"
 
 
-def run(program, *arguments, cwd, code=0):
-    done = run_command(program, *arguments, cwd=cwd)
+def run(program, *arguments, cwd, code=0, by=run_in_process):
+    done = by(program, *arguments, cwd=cwd)
     assert done.returncode == code, done.stderr
     return done
 
@@ -72,7 +72,7 @@ def test_a_network_without_capsules_or_decoder_trains_resumes_evaluates_and_draw
 @pytest.mark.parametrize("launcher", [(), ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")])
 def test_sweeps_go_over_a_plugins_settings_and_are_continued(plugin, tmp_path, launcher):
     sweep = ("-m", plugin.replace("=", "='") + "'", *SETTINGS, "model=tiny", "model.width=4,8", "figures=false")
-    run("train.py", *sweep, *launcher, "hydra.sweep.dir=sweep", cwd=tmp_path)
+    run("train.py", *sweep, *launcher, "hydra.sweep.dir=sweep", cwd=tmp_path, by=run_command)
     records = [record(tmp_path / "sweep" / job) for job in "01"]
     assert [one["status"] for one in records] == ["completed"] * 2
     assert records[0]["parameters"] != records[1]["parameters"]
@@ -84,9 +84,8 @@ def test_sweeps_go_over_a_plugins_settings_and_are_continued(plugin, tmp_path, l
 
 
 def test_a_routing_and_two_processes(plugin, tmp_path):
-    ddp = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
     small = ("model.conv_channels=4", "model.primary_capsules=2", "routing=mean", "routing.gain=2")
-    run("train.py", plugin.replace("=", "='") + "'", *SETTINGS, *small, *ddp, cwd=tmp_path)
+    run("train.py", plugin.replace("=", "='") + "'", *SETTINGS, *small, *TWO_PROCESSES, cwd=tmp_path, by=run_command)
     folder = only_run(tmp_path)
     assert record(folder)["status"] == "completed"
     assert {path.stem for path in (folder / "figures").iterdir()} >= {"reconstructions", "perturbations"}

@@ -35,19 +35,20 @@ class EpochProgressBar(pl.callbacks.ProgressBar):
             leave=False,
             dynamic_ncols=True,
             mininterval=0.5,
-            bar_format="{desc} {percentage:3.0f}%|{bar}|{postfix}",
+            unit="",
+            bar_format="{desc} {percentage:3.0f}%|{bar}| {unit}",
         )
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._bar.reset()
+        self._bar.unit = ""
         self._bar.set_description_str(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}", refresh=False)
+        self._bar.reset()
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
         if self._bar.update():  # it has just been redrawn, so this is the time to look at the device
             means = pl_module.running_averages()
             left = duration(self._seconds_left(trainer))
-            text = f" loss {means['loss']:.4f}, accuracy {means['accuracy']:.2%}, {left} left"
-            self._bar.set_postfix_str(text, refresh=False)
+            self._bar.unit = f"loss {means['loss']:.4f}, accuracy {means['accuracy']:.2%}, {left} left"
 
     def _seconds_left(self, trainer: pl.Trainer) -> float:
         """For the whole run, judging by the epochs so far."""
