@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from .errors import ConfigError
 from .output import Output
@@ -86,8 +87,40 @@ class MarginLoss:
             labels: true classes, [batch].
         """
         margin = margin_loss(output.scores, labels, *self.margins)
-        if output.reconstruction is None:
-            return {"loss": margin, "margin_loss": margin}
-        error = reconstruction_loss(output.reconstruction, images)
-        loss = margin + self.reconstruction_weight * error
-        return {"loss": loss, "margin_loss": margin, "reconstruction_loss": error}
+        return with_reconstruction({"margin_loss": margin}, output, images, self.reconstruction_weight)
+
+
+class CrossEntropyLoss:
+    """Softmax cross-entropy of a network's scores, plus a weighted reconstruction loss if it reconstructs.
+
+    Args:
+        label_smoothing: share of the target spread evenly over all classes.
+        reconstruction_weight: weight of `reconstruction_loss`.
+    """
+
+    def __init__(self, label_smoothing: float, reconstruction_weight: float):
+        self.label_smoothing, self.reconstruction_weight = label_smoothing, reconstruction_weight
+
+    def __call__(self, output: Output, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Scalars, as of `MarginLoss`."""
+        entropy = F.cross_entropy(output.scores.float(), labels, label_smoothing=self.label_smoothing)
+        return with_reconstruction({"cross_entropy": entropy}, output, images, self.reconstruction_weight)
+
+
+def with_reconstruction(losses: dict[str, Tensor], output: Output, images: Tensor, weight: float) -> dict[str, Tensor]:
+    """The loss of the scores alone, or with the reconstruction loss of a network that reconstructs.
+
+    Args:
+        losses: the one loss of the scores, by name.
+        output: of the network.
+        images: [batch, *image_shape] in [0, 1].
+        weight: of the reconstruction loss.
+
+    Returns:
+        "loss", which is minimized, and its parts.
+    """
+    (of_scores,) = losses.values()
+    if output.reconstruction is None:
+        return {"loss": of_scores, **losses}
+    error = reconstruction_loss(output.reconstruction, images)
+    return {"loss": of_scores + weight * error, **losses, "reconstruction_loss": error}

@@ -170,8 +170,7 @@ def _process_state_restored() -> Iterator[None]:
     arguments, search, environment, threads = sys.argv[:], sys.path[:], os.environ.copy(), torch.get_num_threads()
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     root = logging.getLogger()
-    loggers = [root, *(one for one in root.manager.loggerDict.values() if isinstance(one, logging.Logger))]
-    levels, log_handlers = {logger: logger.level for logger in loggers}, root.handlers[:]
+    level, log_handlers = root.level, root.handlers[:]
     options, loaded = {group: dict(found) for group, found in OPTIONS.items()}, plugins._loaded
     GlobalHydra.instance().clear()
     try:
@@ -192,8 +191,7 @@ def _process_state_restored() -> Iterator[None]:
             if handler not in log_handlers:
                 handler.close()
         root.handlers[:] = log_handlers
-        for logger, level in levels.items():
-            logger.setLevel(level)
+        root.setLevel(level)
         for number, handler in handlers.items():
             signal.signal(number, handler)
         torch.set_num_threads(threads)
@@ -276,6 +274,7 @@ def _train_finished_run(folder: Path) -> None:
         *("model.conv_channels=16", "model.primary_capsules=4"),
         cwd=folder,
         OMP_NUM_THREADS=None,
+        MPLCONFIGDIR=str(folder / "matplotlib"),  # new, as for someone who uses matplotlib for the first time
     )
     assert done.returncode == 0, done.stderr
     (folder / "errors.txt").write_text(done.stderr, encoding="utf-8")

@@ -47,3 +47,16 @@ def routing(u: Tensor, weight: Tensor, iters: int) -> Tensor:
         if iteration + 1 < iters:
             logits = logits + torch.einsum("bioe,boe->bio", predicted, v)
     return v
+
+
+def attention_routing(u: Tensor, weight: Tensor, prior: Tensor) -> Tensor:
+    """Mazzia et al. 2021, section 3.2, with every vote and every product of two votes. float64.
+
+    u [batch, in_caps, in_dim], weight [out_caps, in_caps, in_dim, out_dim], prior [out_caps, in_caps].
+    """
+    votes = torch.einsum("bid,oide->boie", u, weight)
+    agreement = torch.einsum("boie,boke->boik", votes, votes) / u.shape[2] ** 0.5
+    coupling = torch.softmax(agreement.sum(3), dim=1) + prior  # over the output capsules j
+    s = torch.einsum("boi,boie->boe", coupling, votes)
+    length = (s * s).sum(-1, keepdim=True).sqrt()
+    return (1 - torch.exp(-length)) * s / length

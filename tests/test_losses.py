@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from capsnet import Output, margin_loss, reconstruction_loss
-from capsnet.settings.loss import Margin
+from capsnet.settings.loss import CrossEntropy, Margin
 
 
 def test_margin_loss_is_equation_four_term_by_term():
@@ -64,3 +64,19 @@ def test_without_a_reconstruction_the_option_margin_is_the_margin_loss():
     parts = Margin().build()(Output(scores), images, labels)
     assert set(parts) == {"loss", "margin_loss"}
     assert parts["loss"] == parts["margin_loss"] == margin_loss(scores, labels)
+
+
+def test_cross_entropy_is_the_mean_negative_log_probability_of_the_true_class():
+    scores, labels = torch.randn(5, 4), torch.tensor([0, 3, 2, 2, 1])
+    losses = CrossEntropy().build()(Output(scores), torch.rand(5, 1, 6, 6), labels)
+    expected = -sum(scores[n].double().softmax(0)[label].log() for n, label in enumerate(labels)) / 5
+    assert losses["loss"].item() == pytest.approx(expected.item(), rel=1e-5)
+    assert set(losses) == {"loss", "cross_entropy"}
+
+
+def test_the_reconstruction_of_a_network_with_a_decoder_is_added_to_either_loss():
+    images, drawn = torch.rand(3, 1, 6, 6), torch.rand(3, 1, 6, 6)
+    for option in (Margin(reconstruction_weight=0.5), CrossEntropy(reconstruction_weight=0.5)):
+        losses = option.build()(Output(torch.rand(3, 4), None, drawn), images, torch.tensor([0, 1, 2]))
+        (of_scores,) = [value for name, value in losses.items() if name not in ("loss", "reconstruction_loss")]
+        assert losses["loss"].item() == pytest.approx((of_scores + 0.5 * ((drawn - images) ** 2).mean()).item())

@@ -15,7 +15,7 @@ from ..data.batches import Batches, to_float
 from ..data.dataset import Dataset
 from ..data.source import LabelledImages
 from ..errors import CheckpointError, ConfigError, DivergedError
-from ..files import file_digest, read_json, write_json
+from ..files import read_json, write_json
 from ..runs.checkpoints import build_network, check_weights, load_checkpoint
 from ..runs.folder import (
     BEST_CHECKPOINT,
@@ -26,7 +26,7 @@ from ..runs.folder import (
     refuse_outside_links,
 )
 from ..runs.metrics import read_metrics
-from ..runs.record import read_record, was_changed
+from ..runs.record import metrics_changed, read_record, was_changed
 from ..runs.resume import refuse_other_config
 from ..runs.saved_config import warn_of_changed_plugin
 from ..settings.config import Config, as_dict, leaves
@@ -92,7 +92,7 @@ def evaluate_checkpoint(
         ) from error
     check_weights(weights, network, checkpoint)
     network.load_state_dict(weights)
-    differences = _differences(report_dir, checkpoint, config, dataset, trained_on, overrides)
+    differences = _differences(report_dir, checkpoint, epoch, config, dataset, trained_on, overrides)
     for difference in differences:
         log.warning("%s", difference)
     network.to("cuda" if torch.cuda.is_available() else "cpu")
@@ -114,6 +114,7 @@ def _refuse_foreign_report(report_dir: Path) -> None:
 def _differences(
     report_dir: Path,
     checkpoint: Path,
+    epoch: int,
     config: Config,
     dataset: Dataset,
     trained_on: dict[str, Any],
@@ -132,10 +133,15 @@ def _differences(
         return [*found, str(error)] if os.path.lexists(report_dir / RECORD_FILE) else found
     if was_changed(record):
         found.append(f"{report_dir / RECORD_FILE}: was changed after the run wrote it")
-    metrics = file_digest(report_dir / METRICS_FILE)
-    if record.get("status") == "completed" and record.get("metrics_sha256") != metrics:
+    if metrics_changed(report_dir, record):
         found.append(f"{report_dir / METRICS_FILE}: was changed after the run wrote it")
-    if not overrides:
+    best = record.get("best_epoch") if record.get("status") == "completed" else epoch
+    if checkpoint == report_dir / BEST_CHECKPOINT and epoch != best:
+        found.append(f"{checkpoint}: is from epoch {epoch}, but its run's best epoch is {best}")
+    asked = [
+        leaf for leaf in leaves(config) if leaf.about.trained and {leaf.key, leaf.key.split(".")[0]} & {*overrides}
+    ]
+    if not asked:
         try:
             refuse_other_config(record, config, checkpoint)
         except CheckpointError as error:

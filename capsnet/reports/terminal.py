@@ -28,13 +28,18 @@ def run_summary(config: Config, dataset: "Dataset", results: RunRecord, run_dir:
     return aligned(
         {
             "dataset": f"{dataset.title}, {counts}" + (f", {augment}" if augment else ""),
-            "model": f"{name_of('model', config.model)}, {results.parameters:,} parameters,"
-            f" {_described('routing', config.routing)} routing",
+            "model": _model(config, results.parameters),
             "training": f"{counted(config.trainer.max_epochs, 'epoch')}, {batches}, seed {config.seed}",
             "device": f"{results.device}, {results.precision}",
             "run": relative(run_dir),
         }
     )
+
+
+def _model(config: Config, parameters: int) -> str:
+    text = f"{name_of('model', config.model)}, {parameters:,} parameters"
+    routed = name_of("routing", config.routing) != "none"
+    return f"{text}, {_described('routing', config.routing)} routing" if routed else text
 
 
 def _described(group: str, option: Any) -> str:

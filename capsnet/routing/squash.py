@@ -29,3 +29,20 @@ def squash_backward(s: Tensor, v_grad: Tensor, dim: int) -> Tensor:
     slope = (1 - square) / (1 + square).square()
     towards = (s * v_grad).sum(dim, keepdim=True) / length.clamp(min=torch.finfo(s.dtype).tiny)
     return length / (1 + square) * v_grad + s * (slope * towards)
+
+
+def steep_squash(s: Tensor, dim: int = -1) -> Tensor:
+    """Shrink vectors to length 1 - exp(-|s|), keeping their direction (Mazzia et al. 2021, eq. 6).
+
+    It is steeper than `squash` for short vectors, so that they get a larger gradient.
+
+    Args:
+        s: vectors along `dim`, any shape.
+
+    Returns:
+        Same shape as `s`; lengths in [0, 1]. The gradient is finite at s = 0.
+    """
+    length = torch.linalg.vector_norm(s, dim=dim, keepdim=True)
+    known = length > 0
+    factor = -torch.expm1(-length) / torch.where(known, length, 1)
+    return s * torch.where(known, factor, 1)

@@ -60,6 +60,18 @@ def refuse_outside_links(folder: Path) -> None:
                 raise CheckpointError(f"{path}: refused: a symbolic link that leads out of the folder")
 
 
+def refuse_odd_files(folder: Path) -> None:
+    """Raise CheckpointError if a file that a run or sweep writes is a folder, a pipe or a link to nowhere."""
+    files = {RECORD_FILE, METRICS_FILE, EVALUATION_FILE, LOG_FILE, BEST_CHECKPOINT.name, LAST_CHECKPOINT.name}
+    files |= {SWEEP_FILE, "sweep.json", "sweep.csv", "sweep.png", "config.yaml", "hydra.yaml", "overrides.yaml"}
+    for parent, folders, others in os.walk(folder):
+        for path in (Path(parent, name) for name in (*folders, *others)):
+            if path.name in files and not path.is_file():
+                raise CheckpointError(f"{path}: is not a regular file")
+            if path.name in (".hydra", FIGURES_FOLDER, BEST_CHECKPOINT.parts[0]) and not path.is_dir():
+                raise CheckpointError(f"{path}: is not a folder")
+
+
 def refuse_existing_run(run_dir: Path) -> None:
     """Raise ConfigError if a folder already has a run."""
     if os.path.lexists(run_dir / RECORD_FILE):
@@ -84,10 +96,17 @@ def refuse_foreign_files(folder: Path, sweep: bool = False) -> None:
         refuse_existing_run(folder)
     names = {path.name for path in folder.iterdir()}
     taken = sorted(name for name in names if (_is_sweep_name(name) if sweep else _is_run_name(name)))
-    if LOCK_FILE in names and (sweep or set(taken) <= {LOCK_FILE, ".hydra"}):
+    begun = SWEEP_FILE in names if sweep else set(taken) <= {LOCK_FILE, ".hydra"}
+    if (begun or taken == [LOCK_FILE]) and _has_own_lock(folder):
         return
     if taken:
         raise ConfigError(f"{folder}: already has {taken[0]}, which would be overwritten; choose another folder")
+
+
+def _has_own_lock(folder: Path) -> bool:
+    """Is there a lock like the runner's, which is empty?"""
+    lock = folder / LOCK_FILE
+    return lock.is_file() and not lock.is_symlink() and lock.stat().st_size == 0
 
 
 def _is_run_name(name: str) -> bool:

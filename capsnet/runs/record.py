@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CheckpointError
-from ..files import read_json, without_nan, write_json
-from .folder import RECORD_FILE
+from ..files import file_digest, read_json, without_nan, write_json
+from .folder import METRICS_FILE, RECORD_FILE
 from .provenance import git_state, versions
 
 log = logging.getLogger(__name__)
@@ -82,6 +82,12 @@ def write_record(run_dir: Path, record: dict[str, Any]) -> None:
 def was_changed(record: dict[str, Any]) -> bool:
     """Was a record changed after the runner wrote it?"""
     return record.get(DIGEST) != _digest({key: value for key, value in record.items() if key != DIGEST})
+
+
+def metrics_changed(run_dir: Path, record: dict[str, Any]) -> bool:
+    """Is metrics.csv another one than when the run ended? False if that is not known."""
+    recorded = record.get("metrics_sha256")
+    return recorded is not None and recorded != file_digest(run_dir / METRICS_FILE)
 
 
 def warn_if_changed(run_dir: Path, record: dict[str, Any]) -> None:

@@ -72,6 +72,8 @@ def repetition(run_dir: Path, overrides: dict[str, str | None]) -> Repetition:
     if record["status"] != "completed":
         raise CheckpointError(f"{run_dir}: this run is {record['status']}; only a completed run can be repeated")
     warn_if_changed(run_dir, record)
+    if not read_metrics(run_dir / METRICS_FILE):
+        raise CheckpointError(f"{run_dir}: has no {METRICS_FILE} to compare with")
     before, config = saved_config(run_dir, overrides)
     refuse_other_config(record, before, run_dir)
     refuse_changes(before, config, may_extend=False)
@@ -108,8 +110,6 @@ def _listed(found: dict[str, str]) -> str:
 def _differences(run_dir: Path, record: dict[str, Any], repeated: Path, after: dict[str, Any]) -> dict[str, str]:
     """The metrics that are not the same to the last digit: where, and both values."""
     before, now = read_metrics(run_dir / METRICS_FILE), read_metrics(repeated / METRICS_FILE)
-    if not before:
-        raise CheckpointError(f"{run_dir}: has no {METRICS_FILE} to compare with")
     found = {}
     for name in dict.fromkeys([*before, *now]):
         pairs = itertools.zip_longest(before.get(name, []), now.get(name, []))

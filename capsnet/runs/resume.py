@@ -5,7 +5,7 @@ from typing import Any
 
 from ..errors import CheckpointError, ConfigError
 from ..settings.config import Config, leaves
-from .folder import refuse_outside_links
+from .folder import refuse_odd_files, refuse_outside_links
 from .record import read_record, recorded_overrides, warn_if_changed
 from .saved_config import saved_config
 
@@ -22,6 +22,7 @@ def resumed(run_dir: Path, overrides: dict[str, str | None]) -> tuple[Config, li
         ConfigError: an override is not valid, or would make it another run.
     """
     refuse_outside_links(run_dir)
+    refuse_odd_files(run_dir)
     record = read_record(run_dir)
     warn_if_changed(run_dir, record)
     before, config = saved_config(run_dir, overrides)

@@ -128,6 +128,12 @@ def check(config: Config) -> None:
         option = option_of(entry.name, section) if entry.name in OPTIONS else section
         if callable(check_option := getattr(option, "check", None)):
             check_option()
+    routing, model = name_of("routing", config.routing), name_of("model", config.model)
+    capsules = getattr(config.model, "capsules", None)  # a plugin's network need not say
+    if capsules is False and routing != "none":
+        raise ConfigError(f"routing={routing}: model={model} has no capsules to route; use routing=none")
+    if capsules and routing == "none":
+        raise ConfigError(f"routing=none: model={model} needs a routing, such as routing=dynamic")
     val_size, patience = config.data.val_size, config.early_stopping.patience
     if val_size >= 1 and val_size != int(val_size):
         raise ConfigError(f"data.val_size={val_size}: must be a share below 1, or a whole number of images")

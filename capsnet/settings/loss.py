@@ -28,4 +28,19 @@ class Margin:
         return MarginLoss(**vars(self))
 
 
-OPTIONS = {"margin": Margin}
+@dataclass
+class CrossEntropy:
+    """Softmax cross-entropy of the scores, plus the reconstruction loss if the network has a decoder."""
+
+    label_smoothing: float = setting(0.0, "share of the target spread evenly over all classes", at_least=0, below=1)
+    reconstruction_weight: float = setting(
+        0.392, "weight of the mean squared reconstruction error; 0.392 = the paper's 0.0005 x 784 pixels", at_least=0
+    )
+
+    def build(self):
+        from ..losses import CrossEntropyLoss
+
+        return CrossEntropyLoss(**vars(self))
+
+
+OPTIONS = {"margin": Margin, "cross_entropy": CrossEntropy}

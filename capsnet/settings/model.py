@@ -1,4 +1,4 @@
-"""The networks."""
+"""The networks. A class that says `capsules = True` needs a routing, one with `capsules = False` cannot use any."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -16,10 +16,74 @@ class CapsNet:
     class_dim: int = setting(16, "dimensions of a class capsule", at_least=1)
     dropout: float = setting(0.0, "dropout on the decoder's hidden layers", at_least=0, below=1)
 
+    capsules = True
+
     def build(self, image_shape: tuple[int, int, int], num_classes: int, routing: Any):
         from ..networks.capsnet import CapsNet
 
         return CapsNet(image_shape, num_classes, routing=routing, **vars(self))
 
 
-OPTIONS = {"capsnet": CapsNet}
+@dataclass
+class EfficientCapsNet:
+    """Efficient-CapsNet (Mazzia, Salvetti & Chiaberge 2021)."""
+
+    primary_dim: int = setting(8, "dimensions of a primary capsule; it divides 128", at_least=1, at_most=128)
+    class_dim: int = setting(16, "dimensions of a class capsule", at_least=1)
+    dropout: float = setting(0.0, "dropout on the decoder's hidden layers", at_least=0, below=1)
+
+    capsules = True
+
+    def build(self, image_shape: tuple[int, int, int], num_classes: int, routing: Any):
+        from ..networks.efficient_capsnet import EfficientCapsNet
+
+        return EfficientCapsNet(image_shape, num_classes, routing=routing, **vars(self))
+
+
+@dataclass
+class CNN:
+    """The convolutional baseline of Sabour, Frosst & Hinton (2017, section 5)."""
+
+    dropout: float = setting(0.5, "dropout on the last hidden layer", at_least=0, below=1)
+
+    capsules = False
+
+    def build(self, image_shape: tuple[int, int, int], num_classes: int, routing: Any):
+        from ..networks.cnn import CNN
+
+        return CNN(image_shape, num_classes, **vars(self))
+
+
+@dataclass
+class SmallCNN:
+    """A convolutional network with as many parameters as Efficient-CapsNet's encoder, and batch normalization."""
+
+    dropout: float = setting(0.1, "dropout before the classes", at_least=0, below=1)
+
+    capsules = False
+
+    def build(self, image_shape: tuple[int, int, int], num_classes: int, routing: Any):
+        from ..networks.small_cnn import SmallCNN
+
+        return SmallCNN(image_shape, num_classes, **vars(self))
+
+
+@dataclass
+class ResNet18:
+    """ResNet-18 (He et al. 2016), with the usual stem for small images."""
+
+    capsules = False
+
+    def build(self, image_shape: tuple[int, int, int], num_classes: int, routing: Any):
+        from ..networks.resnet18 import ResNet18
+
+        return ResNet18(image_shape, num_classes)
+
+
+OPTIONS = {
+    "capsnet": CapsNet,
+    "efficient_capsnet": EfficientCapsNet,
+    "cnn": CNN,
+    "small_cnn": SmallCNN,
+    "resnet18": ResNet18,
+}

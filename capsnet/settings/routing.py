@@ -27,4 +27,22 @@ class Uniform:
         return UniformRouting(in_caps, in_dim, out_caps, out_dim)
 
 
-OPTIONS = {"dynamic": Dynamic, "uniform": Uniform}
+@dataclass
+class Attention:
+    """Self-attention of the votes, without iterations (Mazzia, Salvetti & Chiaberge 2021)."""
+
+    def build(self, in_caps: int, in_dim: int, out_caps: int, out_dim: int):
+        from ..routing.attention import AttentionRouting
+
+        return AttentionRouting(in_caps, in_dim, out_caps, out_dim)
+
+
+@dataclass
+class NoRouting:
+    """For networks without capsules."""
+
+    def build(self, in_caps: int, in_dim: int, out_caps: int, out_dim: int):
+        raise ValueError("routing=none: a capsule network needs a routing")
+
+
+OPTIONS = {"dynamic": Dynamic, "attention": Attention, "uniform": Uniform, "none": NoRouting}

@@ -24,7 +24,6 @@ NO_EFFECT = {
     "model_registry": "checkpoints stay in the run's folder",
     "plugins": "the runner chooses them",
     "reload_dataloaders_every_n_epochs": "the training images are shuffled again in every epoch",
-    "sync_batchnorm": "there is no batch normalization to synchronize",
     "use_distributed_sampler": "the processes always share each batch",
 }
 """Arguments of Lightning's `Trainer` that have no effect here, and why."""
@@ -101,6 +100,7 @@ class Trainer:
     accumulate_grad_batches: int | None = _trained(None, "batches per optimizer step", at_least=1)
     gradient_clip_val: float | None = _trained(None, "clip gradients that are larger than this", at_least=0)
     gradient_clip_algorithm: str | None = _trained(None, "norm or value", one_of=("norm", "value"))
+    sync_batchnorm: bool | None = _trained(None, "normalize over the batches of all processes; GPUs only")
     deterministic: Any = _trained(None, "true, false or warn", one_of=(True, False, "warn"))
     benchmark: bool | None = _trained(None, "let cuDNN time its algorithms and choose the fastest")
     detect_anomaly: bool | None = _trained(None, "name the operation that made a NaN; slow")

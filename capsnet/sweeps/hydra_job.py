@@ -1,8 +1,8 @@
 """A sweep's job as Hydra runs it. If it fails, the others go on. Its folder tells what is left to do."""
 
-import contextlib
 import logging
 import multiprocessing
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from ..runs.record import FINISHED, new_record, read_record, recorded_overrides,
 from ..settings.config import Config
 from ..settings.parse import config_from_omegaconf
 from ..settings.plugins import load_plugin
+from ..text import relative
 from ..training.launch_environment import started_by_launcher
 from .plan import NOT_REPEATED, job_label, without_plugin
 
@@ -89,15 +90,25 @@ def record_of(run_dir: Path, overrides: list[str]) -> dict[str, Any] | None:
 
 
 def record_failure(run_dir: Path, overrides: list[str], reason: str, since: float = 0.0) -> None:
-    """Write a record for a job that failed, unless it has written its own since it began."""
-    with contextlib.suppress(CheckpointError):
-        record = read_record(run_dir)
-        own = (run_dir / RECORD_FILE).stat().st_mtime >= since - 1  # file systems' clocks are coarse
-        if not own or record["status"] not in (*FINISHED, "interrupted"):
-            write_record(run_dir, record | {"status": "failed", "reason": reason})
+    """Write a record for a job that failed, unless it has written its own since it began.
+
+    One that was interrupted and cannot continue stays interrupted, and a record that cannot be read stays as it is.
+    """
+    path = run_dir / RECORD_FILE
+    if not os.path.lexists(path):
+        run_dir.mkdir(parents=True, exist_ok=True)
+        new_record("failed", overrides, reason=reason).write(run_dir)
         return
-    run_dir.mkdir(parents=True, exist_ok=True)
-    new_record("failed", overrides, reason=reason).write(run_dir)
+    try:
+        record = read_record(run_dir)
+    except CheckpointError as error:
+        log.warning("%s", error)
+        return
+    own = path.stat().st_mtime >= since - 1  # file systems' clocks are coarse
+    if not own and record["status"] == "interrupted":
+        log.warning("%s: cannot continue: %s", relative(run_dir), reason)
+    elif not own or record["status"] not in (*FINISHED, "interrupted"):
+        write_record(run_dir, record | {"status": "failed", "reason": reason})
 
 
 def _load_plugin_of(overrides: list[str]) -> None:

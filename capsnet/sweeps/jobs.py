@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import CheckpointError
 from ..runs.folder import RECORD_FILE
-from ..runs.record import read_record, recorded_overrides, was_changed
+from ..runs.record import metrics_changed, read_record, recorded_overrides, was_changed
 from ..text import printable
 from .plan import Plan, differing_keys, values_by_key
 
@@ -31,7 +31,7 @@ class Job:
     best_epoch: int | None = None
     reason: str | None = None
     changed: bool = False
-    """Its record was changed after the job wrote it."""
+    """Its record or its metrics.csv was changed after the job wrote it."""
     written: float = 0.0
     """When its record was written, in seconds since 1970; tells a record from a later one."""
 
@@ -75,7 +75,7 @@ def read_job(folder: Path) -> Job:
         total_seconds=_number(record.get("total_seconds")),
         best_epoch=_whole(record.get("best_epoch")),
         reason=None if record.get("reason") is None else str(record["reason"]),
-        changed=was_changed(record),
+        changed=was_changed(record) or metrics_changed(folder, record),
         written=record_time(folder),
     )
 

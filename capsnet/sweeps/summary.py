@@ -41,7 +41,9 @@ def summarize(folder: Path) -> str:
     if unfinished > 0:
         lines.append(f"  {unfinished} of {planned} jobs are not finished")
     if changed := [str(job.number) for job in jobs if job.changed]:
-        lines.append(f"  changed    the records of jobs {', '.join(changed)} were changed after the jobs wrote them")
+        lines.append(
+            f"  changed    the records or metrics of jobs {', '.join(changed)} were changed after the jobs wrote them"
+        )
     if plan is None and os.path.lexists(folder / PLAN_FILE):
         lines.append(f"  changed    {PLAN_FILE} was changed or is damaged, so unfinished jobs are not counted")
     lines += [_over_seeds(scored)] if len(scored) > 1 and swept == ["seed"] else []

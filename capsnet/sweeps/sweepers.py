@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from ..errors import CapsNetError, ConfigError
 from ..files import make_folder, remove_made_folder
 from ..reports.terminal import command
-from ..runs.folder import LOCK_FILE, SWEEP_FILE, locked, refuse_foreign_files, refuse_outside_links
+from ..runs.folder import LOCK_FILE, SWEEP_FILE, locked, refuse_foreign_files, refuse_odd_files, refuse_outside_links
 from ..runs.record import FINISHED
 from ..text import relative
 from .jobs import read_jobs
@@ -49,6 +49,7 @@ class GridSweeper(BasicSweeper):
         with locked(folder):
             refuse_other_sweep(folder, list(self.config.hydra.overrides.task))
             refuse_outside_links(folder)
+            refuse_odd_files(folder)
             try:
                 with progress_lines(folder):
                     returned = self._launch_all(arguments)

@@ -1,4 +1,4 @@
-"""Changed records: one thing at a time is changed inside a real run or sweep, which is then continued, repeated or scored.
+"""Changed records: one thing at a time is changed inside a real run or sweep, which is then continued or scored.
 
 It must be refused in one line with the folder as it was, or give what the unchanged one gives to the last digit, or say
 what has changed. A checkpoint whose digest was made to fit again cannot be told from a real one. It must still end
@@ -35,7 +35,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from conftest import REPO, run_command, run_in_process, table
+from conftest import run_command, run_in_process, table
 
 import capsnet.reports.evaluation
 import capsnet.reports.figures
@@ -97,8 +97,9 @@ class Ended(NamedTuple):
 
 CASES = {
     "complete": [
-        *[Case("complete", "evaluate.py", ("run=complete",))] * 2,
-        Case("complete", "evaluate.py", ("checkpoint=complete/checkpoints/best.ckpt",)),
+        *[Case("complete", "evaluate.py", ("run=complete", "figures=false"))] * 2,
+        Case("complete", "evaluate.py", ("run=complete",)),
+        Case("complete", "evaluate.py", ("checkpoint=complete/checkpoints/best.ckpt", "figures=false")),
         Case("complete", "train.py", ("rerun=complete",)),
         Case("complete", "train.py", ("resume=complete",)),
         Case("complete", "train.py", ("resume=complete", "trainer.max_epochs=5")),
@@ -106,13 +107,13 @@ CASES = {
     "interrupted": [
         *[Case("interrupted", "train.py", ("resume=interrupted",))] * 4,
         Case("interrupted", "train.py", ("rerun=interrupted",)),
-        Case("interrupted", "evaluate.py", ("run=interrupted",)),
+        Case("interrupted", "evaluate.py", ("run=interrupted", "figures=false")),
     ],
     "young": [Case("young", "train.py", ("resume=young",))],
     "sweep": [
         *[Case("sweep", "capsnet.sweeps", ("sweep",))] * 2,
-        *[Case("sweep", "train.py", ("resume=sweep",))] * 2,
-        Case("sweep", "evaluate.py", ("run=sweep/0",)),
+        Case("sweep", "train.py", ("resume=sweep",)),
+        Case("sweep", "evaluate.py", ("run=sweep/0", "figures=false")),
         Case("sweep", "train.py", ("resume=sweep/1",)),
     ],
 }
@@ -156,8 +157,14 @@ def _interrupted_in_epoch(number: int) -> Iterator[None]:
         yield
 
 
-def run_in_fork(case: Case, folder: Path) -> Ended:
-    """Run a program in a copy of this process, which has loaded everything, so that no crash or hang ends this one."""
+def run_in_fork(case: Case, folder: Path, stop: tuple[int, float] | None = None) -> Ended:
+    """Run a program in a copy of this process, which has loaded everything, so that no crash or hang ends this one.
+
+    Args:
+        case: the program and its arguments.
+        folder: where to run it.
+        stop: a signal to send, and after how many seconds.
+    """
     result, crash = folder.parent / "ended.json", folder.parent / "crash.txt"
     result.unlink(missing_ok=True)
     if (child := os.fork()) == 0:
@@ -169,12 +176,16 @@ def run_in_fork(case: Case, folder: Path) -> Ended:
             done = run_in_process(case.program, *case.arguments, cwd=folder)
             result.write_text(json.dumps([done.returncode, done.stdout, done.stderr]))
         os._exit(0)
-    deadline = time.monotonic() + SECONDS
+    began = time.monotonic()
+    deadline = began + SECONDS
     while (ended := os.waitpid(child, os.WNOHANG))[0] == 0:
         if time.monotonic() > deadline:
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
             return Ended(-signal.SIGALRM, "", f"ended by force after {SECONDS} s")
+        if stop is not None and time.monotonic() > began + stop[1]:
+            os.kill(child, stop[0])
+            stop = None
         time.sleep(0.005)
     if os.WIFSIGNALED(ended[1]) or not result.exists():
         return Ended(-os.WTERMSIG(ended[1]) or -1, "", crash.read_text(errors="replace"))
@@ -189,12 +200,12 @@ def run_command_line(case: Case, folder: Path) -> Ended:
 # What is in a folder, and what came out
 
 
-def content_of(folder: Path, but: str | None = None) -> dict[str, str]:
-    """Every entry of a folder with a digest, without locks, and without the subfolder `but`."""
+def content_of(folder: Path, locks: bool = False) -> dict[str, str]:
+    """Every entry of a folder with a digest; locks only if asked for."""
     found = {}
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
-        if path.name == ".lock" or (but and name.split("/")[0] == but):
+        if path.name == ".lock" and not locks:
             continue
         if path.is_symlink():
             found[name] = f"link to {os.readlink(path)}"
@@ -405,11 +416,11 @@ def change_text(path: Path, chance: random.Random) -> Change:
     return Change(path.name, f"{kind}, at byte {at}" + (f": {odd[:10]!r}" if "cut" not in kind else ""))
 
 
-def change_file(path: Path, folder: Path, chance: random.Random) -> Change:
+def change_file(path: Path, folder: Path, originals: Path, chance: random.Random) -> Change:
     """Another file, or something that is no file, in its place."""
-    others = [other for other in folder.rglob(path.name) if other != path and other.is_file()]
-    others += [path.with_name(name) for name in ("best.ckpt", "last.ckpt") if path.suffix == ".ckpt" != path.name[4:]]
-    others = [other for other in others if other != path and other.exists()]
+    names = ("best.ckpt", "last.ckpt") if path.suffix == ".ckpt" else (path.name,)
+    others = [other for name in names for other in sorted(originals.rglob(name)) if other.is_file()]
+    others = [other for other in others if other.relative_to(originals) != path.relative_to(folder)]
     kinds = ["missing", "empty", "folder", "full folder", "FIFO", "link in", "link out", "link to nowhere", "loop"]
     kind = chance.choice(kinds + ["swapped"] * 6 * bool(others))
     whole = path.read_bytes()
@@ -428,20 +439,20 @@ def change_file(path: Path, folder: Path, chance: random.Random) -> Change:
         path.symlink_to("moved")
     elif kind == "link out":
         target = folder / "outside" / path.name
-        path.symlink_to(target if target.exists() else folder / "complete" / path.name)
+        path.symlink_to(target if target.exists() else folder / "outside/best.ckpt")
     elif kind == "link to nowhere":
         path.symlink_to("nowhere")
     elif kind == "loop":
         path.symlink_to(path.name)
     elif kind == "swapped":
         other = chance.choice(others)
-        what = f"swapped with {other.relative_to(folder)}"
+        what = f"swapped with {other.relative_to(originals)}"
         path.write_bytes(other.read_bytes())
     return Change(path.name, what)
 
 
-def change_something(folder: Path, target: Path, chance: random.Random) -> Change:
-    """Change one thing inside a run's or a sweep's folder."""
+def change_something(folder: Path, originals: Path, target: Path, chance: random.Random) -> Change:
+    """Change one thing inside a run's or a sweep's folder; files to swap with are in the originals."""
     files = sorted(path for path in target.rglob("*") if path.is_file() and "tfevents" not in path.name)
     weights = [
         6 if path.suffix in (".ckpt", ".json") else 3 if path.name in ("metrics.csv", "multirun.yaml") else 1
@@ -455,7 +466,7 @@ def change_something(folder: Path, target: Path, chance: random.Random) -> Chang
     elif kind < 0.75 and path.stat().st_size:
         change = change_text(path, chance)
     else:
-        change = change_file(path, folder, chance)
+        change = change_file(path, folder, originals, chance)
     return change._replace(file=str(path.relative_to(folder)))
 
 
@@ -470,7 +481,13 @@ class Expected(NamedTuple):
 
 
 def judge(
-    case: Case, change: Change, ended: Ended, before: dict[str, str], status: dict[str, Any], folder: Path, as_is: Expected
+    case: Case,
+    change: Change,
+    ended: Ended,
+    before: dict[str, str],
+    status: dict[str, Any],
+    folder: Path,
+    as_is: Expected,
 ) -> str:
     """One of the good outcomes, or "WRONG: ..."."""
     said = ended.stdout + ended.stderr
@@ -512,11 +529,15 @@ def _warns(case: Case, change: Change, ended: Ended, as_is: Ended, folder: Path)
     new = [line for line in ended.lines if line not in as_is.lines]
     file = Path(change.file)
     names = [file.name, *([f"job {file.parts[1]}", f"jobs {file.parts[1]}"] if case.target == "sweep" else [])]
-    tells = [line for line in new if re.search(r"chang|differ|damaged|unreadable|refused|not a |has no|instead", line)]
+    tells = [
+        line
+        for line in new
+        if re.search(r"chang|differ|damaged|unreadable|refused|not a |not from|is from|cannot|has no|instead", line)
+    ]
     named = [line for line in tells if any(name in line for name in names) or re.search(r"\w+\.?\w+=", line)]
     differ = case.arguments[0].startswith("rerun") and any("The metrics differ" in line for line in new)
     table = any(re.match(rf"{file.parts[1]}\s.*unreadable", line) for line in new) if len(file.parts) > 2 else False
-    return bool(named) or differ or table
+    return bool(named) or differ or table or any("jobs are not finished" in line for line in new)
 
 
 def _finite(outcome: Any) -> bool:
@@ -541,14 +562,15 @@ class Campaign:
         make_originals(self.originals)
         self.as_is: dict[Case, Expected] = {}
 
-    def prepare(self) -> None:
-        """A fresh copy of the originals."""
+    def prepare(self, target: str) -> None:
+        """A fresh copy of one of the originals."""
         shutil.rmtree(self.work, ignore_errors=True)
-        shutil.copytree(self.originals, self.work, symlinks=True)
+        for name in (target, "outside"):
+            shutil.copytree(self.originals / name, self.work / name, symlinks=True)
 
     def expected(self, case: Case) -> Expected:
         if case not in self.as_is:
-            self.prepare()
+            self.prepare(case.target)
             ended = run_in_fork(case, self.work)
             assert ended.code in (0, 2), (case.command, ended)
             self.as_is[case] = Expected(ended, outcome_of(case, self.work) if ended.code == 0 else {})
@@ -559,8 +581,8 @@ class Campaign:
         (target,) = chance.choices(list(CASES), [4, 4, 1, 4])
         case = chance.choice(CASES[target])
         as_is = self.expected(case)
-        self.prepare()
-        change = change_something(self.work, self.work / target, chance)
+        self.prepare(target)
+        change = change_something(self.work, self.originals, self.work / target, chance)
         before, status = content_of(self.work), statuses(self.work / target)
         real = chance.random() < 0.02
         ended = (run_command_line if real else run_in_fork)(case, self.work)

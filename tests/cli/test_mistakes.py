@@ -37,7 +37,7 @@ def error_line(done: subprocess.CompletedProcess[str]) -> str:
             "trainer.limit_train_batches=0: must be a number of batches, at least 1",
         ),
         ("trainer.max_time=soon", "DD:HH:MM:SS"),
-        ("trainer.max_time=00:00:00:00", "trainer.max_time=00:00:00:00: must be the longest time to train, as DD:HH"),
+        ("trainer.max_time=00:00:00:00", "trainer.max_time=00:00:00:00: must be a time above zero, as DD:HH:MM:SS"),
         ("trainer.limit_test_batches=2", "does nothing here, since the test always scores every image"),
         ("trainer.logger=false", "does nothing here, since metrics always go to metrics.csv and TensorBoard"),
         ("sweep=routing", "sweep=routing: add -m to run a sweep"),

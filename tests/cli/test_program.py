@@ -5,13 +5,13 @@ import os
 import resource
 import signal
 import subprocess
+from pathlib import Path
 
 import pytest
 from conftest import (
     DIGITS,
     only_run,
     record_of,
-    run_command,
     run_in_process,
     start_command,
     table,
@@ -20,28 +20,45 @@ from conftest import (
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from capsnet.runs.checkpoints import read_checkpoint
+from capsnet.training.callbacks import EpochLog
 
 ENDLESS = (*DIGITS, "trainer.max_epochs=10000")
 
 
-@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_ends_the_run_cleanly_and_says_how_to_continue(tmp_path, signal_number):
-    process = start_command("train.py", *ENDLESS, cwd=tmp_path)
-    try:
-        wait_until(lambda: list(tmp_path.rglob("last.ckpt")), process)
-        process.send_signal(signal_number)
-        printed, errors = process.communicate(timeout=60)
-    finally:
-        process.kill()
-    assert process.returncode == 130, errors
-    assert errors == ""
-    run = only_run(tmp_path)
+def assert_interrupted(run: Path, code: int | None, printed: str, errors: str) -> None:
+    """Assert that a run was ended cleanly, and that its terminal says how to continue."""
+    assert (code, errors) == (130, "")
     assert record_of(run)["status"] == "interrupted"
     assert record_of(run)["epochs"] == len(table(run / "metrics.csv"))
     assert (run / "checkpoints/last.ckpt").is_file()
     assert "interrupted" in printed
     (line,) = [line for line in printed.splitlines() if line.startswith("  continue ")]
     assert line.endswith(f"train.py resume=outputs/{run.parent.name}/{run.name}")
+
+
+class TestInterrupt:
+    def test_ctrl_c_ends_the_run_cleanly_and_says_how_to_continue(self, tmp_path):
+        process = start_command("train.py", *ENDLESS, cwd=tmp_path)
+        try:
+            wait_until(lambda: list(tmp_path.rglob("last.ckpt")), process)
+            process.send_signal(signal.SIGINT)
+            printed, errors = process.communicate(timeout=60)
+        finally:
+            process.kill()
+        assert_interrupted(only_run(tmp_path), process.returncode, printed, errors)
+
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+    def test_so_does_every_signal_that_asks_a_program_to_end(self, tmp_path, monkeypatch, number):
+        begin_epoch = EpochLog.on_train_epoch_start
+
+        def signalled(self, trainer, pl_module):
+            begin_epoch(self, trainer, pl_module)
+            if trainer.current_epoch == 1:
+                signal.raise_signal(number)
+
+        monkeypatch.setattr(EpochLog, "on_train_epoch_start", signalled)
+        done = run_in_process("train.py", *DIGITS, cwd=tmp_path)
+        assert_interrupted(only_run(tmp_path), done.returncode, done.stdout, done.stderr)
 
 
 def test_a_reader_that_leaves_early_such_as_head_does_not_disturb_the_run(tmp_path):
@@ -54,28 +71,6 @@ def test_a_reader_that_leaves_early_such_as_head_does_not_disturb_the_run(tmp_pa
     run = only_run(tmp_path)
     assert record_of(run)["status"] == "completed"
     assert "epoch 2/2" in (run / "train.log").read_text()
-
-
-def test_messages_of_matplotlib_do_not_reach_the_log(tmp_path, monkeypatch):
-    import logging
-
-    from capsnet.reports import figures
-
-    draw_confusion = figures.confusion
-
-    def talkative(*arguments, **more):
-        logging.getLogger("matplotlib.font_manager").info("generated new fontManager")
-        return draw_confusion(*arguments, **more)
-
-    monkeypatch.setattr(figures, "confusion", talkative)
-    done = run_in_process("train.py", *DIGITS, "figures=true", "trainer.max_epochs=1", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    run = only_run(tmp_path)
-    assert (run / "figures/confusion.png").is_file()
-    assert "fontManager" not in done.stdout + (run / "train.log").read_text()
-    done = run_in_process("evaluate.py", f"run={run}", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "fontManager" not in done.stdout
 
 
 class TestAtOnce:
@@ -92,6 +87,7 @@ class TestAtOnce:
         assert all(f"seed={record['seed']}" in record["overrides"] for record in records)
         assert len(list((tmp_path / "outputs/sweeps").glob("*/sweep.csv"))) == 2
 
+    @pytest.mark.slow
     def test_of_two_runs_started_in_one_folder_one_is_refused_and_the_other_left_in_peace(self, tmp_path):
         arguments = (*DIGITS, "trainer.max_epochs=1", "hydra.run.dir=same")
         runs = [start_command("train.py", *arguments, cwd=tmp_path) for _ in range(2)]
@@ -123,6 +119,9 @@ class TestAtOnce:
         curves = EventAccumulator(str(run)).Reload()
         done = run_in_process("evaluate.py", "run=run", "figures=false", cwd=tmp_path)
         assert done.returncode == 0, done.stderr
+        for another in (("resume=run", "trainer.max_epochs=20000"), (*ENDLESS, "hydra.run.dir=run")):
+            refused = run_in_process("train.py", *another, cwd=tmp_path)
+            assert (refused.returncode, refused.stdout) == (2, "")
         curves.Reload()
         process.terminate()
         _, errors = process.communicate(timeout=60)
@@ -160,14 +159,15 @@ class TestFullDisk:
         if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=9m", "none", str(disk)], check=False).returncode:
             pytest.skip("a small disk cannot be mounted here")
         try:
-            done = run_command("train.py", *DIGITS, "trainer.max_epochs=3", f"hydra.run.dir={disk}/run", cwd=tmp_path)
+            arguments = (*DIGITS, "trainer.max_epochs=3", f"hydra.run.dir={disk}/run")
+            done = run_in_process("train.py", *arguments, cwd=tmp_path)
             assert done.returncode == 1
             assert "No space left" in done.stderr or "cannot be saved" in done.stderr
             assert len(done.stderr.strip().splitlines()) == 1
             for checkpoint in disk.rglob("*.ckpt"):
                 read_checkpoint(checkpoint)
         finally:
-            subprocess.run(["umount", str(disk)], check=True)
+            subprocess.run(["umount", "--lazy", str(disk)], check=True)  # the run's lock may still be open
 
 
 @pytest.mark.parametrize("name", ['it\'s "two" words, a=b; #1 & $x', "日本語 {y} (z) [1]"])

@@ -1,10 +1,11 @@
 """`train.py` from one end to the other, run from a folder that is not the project's."""
 
 import json
+import re
 
 import pytest
 import torch
-from conftest import DIGITS, SMALL, only_run, record_of, run_in_process, table
+from conftest import DIGITS, only_run, record_of, run_in_process, table
 
 FIGURES = {"curves", "reconstructions", "perturbations", "confusion"}
 RECORD = {
@@ -63,8 +64,12 @@ class TestFinishedRun:
         log = (finished_run / "train.log").read_text()
         assert all(line in log for line in printed.splitlines())
 
-    def test_prints_nothing_as_an_error(self, finished_run):
-        assert (finished_run.parents[2] / "errors.txt").read_text() == ""
+    def test_prints_nothing_as_an_error_and_no_messages_of_libraries(self, finished_run):
+        folder = finished_run.parents[2]
+        assert (folder / "errors.txt").read_text() == ""
+        assert list((folder / "matplotlib").glob("fontlist*"))  # matplotlib has just searched for fonts, and logs it
+        for text in (folder / "terminal.txt", finished_run / "train.log"):
+            assert not re.search("font|lightning|tensorboard\\.|seed set", text.read_text(), re.IGNORECASE)
 
     def test_checkpoints_hold_nothing_but_tensors_and_plain_values(self, finished_run):
         for name in ("best.ckpt", "last.ckpt"):
@@ -81,10 +86,12 @@ def test_same_seed_twice_gives_identical_metrics(tmp_path):
 
 
 def test_bf16_debug_and_early_stopping_work_together(tmp_path):
-    arguments = ("data=digits", *SMALL, "trainer=debug", "trainer.precision=bf16-mixed", "early_stopping.patience=1")
-    done = run_in_process("train.py", *arguments, cwd=tmp_path)
+    arguments = ("trainer=debug", "trainer.precision=bf16-mixed", "early_stopping.patience=1", "data.batch_size=8")
+    done = run_in_process("train.py", *DIGITS, *arguments, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert record_of(only_run(tmp_path))["precision"] == "bf16-mixed"
+    record = record_of(only_run(tmp_path))
+    assert (record["precision"], record["epochs"]) == ("bf16-mixed", 2)
+    assert len(table(only_run(tmp_path) / "metrics.csv")) == 2
 
 
 def test_without_validation_the_newest_checkpoint_is_tested(tmp_path):

@@ -124,14 +124,14 @@ def test_float16_autocast_computes_in_float32():
 def test_any_size_of_the_chunks_of_input_capsules_gives_the_same(monkeypatch, chunk_bytes):
     u, weight = capsules()
     expected = dynamic_routing(u, weight, 3)
-    monkeypatch.setattr("capsnet.routing.dynamic.CPU_CHUNK_BYTES", chunk_bytes)
+    monkeypatch.setattr("capsnet.routing.votes.CPU_CHUNK_BYTES", chunk_bytes)
     torch.testing.assert_close(dynamic_routing(u, weight, 3), expected)
 
 
 @pytest.mark.parametrize("iters", ITERS)
 @pytest.mark.parametrize("chunk_bytes", [1, 10**9])
 def test_the_gradient_is_that_of_finite_differences_in_chunks_of_any_size(monkeypatch, iters, chunk_bytes):
-    monkeypatch.setattr("capsnet.routing.dynamic.CPU_CHUNK_BYTES", chunk_bytes)
+    monkeypatch.setattr("capsnet.routing.votes.CPU_CHUNK_BYTES", chunk_bytes)
     u, weight = capsules(batch=2, in_caps=3, in_dim=2, out_caps=3, out_dim=2)
     leaves = u.requires_grad_(), weight.requires_grad_()
     assert torch.autograd.gradcheck(lambda u, weight: dynamic_routing(u, weight, iters), leaves)

@@ -127,9 +127,12 @@ class TestForeignFiles:
             refuse_foreign_files(tmp_path)
 
     def test_a_sweep_may_start_again_in_its_folder(self, tmp_path):
-        for name in (".lock", "0", "sweep.csv"):
+        for name in (".lock", "multirun.yaml", "0", "sweep.csv"):
             (tmp_path / name).write_text("")
         refuse_foreign_files(tmp_path, sweep=True)
+        (tmp_path / "multirun.yaml").unlink()
+        with pytest.raises(ConfigError, match="already has"):
+            refuse_foreign_files(tmp_path, sweep=True)
 
     def test_a_file_in_place_of_the_folder_is_refused(self, tmp_path):
         (tmp_path / "run").write_text("mine")

@@ -23,12 +23,18 @@ def copied(small_run, tmp_path):
     return Path(shutil.copytree(small_run, tmp_path / "earlier"))
 
 
-def test_repeats_a_run_to_the_last_digit_in_a_new_folder_also_with_several_threads(finished_run, tmp_path):
-    earlier = shutil.copytree(finished_run, tmp_path / "earlier")
-    done = run_command("train.py", f"rerun={earlier}", cwd=tmp_path, OMP_NUM_THREADS=None)
+@pytest.mark.parametrize("threads", ["one thread", pytest.param("all threads", marks=pytest.mark.slow)])
+def test_repeats_a_run_to_the_last_digit_in_a_new_folder(request, tmp_path, threads):
+    if threads == "one thread":
+        earlier = shutil.copytree(request.getfixturevalue("small_run"), tmp_path / "earlier")
+        done = run_in_process("train.py", f"rerun={earlier}", cwd=tmp_path)
+    else:
+        earlier = shutil.copytree(request.getfixturevalue("finished_run"), tmp_path / "earlier")
+        done = run_command("train.py", f"rerun={earlier}", cwd=tmp_path, OMP_NUM_THREADS=None)
     assert done.returncode == 0, done.stderr
     assert "Repeating earlier" in done.stdout
-    assert "Identical to earlier: every metric of 3 epochs, and of the test" in done.stdout
+    epochs = record_of(earlier)["epochs"]
+    assert f"Identical to earlier: every metric of {epochs} epochs, and of the test" in done.stdout
     run = only_run(tmp_path)
     assert (run / "metrics.csv").read_bytes() == (earlier / "metrics.csv").read_bytes()
     before, after = record_of(earlier), record_of(run)

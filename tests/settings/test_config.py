@@ -107,7 +107,7 @@ def test_every_other_setting_is_part_of_what_is_trained(key, value):
         ("optimizer.lr_decay", 1.5, "at most 1"),
         ("data.name", "cifar", "choose kmnist, kmnist_7k, mnist, fashion_mnist or digits"),
         ("data", "cifar", "choose kmnist, kmnist_7k, mnist, fashion_mnist or digits"),
-        ("routing", "em", "choose dynamic or uniform"),
+        ("routing", "em", "choose dynamic, attention, uniform or none"),
         ("data.batch_size", -3, "at least 1"),
         ("data.val_size", 1.5, "whole number"),
         ("trainer.precision", "8-true", "one of auto"),

@@ -39,12 +39,12 @@ class TestContinuingArguments:
         ],
     )
     def test_overrides_that_could_choose_code_are_refused(self, tmp_path, override):
-        with pytest.raises(CheckpointError, match="may have only settings"):
+        with pytest.raises(CheckpointError, match="may contain only settings"):
             continuing_arguments(sweep_of(tmp_path, override), [])
 
     @pytest.mark.parametrize("given", ["trainer.max_epochs=20", "seed=4", "+data.limit=3", "~seed"])
-    def test_settings_cannot_change_in_the_middle_of_a_sweep(self, tmp_path, given):
-        with pytest.raises(ConfigError, match="cannot change in the middle of a sweep"):
+    def test_settings_cannot_change_when_a_sweep_continues(self, tmp_path, given):
+        with pytest.raises(ConfigError, match="cannot change when a sweep continues"):
             continuing_arguments(sweep_of(tmp_path, "seed=1,2"), [given])
 
     def test_a_plugin_is_not_taken_from_the_folder_but_has_to_be_given_again(self, tmp_path):

@@ -98,5 +98,5 @@ class TestSearch:
         _refuse_foreign({"optimizer.lr": 1e-3}, space, tmp_path)
         foreign = ({"+hydra.job.env_set.PATH": "x"}, {"optimizer.lr": 5.0}, {"optimizer.lr": "1 hydra.sweep.dir=/"})
         for params in foreign:
-            with pytest.raises(ConfigError, match="refused, not in the search space"):
+            with pytest.raises(ConfigError, match="refused: outside the search space"):
                 _refuse_foreign(params, space, tmp_path)

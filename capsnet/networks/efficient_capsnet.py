@@ -1,0 +1,109 @@
+"""Efficient-CapsNet (Mazzia, Salvetti & Chiaberge 2021, arXiv:2101.12491): few parameters, few capsules."""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..output import Output
+from ..routing.squash import steep_squash
+from ..settings import model as settings
+from ..settings.routing import Attention
+from .decoder import Decoder
+
+STEM = ((32, 5, 1), (64, 3, 1), (64, 3, 1), (128, 3, 2))  # channels, kernel and stride of the convolutions
+BATCH_NORM = {"eps": 1e-3, "momentum": 0.01}  # Keras' defaults, which the authors used; its momentum is 0.99
+
+
+def stem_side(side: int) -> int:
+    """Height or width of the feature map that the convolutions leave of an image."""
+    for _, kernel, stride in STEM:
+        side = (side - kernel) // stride + 1
+    return side
+
+
+class PrimaryCapsules(nn.Module):
+    """A depthwise convolution whose kernel covers the whole map, its channels read as capsules.
+
+    Its output is one number per channel, so it is computed as the sum of map times kernel.
+    """
+
+    def __init__(self, channels: int, height: int, width: int, dim: int):
+        super().__init__()
+        self.dim = dim
+        self.weight = nn.Parameter(torch.empty(channels, height, width))
+        nn.init.normal_(self.weight, std=1 / math.sqrt(height * width))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """[batch, channels, height, width] -> [batch, channels / dim, dim], lengths in [0, 1)."""
+        channels = torch.einsum("bchw,chw->bc", features, self.weight).float() + self.bias
+        return steep_squash(channels.unflatten(1, (-1, self.dim)))
+
+
+class EfficientCapsNet(nn.Module):
+    """Images to class capsules, and from one of them back to an image.
+
+    Args:
+        image_shape: (channels, height, width); height and width at least 11.
+        num_classes: number of class capsules.
+        primary_dim: dimensions of a primary capsule; it divides 128.
+        class_dim: dimensions of a class capsule.
+        dropout: probability of dropping a unit of the decoder's hidden layers in training.
+        routing: builds the routing from primary to class capsules, by `build(in_caps, in_dim, out_caps, out_dim)`:
+            an option of `capsnet.settings.routing`. None: attention routing.
+
+    Raises:
+        ValueError: the image is too small for the convolutions, or a value is out of range.
+    """
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int] = (1, 28, 28),
+        num_classes: int = 10,
+        primary_dim: int = settings.EfficientCapsNet.primary_dim,
+        class_dim: int = settings.EfficientCapsNet.class_dim,
+        dropout: float = settings.EfficientCapsNet.dropout,
+        routing: Any = None,
+    ):
+        super().__init__()
+        channels, height, width = image_shape
+        rows, columns = stem_side(height), stem_side(width)
+        if rows < 1 or columns < 1:
+            raise ValueError(f"images of {height}x{width} pixels are too small: the convolutions need at least 11x11")
+        features = STEM[-1][0]
+        if features % primary_dim:
+            raise ValueError(f"model.primary_dim={primary_dim}: must divide {features}, the channels of the stem")
+        self.image_shape = (channels, height, width)
+        layers: list[nn.Module] = []
+        for out_channels, kernel, stride in STEM:
+            convolution = nn.Conv2d(channels, out_channels, kernel, stride)
+            nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
+            nn.init.zeros_(convolution.bias)
+            layers += [convolution, nn.ReLU(inplace=True), nn.BatchNorm2d(out_channels, **BATCH_NORM)]
+            channels = out_channels
+        self.stem = nn.Sequential(*layers)
+        self.primary = PrimaryCapsules(features, rows, columns, primary_dim)
+        self.routing = (routing or Attention()).build(features // primary_dim, primary_dim, num_classes, class_dim)
+        self.decoder = Decoder(num_classes, class_dim, self.image_shape, dropout)
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Output:
+        """Encode images into class capsules, and decode one capsule of each.
+
+        Args:
+            images: [batch, *image_shape], values in [0, 1].
+            labels: [batch], the class whose capsule is decoded; None decodes the longest capsule.
+        """
+        capsules = self.encode(images)
+        lengths = torch.linalg.vector_norm(capsules, dim=-1)
+        decoded = lengths.argmax(1) if labels is None else labels
+        return Output(lengths, capsules, self.decode(capsules, decoded))
+
+    def encode(self, images: Tensor) -> Tensor:
+        """[batch, *image_shape] -> class capsules [batch, classes, class_dim]."""
+        return self.routing(self.primary(self.stem(images)))
+
+    def decode(self, capsules: Tensor, labels: Tensor) -> Tensor:
+        """Draw the capsules of `labels` [batch] out of `capsules` [batch, classes, class_dim] as images."""
+        return self.decoder(capsules, labels)

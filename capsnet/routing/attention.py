@@ -1,0 +1,80 @@
+"""Attention routing (Mazzia, Salvetti & Chiaberge 2021, arXiv:2101.12491): no iterations, but votes that agree."""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from .squash import steep_squash
+from .transformation import TransformationMatrices
+from .votes import Votes, VotesGradient, check_shapes, computing_types
+
+
+class AttentionRouting(TransformationMatrices):
+    """Output capsules by the agreement of votes, with a learned prior for every pair of capsules.
+
+    Args:
+        in_caps, in_dim: number and dimensions of the input capsules.
+        out_caps, out_dim: number and dimensions of the output capsules.
+    """
+
+    def __init__(self, in_caps: int, in_dim: int, out_caps: int, out_dim: int):
+        super().__init__(in_caps, in_dim, out_caps, out_dim)
+        self.prior = nn.Parameter(torch.zeros(out_caps, in_caps))
+
+    def forward(self, u: Tensor) -> Tensor:
+        """[batch, in_caps, in_dim] -> [batch, out_caps, out_dim], lengths in [0, 1)."""
+        return attention_routing(u, self.weight, self.prior)
+
+
+def attention_routing(u: Tensor, weight: Tensor, prior: Tensor) -> Tensor:
+    """Route input capsules to output capsules by self-attention of their votes (Mazzia et al. 2021, section 3.2).
+
+    A vote û_i for output capsule j agrees with all votes by Σ_k û_ij · û_kj / √in_dim. A softmax over j makes this
+    coupling coefficients, to which the prior is added. √in_dim is the paper's scale; its authors' code has √out_dim.
+
+    Neither the votes nor their products are ever formed: since Σ_k û_ij · û_kj = û_ij · Σ_k û_kj, the logits are the
+    agreement of each vote with the sum of all, as in one iteration of dynamic routing. The gradient cannot be
+    differentiated again. Types are as in `dynamic_routing`.
+
+    Args:
+        u: input capsules, [batch, in_caps, in_dim].
+        weight: transformation matrices W, [out_caps, in_caps, in_dim, out_dim].
+        prior: added to the coupling coefficients after the softmax, [out_caps, in_caps].
+
+    Returns:
+        Output capsules v, [batch, out_caps, out_dim], lengths in [0, 1).
+
+    Raises:
+        ValueError: the shapes do not fit each other.
+    """
+    check_shapes(u, weight)
+    if prior.shape != weight.shape[:2]:
+        raise ValueError(f"prior must be [out_caps, in_caps], {list(weight.shape[:2])}, got {list(prior.shape)}")
+    dtype, factor_dtype = computing_types(u, weight)
+    with torch.autocast(u.device.type, enabled=False):
+        return steep_squash(_AttentionSum.apply(u.to(dtype), weight.to(dtype), prior.to(dtype), factor_dtype))
+
+
+class _AttentionSum(torch.autograd.Function):
+    """Σ_i c_ij û_ij, [b, o, e]. Axes: b image, o output capsule, e its dimension."""
+
+    @staticmethod
+    def forward(ctx: Any, u: Tensor, weight: Tensor, prior: Tensor, factor_dtype: torch.dtype) -> Tensor:
+        votes = Votes(u, weight, factor_dtype)
+        total = votes.total() / math.sqrt(u.shape[2])
+        ctx.save_for_backward(u, weight, prior, total)
+        ctx.factor_dtype = factor_dtype
+        return votes.coupled(total, prior).permute(2, 0, 1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, s_grad: Tensor) -> tuple[Tensor, Tensor, Tensor | None, None]:
+        u, weight, prior, total = ctx.saved_tensors
+        with torch.autocast(u.device.type, enabled=False):
+            gradient = VotesGradient(Votes(u, weight, ctx.factor_dtype))
+            total_grad, prior_grad = gradient.add_coupled(total, s_grad.permute(1, 2, 0), prior)
+            gradient.add_total(total_grad / math.sqrt(u.shape[2]))
+            return gradient.u, gradient.weight, prior_grad, None

@@ -1,0 +1,165 @@
+"""Sums over the votes û_ij = W_ij u_i, which routings are made of, without ever forming the votes.
+
+Σ_i û_ij is one matrix product of u with W. A sum weighted by agreement with some capsules a, Σ_i c_ij û_ij with
+c_ij = softmax over j of û_ij · a_j, is one of (c ∘ u) with W, since û_ij · a_j = (W_ij a_j) · u_i. It goes over the
+input capsules in chunks that fit the processor's cache. Its backward pass computes again what it needs.
+
+Axes: b image, i input capsule, d its dimension, o output capsule, e its dimension. Images come last in every array.
+Products with a coupling coefficient, which is the same for every d, then run along contiguous memory, and the part of W
+that belongs to a chunk of input capsules is a view.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+CPU_CHUNK_BYTES = 5 << 19  # size of the largest array that routing makes: on a CPU it should stay in the cache
+GPU_CHUNK_BYTES = 1 << 28  # elsewhere it should be large enough to keep every unit busy
+
+
+class Votes:
+    """The votes of input capsules u for output capsules, through transformation matrices W.
+
+    Args:
+        u: input capsules, [b, i, d].
+        weight: W, [o, i, d, e].
+        factor_dtype: type of what is multiplied with u and W; sums have u's own type.
+    """
+
+    def __init__(self, u: Tensor, weight: Tensor, factor_dtype: torch.dtype):
+        self.dtype, self.factor_dtype = u.dtype, factor_dtype
+        self.u, self.weight = (
+            u.permute(1, 2, 0).to(factor_dtype).contiguous(),
+            weight.to(factor_dtype),
+        )  # u as [i, d, b]
+        self.out_caps, _, _, self.out_dim = weight.shape
+
+    def total(self) -> Tensor:
+        """Σ_i û_ij, [o, e, b]: one plain matrix product."""
+        total = (_as_matrix(self.weight).t() @ self.u.flatten(0, 1)).to(self.dtype)
+        return total.view(self.out_caps, self.out_dim, -1)
+
+    def coupled(self, capsules: Tensor, prior: Tensor | None = None) -> Tensor:
+        """Σ_i (c_ij + prior_ij) û_ij, [o, e, b], with c_ij = softmax over j of û_ij · capsules_j.
+
+        Args:
+            capsules: [o, e, b].
+            prior: [o, i], or None for zeros.
+        """
+        s, factor = torch.zeros_like(capsules), capsules.to(self.factor_dtype)
+        for chunk in self._chunks():
+            u, weight = self.u[chunk], self.weight[:, chunk].flatten(1, 2)
+            votes = _times_capsules(weight, factor, u)  # W capsules
+            coupling = _dot(votes, u, self.dtype).softmax(dim=0)  # over the output capsules: sums to 1 for each i
+            if prior is not None:
+                coupling = coupling + prior[:, chunk, None]
+            shares = torch.mul(coupling.to(self.factor_dtype).unsqueeze(2), u, out=votes)
+            s += torch.bmm(weight.transpose(1, 2), shares.flatten(1, 2))
+        return s
+
+    def _chunks(self) -> Iterator[slice]:
+        """Slices of the input capsules, as many as fit the cache."""
+        most = CPU_CHUNK_BYTES if self.u.device.type == "cpu" else GPU_CHUNK_BYTES
+        count = max(1, most // (self.out_caps * self.u[0].numel() * self.u.element_size()))
+        for start in range(0, len(self.u), count):
+            yield slice(start, start + count)
+
+
+class VotesGradient:
+    """Gradients at u and W, to which the sums over votes add theirs in the backward pass.
+
+    Args:
+        votes: of the forward pass.
+    """
+
+    def __init__(self, votes: Votes):
+        self.votes = votes
+        self._u = torch.zeros_like(votes.u, dtype=votes.dtype)
+        self.weight = torch.zeros_like(votes.weight, dtype=votes.dtype)
+        """At W, [o, i, d, e]."""
+
+    @property
+    def u(self) -> Tensor:
+        """At u, [b, i, d]."""
+        return self._u.permute(2, 0, 1)
+
+    def add_total(self, total_grad: Tensor) -> None:
+        """Add what `total` contributes, given the gradient at it, [o, e, b]."""
+        votes = self.votes
+        total_grad = total_grad.flatten(0, 1).to(votes.factor_dtype)
+        self._u += (_as_matrix(votes.weight) @ total_grad).view_as(self._u)
+        weight_grad = (votes.u.flatten(0, 1) @ total_grad.t()).view(*votes.u.shape[:2], votes.out_caps, -1)
+        self.weight += weight_grad.permute(2, 0, 1, 3)
+
+    def add_coupled(
+        self, capsules: Tensor, s_grad: Tensor, prior: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Add what `coupled` contributes, given the gradient at its sum.
+
+        Args:
+            capsules: what it was called with, [o, e, b].
+            s_grad: gradient at its sum, [o, e, b].
+            prior: what it was called with, [o, i] or None.
+
+        Returns:
+            Gradients at `capsules`, [o, e, b], and at `prior`, [o, i] or None.
+        """
+        votes, dtype, factor_dtype = self.votes, self.votes.dtype, self.votes.factor_dtype
+        capsules, s_grad = capsules.to(factor_dtype), s_grad.to(factor_dtype)
+        capsules_grad = torch.zeros_like(capsules, dtype=dtype)
+        prior_grad = None if prior is None else torch.zeros_like(prior)
+        for chunk in votes._chunks():
+            # s = Σ_i (c ∘ u) W and b = u · (W capsules): each takes its part of u's and W's gradient.
+            u, weight = votes.u[chunk], votes.weight[:, chunk].flatten(1, 2)
+            through_sum = _times_capsules(weight, s_grad, u)
+            through_logits = _times_capsules(weight, capsules, u)
+            coupling = _dot(through_logits, u, dtype).softmax(dim=0)
+            coupling_grad = _dot(through_sum, u, dtype)
+            if prior_grad is not None:
+                prior_grad[:, chunk] += coupling_grad.sum(2)
+            logits_grad = coupling_grad.mul_(coupling)
+            logits_grad -= coupling * logits_grad.sum(0)
+            if prior is not None:
+                coupling = coupling + prior[:, chunk, None]
+            coupling = coupling.to(factor_dtype).unsqueeze(2)  # the same for every d
+            logits_grad = logits_grad.to(factor_dtype).unsqueeze(2)
+            self._u[chunk] += through_sum.mul_(coupling).addcmul_(through_logits, logits_grad).sum(0, dtype=dtype)
+            by_sum = torch.mul(coupling, u, out=through_sum).flatten(1, 2)
+            by_logits = torch.mul(logits_grad, u, out=through_logits).flatten(1, 2)
+            w_grad = torch.bmm(by_sum, s_grad.transpose(1, 2)).baddbmm_(by_logits, capsules.transpose(1, 2))
+            self.weight[:, chunk] += w_grad.view_as(self.weight[:, chunk])
+            capsules_grad += torch.bmm(weight.transpose(1, 2), by_logits)
+        return capsules_grad, prior_grad
+
+
+def check_shapes(u: Tensor, weight: Tensor) -> None:
+    """Raise ValueError if input capsules and transformation matrices do not fit each other."""
+    if u.ndim != 3 or weight.ndim != 4 or u.shape[1:] != weight.shape[1:3]:
+        raise ValueError(
+            f"u must be [batch, in_caps, in_dim] and weight [out_caps, in_caps, in_dim, out_dim],"
+            f" got {list(u.shape)} and {list(weight.shape)}"
+        )
+
+
+def computing_types(u: Tensor, weight: Tensor) -> tuple[torch.dtype, torch.dtype]:
+    """The type for sums and capsules, float32 at least, and that of factors: bfloat16 under bfloat16 autocast."""
+    device = u.device.type
+    dtype = torch.promote_types(torch.promote_types(u.dtype, weight.dtype), torch.float32)
+    use_bf16 = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.bfloat16
+    return dtype, torch.bfloat16 if use_bf16 else dtype
+
+
+def _times_capsules(weight: Tensor, capsules: Tensor, u: Tensor) -> Tensor:
+    """Σ_e W_oide v_oeb as [o, i, d, b]; `weight` [o, i * d, e], `capsules` [o, e, b], `u` [i, d, b]."""
+    return torch.bmm(weight, capsules).view(-1, *u.shape)
+
+
+def _dot(votes: Tensor, u: Tensor, dtype: torch.dtype) -> Tensor:
+    """Σ_d votes_oidb u_idb as [o, i, b]."""
+    return (votes * u).sum(2, dtype=dtype)
+
+
+def _as_matrix(weight: Tensor) -> Tensor:
+    """[o, i, d, e] as [i * d, o * e]."""
+    return weight.permute(1, 2, 0, 3).flatten(2).flatten(0, 1)
