@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := outputs/demo/$(shell date +%Y-%m-%d_%H-%M-%S)
 
-.PHONY: demo test bench audit lint format
+.PHONY: demo test test-slow bench audit lint format
 
 demo: .venv/ready
 	$(BIN)/python train.py experiment=demo hydra.run.dir=$(RUN)
@@ -11,7 +11,10 @@ demo: .venv/ready
 	@echo "Look at $(RUN)/figures, and at the curves by: $(BIN)/tensorboard --logdir outputs"
 
 test: .venv/ready
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2
+
+test-slow: .venv/ready
+	$(BIN)/python -m pytest -m slow
 
 bench: .venv/ready
 	$(BIN)/python benchmarks/throughput.py

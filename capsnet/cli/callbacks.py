@@ -30,9 +30,9 @@ class ClaimFolder(Callback):
     """Gives each run and sweep a folder of its own, also if two start in the same second."""
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        if started_by_launcher():  # the first process claims the folder for all
-            return
         with one_line_errors():
+            if started_by_launcher():  # the first process claims the folder for all
+                return
             if _is_given("hydra.run.dir", config):
                 folder = Path(config.hydra.run.dir)
                 refuse_foreign_files(folder)

@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..errors import ConfigError
+from ..errors import ConfigError, DataError
 from ..files import combined_digest
 from ..settings.config import name_of
 from ..settings.data import Data
@@ -53,7 +53,11 @@ class Dataset:
     def read_test_images(self) -> LabelledImages:
         """Fill `test_split`. Raises DataError."""
         if self.test_split is None:
-            self.test_split = self._read("test")
+            images, labels = self._read("test")
+            if self.train_split is not None and images.shape[1:] != self.train_split.images.shape[1:]:
+                shapes = f"test images are {list(images.shape[1:])}, training images {list(self.image_shape)}"
+                raise DataError(f"data={self.name}: {shapes}")
+            self.test_split = LabelledImages(images, labels)
         return self.test_split
 
     def _read(self, part: str) -> LabelledImages:

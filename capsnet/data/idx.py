@@ -70,6 +70,10 @@ class IdxSource:
         self.sha256, differing = {}, []
         for kind in ("train", "t10k"):
             self._check_pair(self.raw / f"{kind}-images-idx3-ubyte", self.raw / f"{kind}-labels-idx1-ubyte")
+        size, test_size = (_idx_shape(self.raw / f"{kind}-images-idx3-ubyte")[1:] for kind in ("train", "t10k"))
+        if test_size != size:
+            path = self.raw / "t10k-images-idx3-ubyte"
+            raise DataError(f"{path}: its images are {_by(test_size)}, those for training {_by(size)}")
         for name in self.files:
             content = _read(self.raw / name)
             self.sha256[name] = hashlib.sha256(content).hexdigest()
@@ -162,6 +166,10 @@ class IdxSource:
                 f"{labels}: has label {values.max()}, but {self.name} has the classes"
                 f" 0 to {len(self.class_names) - 1}; {_remedy(labels)}"
             )
+
+
+def _by(size: tuple[int, ...]) -> str:
+    return " x ".join(map(str, size))
 
 
 def _remedy(path: Path) -> str:

@@ -109,8 +109,8 @@ def read_record(run_dir: Path) -> dict[str, Any]:
         raise CheckpointError(f"{run_dir}: has no run (no {RECORD_FILE})") from None
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path}: not a run's record ({error})") from error
-    if not isinstance(record, dict) or not isinstance(record.get("status"), str):
-        raise CheckpointError(f"{path}: not a run's record (it has no status)")
+    if not isinstance(record, dict) or record.get("status") not in STATUSES:
+        raise CheckpointError(f"{path}: not a run's record (it has no known status)")
     return record
 
 

@@ -67,7 +67,7 @@ def _over_seeds(jobs: list[Job]) -> str:
 
 def _write_csv(path: Path, jobs: list[Job], swept: list[str]) -> None:
     columns = ["job", *swept, "status", "val_accuracy", "test_accuracy", "seconds", "best_epoch", "reason"]
-    with atomic_write(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
+    with atomic_write(path) as draft, draft.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         writer = csv.DictWriter(file, columns, restval="", extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         for job in jobs:

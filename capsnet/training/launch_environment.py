@@ -16,4 +16,4 @@ def started_by_launcher() -> bool:
             raise ConfigError("LOCAL_RANK is set without WORLD_SIZE: unset it, or start the processes with torchrun")
         return True
     tasks = os.environ.get("SLURM_NTASKS", "")
-    return tasks.isdecimal() and int(tasks) > 1 and "SLURM_PROCID" in os.environ
+    return tasks.isdecimal() and tasks.lstrip("0") not in ("", "1") and "SLURM_PROCID" in os.environ

@@ -5,7 +5,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
 
 from ..data.dataset import Dataset
 from ..errors import CheckpointError, ConfigError
@@ -16,7 +18,9 @@ from ..settings.config import Config
 from .callbacks import EpochLog
 
 
-def checkpoint_to_resume(config: Config, run_dir: Path, dataset: Dataset, module: Any) -> Path | None:
+def checkpoint_to_resume(
+    config: Config, run_dir: Path, dataset: Dataset, module: Any, trainer: pl.Trainer
+) -> Path | None:
     """The last checkpoint of a run, if there is one.
 
     Args:
@@ -24,6 +28,7 @@ def checkpoint_to_resume(config: Config, run_dir: Path, dataset: Dataset, module
         run_dir: the run's folder.
         dataset: its training images have been read.
         module: the Lightning module that is going to be trained.
+        trainer: that is going to train it.
 
     Raises:
         CheckpointError: the training cannot continue: a file of the run is damaged, or the data are not what they were.
@@ -34,21 +39,31 @@ def checkpoint_to_resume(config: Config, run_dir: Path, dataset: Dataset, module
     best, last = run_dir / BEST_CHECKPOINT, run_dir / LAST_CHECKPOINT
     best_content = read_checkpoint(best) if os.path.lexists(best) else None
     if best_content is not None:
-        check_weights(network_weights(best_content, best), module.network, best)
+        _check_weights(best_content, module, best)
     if not os.path.lexists(last):
         return None
     content = read_checkpoint(last)
-    check_weights(network_weights(content, last), module.network, last)
+    _check_weights(content, module, last)
     log_state = (content.get("callbacks") or {}).get(EpochLog.__qualname__)
-    complete = all(content.get(key) for key in ("optimizer_states", "lr_schedulers", "loops"))
+    parts = {"optimizer_states": list, "lr_schedulers": list, "loops": dict}
+    complete = all(content.get(key) and isinstance(content[key], kind) for key, kind in parts.items())
     if not complete or not _is_log_state(log_state):
         raise CheckpointError(f"{last}: cannot be resumed, or is from another version of this project")
-    _check_optimizer_state(content["optimizer_states"], list(module.parameters()), last)
+    _check_optimizer_state(content, module, last)
+    if not _has_form_of(trainer.fit_loop.state_dict(), content["loops"].get("fit_loop")):
+        raise CheckpointError(f"{last}: its count of epochs and steps is not one of this version's")
     trained = content["epoch"] + 1
     _check_best(best, best_content, content, log_state["best_epoch"])
     if trained > config.trainer.max_epochs:
         raise ConfigError(f"trainer.max_epochs={config.trainer.max_epochs}: this run has {trained} epochs already")
     return last
+
+
+def _check_weights(content: dict[str, Any], module: Any, path: Path) -> None:
+    """Raise CheckpointError if a checkpoint does not have the module's weights and nothing else."""
+    check_weights(network_weights(content, path), module.network, path)
+    if differing := content["state_dict"].keys() ^ module.state_dict().keys():
+        raise CheckpointError(f"{path}: its weights do not fit the network: {min(differing)}")
 
 
 def _is_log_state(state: Any) -> bool:
@@ -92,18 +107,30 @@ def _refuse_other_data(record: dict[str, Any], dataset: Dataset) -> None:
         raise CheckpointError(f"data={dataset.name}: not the data that this run began with: {changed[0]} has changed")
 
 
-def _check_optimizer_state(states: Any, weights: list[nn.Parameter], path: Path) -> None:
-    """Raise CheckpointError if an optimizer's state does not fit the weights: a fused step would read beyond it."""
-    numbers = list(range(len(weights)))
-    try:
-        (state,) = states
-        grouped = [number for group in state["param_groups"] for number in group["params"]]
-        fits = grouped == numbers == sorted(state["state"]) and all(
-            isinstance(value, Tensor) and value.is_floating_point() and value.shape in (weights[number].shape, ())
-            for number in numbers
-            for value in state["state"][number].values()
-        )
-    except (TypeError, ValueError, KeyError, AttributeError):
-        fits = False
-    if not fits:
+def _check_optimizer_state(content: dict[str, Any], module: Any, path: Path) -> None:
+    """Raise CheckpointError if optimizer and schedule do not fit the weights: a fused step would read beyond them."""
+    fresh = module.configure_optimizers()
+    optimizer, schedule = fresh["optimizer"], fresh["lr_scheduler"]["scheduler"]
+    for weight in module.parameters():
+        weight.grad = torch.zeros_like(weight)
+    optimizer.step(lambda: torch.zeros(()))  # the first step makes the state; the weights are replaced later
+    optimizer.zero_grad()
+    if not _has_form_of(optimizer.state_dict(), *content["optimizer_states"][:1]):
         raise CheckpointError(f"{path}: its optimizer's state does not fit the network")
+    if not _has_form_of(schedule.state_dict(), *content["lr_schedulers"][:1]):
+        raise CheckpointError(f"{path}: its learning rate's state does not fit the optimizer")
+
+
+def _has_form_of(wanted: Any, saved: Any) -> bool:
+    """Do two states have the same keys, types and shapes, and finite numbers?"""
+    if type(saved) in (int, float) and type(wanted) in (int, float):
+        return math.isfinite(saved) or saved == wanted
+    if type(saved) is not type(wanted):
+        return False
+    if isinstance(wanted, dict):
+        return saved.keys() == wanted.keys() and all(_has_form_of(wanted[key], saved[key]) for key in wanted)
+    if isinstance(wanted, list | tuple):
+        return len(saved) == len(wanted) and all(map(_has_form_of, wanted, saved))
+    if isinstance(wanted, Tensor):
+        return (saved.shape, saved.dtype) == (wanted.shape, wanted.dtype) and bool(torch.isfinite(saved).all())
+    return True

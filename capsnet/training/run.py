@@ -105,7 +105,7 @@ def _train(
     epoch_log = EpochLog(run_dir, curves_folder(run_dir, label))
     trainer = build_trainer(config, epoch_log, callbacks, environment, validates=data.dataset.val_split is not None)
     module = _build_module(config, data.dataset)
-    checkpoint = checkpoint_to_resume(config, run_dir, data.dataset, module) if resume else None
+    checkpoint = checkpoint_to_resume(config, run_dir, data.dataset, module, trainer) if resume else None
     results = _first_record(config, data.dataset, module, trainer, overrides)
     is_main = trainer.is_global_zero
     if is_main:
@@ -257,7 +257,7 @@ def _test(
 
 def _quieten_libraries() -> None:
     """Keep Lightning's advertisements out of the terminal, and warnings about what is intended here."""
-    for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch", "matplotlib"):
+    for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch"):
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("pytorch_lightning.profilers").setLevel(logging.INFO)  # trainer.profiler reports here
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # trainer.compile looks for CUDA there
