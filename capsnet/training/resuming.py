@@ -14,7 +14,8 @@ from ..errors import CheckpointError, ConfigError
 from ..runs.checkpoints import CONFIG_KEY, check_weights, network_weights, read_checkpoint
 from ..runs.folder import BEST_CHECKPOINT, LAST_CHECKPOINT, RECORD_FILE
 from ..runs.record import read_record
-from ..settings.config import Config
+from ..settings.config import Config, leaves
+from ..settings.parse import config_from_dict
 from .callbacks import EpochLog
 
 
@@ -91,9 +92,19 @@ def _check_best(best: Path, content: dict[str, Any] | None, last: dict[str, Any]
         raise CheckpointError(f"{best}: is not from this run, or not from its best epoch, {best_epoch}")
 
 
-def _same_training(one: Any, other: dict[str, Any]) -> bool:
-    """Are two saved configs the same but for their trainer, whose limits a resumption may have raised?"""
-    return isinstance(one, dict) and {**one, "trainer": None} == {**other, "trainer": None}
+def _same_training(one: Any, other: Any) -> bool:
+    """Do two saved configs train the same, but for limits such as `trainer.max_epochs`?"""
+    if not isinstance(one, dict) or not isinstance(other, dict):
+        return False
+    try:
+        configs = [config_from_dict(saved) for saved in (one, other)]
+    except ConfigError:
+        return False
+    first, second = (
+        {key: value for key, value, about in leaves(config) if about.trained and not about.extends}
+        for config in configs
+    )
+    return first == second
 
 
 def _refuse_other_data(record: dict[str, Any], dataset: Dataset) -> None:

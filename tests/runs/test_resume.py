@@ -73,6 +73,16 @@ def test_a_completed_run_may_be_trained_for_more_epochs(tmp_path, whole_run):
     assert metrics(tmp_path) == metrics(whole_run)
 
 
+def test_where_a_run_is_trained_may_change_again_and_again(tmp_path, whole_run):
+    settings = {**RANDOM, "trainer__max_epochs": 2}
+    train(digits_config(**settings), tmp_path)
+    train(
+        digits_config(**{**RANDOM, "trainer__max_epochs": 3}, trainer__enable_progress_bar=True), tmp_path, resume=True
+    )
+    train(digits_config(**RANDOM, figures=True), tmp_path, resume=True)  # best.ckpt may be from an earlier part
+    assert metrics(tmp_path) == metrics(whole_run)
+
+
 def test_a_training_that_early_stopping_has_ended_is_not_trained_on(tmp_path):
     stops = digits_config(**RANDOM, early_stopping__patience=1, early_stopping__min_delta=1.0)
     assert train(stops, tmp_path).epochs == 2
