@@ -47,6 +47,20 @@ def _fixed_randomness():
     torch.manual_seed(0)
 
 
+_started: list[subprocess.Popen[str]] = []
+
+
+@pytest.fixture(autouse=True)
+def _no_process_left_running():
+    """End what a test has started and, because it failed, not waited for."""
+    yield
+    for process in _started:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
+    _started.clear()
+
+
 # Data
 
 
@@ -127,7 +141,7 @@ def run_command(
 
 def start_command(program: str, *arguments: str, cwd: Path, **more: Any) -> subprocess.Popen[str]:
     """Start a program in the background, which Ctrl-C can interrupt."""
-    return subprocess.Popen(
+    process = subprocess.Popen(
         command_line(program, *arguments),
         cwd=cwd,
         text=True,
@@ -135,6 +149,8 @@ def start_command(program: str, *arguments: str, cwd: Path, **more: Any) -> subp
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | more,
     )
+    _started.append(process)
+    return process
 
 
 def run_in_process(program: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
