@@ -11,6 +11,7 @@ import signal
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -24,6 +25,8 @@ from filelock import FileLock
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hypothesis import settings
+from PIL import Image
+from sklearn.datasets import load_digits
 
 from capsnet.settings import parse, plugins
 from capsnet.settings.config import OPTIONS, Config
@@ -36,6 +39,7 @@ TWO_PROCESSES = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
 
 os.environ["OMP_NUM_THREADS"] = "1"  # the networks are small: several threads would mostly wait for each other
 os.environ["OMP_WAIT_POLICY"] = "passive"  # where there are several, they wait without using the processor
+os.environ["XDG_CACHE_HOME"] = os.path.join(tempfile.gettempdir(), "capsnet-tests-cache")  # not that of the person
 torch.set_num_threads(1)
 
 settings.register_profile("capsnet", deadline=None, derandomize=True)
@@ -86,6 +90,23 @@ def make_kmnist(root: Path) -> None:
         images[np.arange(count), labels * 2] = 255  # a bright row tells the class
         write_idx(root / "KMNIST/raw" / f"{kind}-images-idx3-ubyte", images)
         write_idx(root / "KMNIST/raw" / f"{kind}-labels-idx1-ubyte", labels)
+
+
+def make_folder_of_digits(root: Path, parts: dict[str, int], classes: int = 3) -> None:
+    """Real digits as PNG files, root/PART/zero/0.png and so on, in the first few classes.
+
+    Args:
+        root: the folder.
+        parts: images of each class, by part; the part "" is the root itself.
+    """
+    digits = load_digits()
+    images = (digits.images * 255 / 16).astype(np.uint8).repeat(4, axis=1).repeat(4, axis=2)
+    for label, name in enumerate(("zero", "one", "two", "three")[:classes]):
+        own = iter(images[digits.target == label])
+        for part, count in parts.items():
+            (root / part / name).mkdir(parents=True)
+            for number in range(count):
+                Image.fromarray(next(own)).save(root / part / name / f"{number}.png")
 
 
 def digits_config(**settings: Any) -> Config:

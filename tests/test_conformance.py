@@ -6,7 +6,7 @@ from functools import cache
 import hydra
 import pytest
 import torch
-from conftest import REPO, make_kmnist
+from conftest import REPO, make_folder_of_digits, make_kmnist
 from hydra.core.global_hydra import GlobalHydra
 from torchvision.datasets import KMNIST, MNIST, FashionMNIST
 
@@ -148,6 +148,9 @@ def test_a_dataset_gives_labelled_images_of_all_its_classes(name, tmp_path):
         make_kmnist(tmp_path)
         (tmp_path / "KMNIST").rename(tmp_path / DOWNLOADED[name].__name__)
         settings = {"root": str(tmp_path), "download": False}
+    if name == "folder":
+        make_folder_of_digits(tmp_path, {"train": 4, "test": 2})
+        settings = {"root": str(tmp_path), "cache": None}
     source = option("data", name, **settings).build()
     getattr(source, "prepare", lambda: None)()
     for part in ("train", "test"):

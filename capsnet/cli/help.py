@@ -12,6 +12,7 @@ Train a network, test its best checkpoint, and leave everything in outputs/.
 
   python train.py routing.iters=3                     one training
   python train.py data=kmnist_7k                      on images that come with the project
+  python train.py data=folder data.root=DIR           on your own images, see docs/your-own-images.md
   python train.py experiment=demo                     a recipe from configs/experiment/
   python train.py -m routing.iters=1,3 seed=0,1,2     a sweep over all combinations
   python train.py -m sweep=routing                    a sweep from configs/sweep/

@@ -1,6 +1,6 @@
 """A dataset's images, split into training, validation and test."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -8,8 +8,19 @@ from ..errors import ConfigError, DataError
 from ..files import combined_digest
 from ..settings.config import name_of
 from ..settings.data import Data
+from .pictures import border
 from .source import LabelledImages, digest, read_part
 from .splits import stratified_split
+
+
+class TrainingImages(NamedTuple):
+    """What a network has to know about the images that it was trained on, to be used on others."""
+
+    image_shape: tuple[int, int, int]
+    """(channels, height, width)."""
+    class_names: tuple[str, ...]
+    border_brightness: tuple[float, float]
+    """Mean over the images, and standard deviation, of the brightness along their edges, in [0, 1]."""
 
 
 class Dataset:
@@ -18,17 +29,22 @@ class Dataset:
     Args:
         data: which dataset, and how it is split.
         seed: fixes the validation split, and the choice of `data.limit` images.
+        trained_on: the images of a network that is trained already; where a dataset can be read in several ways, it is
+            read so that it suits this network.
     """
 
-    def __init__(self, data: Data, seed: int = 0):
+    def __init__(self, data: Data, seed: int = 0, trained_on: TrainingImages | None = None):
         self.data, self.seed = data, seed
         self.name = name_of("data", data.source)
         self.source = data.source.build()
+        if trained_on is not None and hasattr(self.source, "read_as"):
+            self.source.read_as(trained_on.image_shape, trained_on.class_names)
         self.train_split: LabelledImages | None = None
         self.val_split: LabelledImages | None = None
         self.test_split: LabelledImages | None = None
         self._prepared = False
         self._digests: dict[str, str] = {}
+        self._brightness: tuple[float, float] | None = None
 
     def read_training_images(self) -> None:
         """Fill `train_split` and `val_split`. Raises DataError, and ConfigError if a split cannot be made."""
@@ -40,7 +56,9 @@ class Dataset:
             images, labels = images[chosen], labels[chosen]
         val_size = self.data.val_size
         held_out = int(val_size) if val_size >= 1 else round(val_size * len(labels))
-        if held_out:
+        if val_size and self._has_val():
+            self.val_split = self._read("val")
+        elif held_out:
             train, val = self._hold_out("data.val_size", labels, held_out)
             self.val_split = LabelledImages(images[val], labels[val])
             images, labels = images[train], labels[train]
@@ -59,6 +77,11 @@ class Dataset:
                 raise DataError(f"data={self.name}: {shapes}")
             self.test_split = LabelledImages(images, labels)
         return self.test_split
+
+    def _has_val(self) -> bool:
+        """Does the dataset have validation images of its own?"""
+        given = getattr(self.source, "val", None)
+        return given is not None and given() is not None
 
     def _read(self, part: str) -> LabelledImages:
         if not self._prepared:
@@ -104,7 +127,8 @@ class Dataset:
     @property
     def title(self) -> str:
         """The dataset's name for people; it says so if the files are not the official ones."""
-        return self.name if self.official is not False else f"{self.name} (not the official files)"
+        name = getattr(self.source, "title", None) or self.name
+        return name if self.official is not False else f"{name} (not the official files)"
 
     @property
     def counts(self) -> dict[str, int]:
@@ -113,7 +137,8 @@ class Dataset:
         return {name: len(split.labels) for name, split in splits.items() if split is not None}
 
     def record(self) -> dict[str, Any]:
-        """What `results.json` says about the dataset: name, digests of what was read, and counts."""
+        """What `results.json` says about the dataset: name, digests of what was read, counts, and what a network that
+        is trained on it has to know."""
         files = getattr(self.source, "sha256", None) or self._digests
         return {
             "name": self.name,
@@ -121,4 +146,34 @@ class Dataset:
             "sha256": combined_digest(files),
             "files": files,
             **self.counts,
+            **getattr(self.source, "details", {}),
+            **(self._training_images()._asdict() if self.train_split else {}),
         }
+
+    def _training_images(self) -> TrainingImages:
+        assert self.train_split is not None
+        if self._brightness is None:
+            self._brightness = border_brightness(self.train_split.images)
+        return TrainingImages(self.image_shape, self.class_names, self._brightness)
+
+
+def border_brightness(images: Tensor) -> tuple[float, float]:
+    """Mean over images, and standard deviation, of the brightness along their edges, in [0, 1].
+
+    Args:
+        images: [n, channels, height, width] uint8.
+    """
+    means = border(images.numpy()).mean(axis=(1, 2)) / 255
+    return round(float(means.mean()), 4), round(float(means.std()), 4)
+
+
+def recorded_training_images(record: dict[str, Any]) -> TrainingImages | None:
+    """What a record of `Dataset.record`, read from a file, says about the training images; None if it does not."""
+    shape, names, brightness = (record.get(key) for key in TrainingImages._fields)
+    if not all(isinstance(value, list | tuple) for value in (shape, names, brightness)):
+        return None
+    whole = len(shape) == 3 and all(type(side) is int and side > 0 for side in shape)
+    known = len(brightness) == 2 and all(type(value) is float for value in brightness)
+    if not (whole and known and len(names) > 1 and all(isinstance(name, str) for name in names)):
+        return None
+    return TrainingImages(tuple(shape), tuple(names), tuple(brightness))

@@ -26,6 +26,11 @@ class Source(Protocol):
     sha256: digest of each file that was read, by name; without it, the digests of the images and labels are recorded.
     official: False if the files are readable but are not those of the official release.
     class_characters: the classes in their own script, where that is not their name.
+    val(): validation images; None, or no such method: they are held out of the training images.
+    read_as(image_shape, class_names): called before prepare() if a network is trained already; what is read then
+        has this shape, and labels that count in these classes.
+    title: the dataset's name for people, where it is not that of the option.
+    details: a dictionary of what else the run's record should say.
     """
 
     class_names: tuple[str, ...]
@@ -40,7 +45,7 @@ def read_part(source: Source, part: str, name: str) -> LabelledImages:
 
     Args:
         source: of any dataset; it returns an object with `images` and `labels`, or a pair of them.
-        part: "train" or "test".
+        part: "train", "val" or "test".
         name: of the dataset, for errors.
 
     Raises:
@@ -71,6 +76,6 @@ def read_part(source: Source, part: str, name: str) -> LabelledImages:
 
 def digest(part: LabelledImages) -> str:
     """sha256 of the images' and labels' bytes."""
-    found = hashlib.sha256(part.images.numpy().tobytes())
-    found.update(part.labels.numpy().tobytes())
+    found = hashlib.sha256(part.images.numpy())
+    found.update(part.labels.numpy())
     return found.hexdigest()

@@ -15,17 +15,28 @@ from .decoder import Decoder
 
 KERNEL = 9  # both convolutions, section 4 of the paper
 PRIMARY_STRIDE = 2
+PAPERS_GRID = 6  # rows and columns of primary capsules at 28x28 pixels
 
 
-def primary_grid(height: int, width: int) -> tuple[int, int]:
+def suitable_stride(height: int, width: int) -> int:
+    """The largest stride of the first convolution that leaves as many primary capsules as the paper has, or more.
+
+    1 for the paper's 28x28 pixels, 2 from 45x45 on, 3 from 63x63 on.
+    """
+    least_map = KERNEL + PRIMARY_STRIDE * (PAPERS_GRID - 1)
+    return max(1, (min(height, width) - KERNEL) // (least_map - 1))
+
+
+def primary_grid(height: int, width: int, conv_stride: int = 1) -> tuple[int, int]:
     """Rows and columns of primary capsules that the two convolutions leave of an image.
 
     Raises:
         ValueError: the image is too small for them.
     """
-    rows, columns = ((side - 2 * (KERNEL - 1) - 1) // PRIMARY_STRIDE + 1 for side in (height, width))
+    maps = ((side - KERNEL) // conv_stride + 1 for side in (height, width))
+    rows, columns = ((side - KERNEL) // PRIMARY_STRIDE + 1 for side in maps)
     if rows < 1 or columns < 1:
-        least = 2 * KERNEL - 1
+        least = KERNEL + (KERNEL - 1) * conv_stride
         raise ValueError(
             f"images of {height}x{width} pixels are too small: two {KERNEL}x{KERNEL} convolutions"
             f" need at least {least}x{least}"
@@ -58,6 +69,8 @@ class CapsNet(nn.Module):
         image_shape: (channels, height, width); height and width at least 17.
         num_classes: number of class capsules.
         conv_channels: channels of the first convolution.
+        conv_stride: stride of the first convolution. The paper's is 1; a larger one keeps the network small on images
+            larger than the paper's 28x28. None: `suitable_stride`.
         primary_capsules: types of primary capsules; each position of the grid holds one of every type.
         primary_dim: dimensions of a primary capsule.
         class_dim: dimensions of a class capsule.
@@ -74,6 +87,7 @@ class CapsNet(nn.Module):
         image_shape: tuple[int, int, int] = (1, 28, 28),
         num_classes: int = 10,
         conv_channels: int = settings.CapsNet.conv_channels,
+        conv_stride: int | None = settings.CapsNet.conv_stride,
         primary_capsules: int = settings.CapsNet.primary_capsules,
         primary_dim: int = settings.CapsNet.primary_dim,
         class_dim: int = settings.CapsNet.class_dim,
@@ -82,9 +96,10 @@ class CapsNet(nn.Module):
     ):
         super().__init__()
         channels, height, width = image_shape
-        rows, columns = primary_grid(height, width)
+        conv_stride = conv_stride or suitable_stride(height, width)
+        rows, columns = primary_grid(height, width, conv_stride)
         self.image_shape = (channels, height, width)
-        self.conv = nn.Conv2d(channels, conv_channels, KERNEL)
+        self.conv = nn.Conv2d(channels, conv_channels, KERNEL, conv_stride)
         nn.init.kaiming_normal_(self.conv.weight, nonlinearity="relu")
         nn.init.zeros_(self.conv.bias)
         self.primary = PrimaryCapsules(conv_channels, primary_capsules, primary_dim)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..data.batches import Batches, to_float
-from ..data.dataset import Dataset
+from ..data.dataset import Dataset, recorded_training_images
 from ..data.source import LabelledImages
 from ..errors import CheckpointError, ConfigError, DivergedError
 from ..files import read_json, write_json
@@ -81,7 +81,7 @@ def evaluate_checkpoint(
     config, weights, epoch, plugin_sha256, trained_on = load_checkpoint(checkpoint, {"figures": "true", **overrides})
     _refuse_without_effect(config, overrides)
     warn_of_changed_plugin(plugin_sha256, checkpoint)
-    dataset = Dataset(config.data, config.seed)
+    dataset = Dataset(config.data, config.seed, recorded_training_images(trained_on))
     log.info("Scoring %s (epoch %d) on the test images of %s", checkpoint, epoch, dataset.name)
     dataset.read_test_images()
     try:

@@ -1,9 +1,10 @@
 """The datasets, and how images are split and batched."""
 
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
 from functools import partial
 from typing import Any
 
+from ..errors import ConfigError
 from .setting import setting
 
 _batching = partial(setting, evaluated=False)
@@ -83,10 +84,44 @@ class Digits:
         return Digits()
 
 
+@dataclass
+class Folder:
+    """Your own images, in train/CLASS/ and test/CLASS/, or only in CLASS/. See docs/your-own-images.md."""
+
+    root: str = _location(MISSING, "the folder with your images")
+    test_size: float = setting(
+        0.2, "images held out as test images if there is no test/: a share below 1, or a number of images", above=0
+    )
+    image_size: int | None = setting(
+        None,
+        "height and width in pixels; null: the median of the files' longer sides, but from 28 to 64",
+        at_least=1,
+        at_most=4096,
+    )
+    channels: int | None = setting(None, "1: gray, 3: color; null: color if an image has colors", one_of=(1, 3))
+    skip_broken: bool = setting(False, "leave out files that cannot be read, rather than stop")
+    cache: str | None = _location(
+        "auto",
+        "folder that keeps what was read; auto: capsnet/ in your cache folder; null: nothing is kept",
+        when_saved="auto",
+    )
+
+    def check(self) -> None:
+        """Raise ConfigError if the test size is neither a share nor a number."""
+        if self.test_size >= 1 and self.test_size != int(self.test_size):
+            raise ConfigError(f"data.test_size={self.test_size}: must be a share below 1, or a whole number of images")
+
+    def build(self):
+        from ..data.folder import Folder
+
+        return Folder(**vars(self))
+
+
 OPTIONS = {
     "kmnist": KMNIST,
     "kmnist_7k": KMNIST7k,
     "mnist": MNIST,
     "fashion_mnist": FashionMNIST,
     "digits": Digits,
+    "folder": Folder,
 }

@@ -11,6 +11,11 @@ class CapsNet:
     """The network of Sabour, Frosst & Hinton (2017)."""
 
     conv_channels: int = setting(256, "channels of the first convolution", at_least=1)
+    conv_stride: int | None = setting(
+        1,
+        "stride of the first convolution; null: what suits the images' size: 1 below 45 pixels, 2 below 63, 3 below 81",
+        at_least=1,
+    )
     primary_capsules: int = setting(32, "types of primary capsules", at_least=1)
     primary_dim: int = setting(8, "dimensions of a primary capsule", at_least=1)
     class_dim: int = setting(16, "dimensions of a class capsule", at_least=1)
@@ -22,6 +27,19 @@ class CapsNet:
         from ..networks.capsnet import CapsNet
 
         return CapsNet(image_shape, num_classes, routing=routing, **vars(self))
+
+
+@dataclass
+class SmallCapsNet(CapsNet):
+    """CapsNet with a quarter of the channels, and a stride that suits the images' size: for images of your own."""
+
+    conv_channels: int = setting(64, "channels of the first convolution", at_least=1)
+    conv_stride: int | None = setting(
+        None,
+        "stride of the first convolution; null: what suits the images' size: 1 below 45 pixels, 2 below 63, 3 below 81",
+        at_least=1,
+    )
+    primary_capsules: int = setting(8, "types of primary capsules", at_least=1)
 
 
 @dataclass
@@ -82,6 +100,7 @@ class ResNet18:
 
 OPTIONS = {
     "capsnet": CapsNet,
+    "small_capsnet": SmallCapsNet,
     "efficient_capsnet": EfficientCapsNet,
     "cnn": CNN,
     "small_cnn": SmallCNN,

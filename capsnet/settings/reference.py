@@ -81,6 +81,8 @@ def _rows(fields: Iterable[tuple[str, Any, dataclasses.Field]]) -> str:
 
 
 def _shown(value: Any) -> str:
+    if value is dataclasses.MISSING:
+        return "to be given"
     return "`null`" if value is None else f"`{str(value).lower()}`" if isinstance(value, bool) else f"`{value}`"
 
 

@@ -140,7 +140,19 @@ def test_a_source_without_digests_gets_those_of_its_images_and_labels(stripes):
 def test_the_record_has_name_counts_and_what_is_known_of_the_release(stripes):
     stripes.read_training_images()
     record = {key: value for key, value in stripes.record().items() if key not in ("sha256", "files")}
-    assert record == {"name": "stripes", "official": None, "train": 16, "val": 4}
+    brightness = record.pop("border_brightness")
+    assert record == {
+        "name": "stripes",
+        "official": None,
+        "train": 16,
+        "val": 4,
+        "image_shape": (3, 4, 5),
+        "class_names": ("across", "down"),
+    }
+    edges = torch.ones(4, 5, dtype=torch.bool)
+    edges[1:-1, 1:-1] = False
+    means = stripes.train_split.images[:, :, edges].double().mean((1, 2)) / 255
+    assert brightness == pytest.approx((float(means.mean()), float(means.std(correction=0))), abs=1e-4)
     assert stripes.image_shape == (3, 4, 5)
 
 

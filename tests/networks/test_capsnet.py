@@ -7,7 +7,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from capsnet import CapsNet, dynamic_routing, margin_loss, squash
-from capsnet.networks.capsnet import PrimaryCapsules, primary_grid
+from capsnet.networks.capsnet import PrimaryCapsules, primary_grid, suitable_stride
 from capsnet.settings import model
 from capsnet.settings.routing import Dynamic, Uniform
 
@@ -132,3 +132,20 @@ def test_works_under_bf16_autocast_with_capsules_in_float32():
         output = network(images)
     assert output.capsules.dtype == torch.float32
     assert (output.capsules - plain.capsules).norm() / plain.capsules.norm() < 2e-2
+
+
+@pytest.mark.parametrize(("side", "stride"), [(17, 1), (28, 1), (44, 1), (45, 2), (62, 2), (63, 3), (64, 3), (128, 6)])
+def test_the_stride_that_suits_a_size_is_the_largest_that_leaves_the_papers_grid(side, stride):
+    assert suitable_stride(side, side) == stride
+    if side >= 28:
+        assert min(primary_grid(side, side, stride)) >= 6
+        assert stride == 1 or min(primary_grid(side, side, stride + 1)) < 6
+
+
+def test_a_larger_stride_keeps_the_network_small_and_works_on_images_that_are_not_square():
+    network = CapsNet((1, 64, 50), **SMALL, conv_stride=3)
+    output = network(torch.rand(2, 1, 64, 50))
+    assert network.routing.weight.shape[1] == 6 * 3 * SMALL["primary_capsules"]
+    assert output.reconstruction.shape == (2, 1, 64, 50)
+    with pytest.raises(ValueError, match="at least 33x33"):
+        CapsNet((1, 32, 32), **SMALL, conv_stride=3)

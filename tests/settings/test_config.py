@@ -22,6 +22,7 @@ def test_the_defaults_are_the_papers_network_on_kmnist():
     assert as_dict(config)["model"] == {
         "name": "capsnet",
         "conv_channels": 256,
+        "conv_stride": 1,
         "primary_capsules": 32,
         "primary_dim": 8,
         "class_dim": 16,
@@ -105,8 +106,8 @@ def test_every_other_setting_is_part_of_what_is_trained(key, value):
         ("optimizer.lr", float("nan"), "finite"),
         ("optimizer.lr", float("inf"), "finite"),
         ("optimizer.lr_decay", 1.5, "at most 1"),
-        ("data.name", "cifar", "choose kmnist, kmnist_7k, mnist, fashion_mnist or digits"),
-        ("data", "cifar", "choose kmnist, kmnist_7k, mnist, fashion_mnist or digits"),
+        ("data.name", "cifar", "choose kmnist, kmnist_7k, mnist, fashion_mnist, digits or folder"),
+        ("data", "cifar", "choose kmnist, kmnist_7k, mnist, fashion_mnist, digits or folder"),
         ("routing", "em", "choose dynamic, attention, uniform or none"),
         ("data.batch_size", -3, "at least 1"),
         ("data.val_size", 1.5, "whole number"),

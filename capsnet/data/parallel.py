@@ -1,0 +1,75 @@
+"""Work on many small things by all processor cores, results in order, with a progress bar. Imports no torch."""
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
+from typing import TypeVar
+
+from tqdm import tqdm
+
+Item, Result = TypeVar("Item"), TypeVar("Result")
+
+CHUNK = 64  # items that a process gets at a time
+WORTH_PROCESSES = 1_000  # items; for fewer, threads are as fast
+
+# From Python 3.12 on. The copies need none of this process's threads.
+warnings.filterwarnings("ignore", message=".*use of fork.. may lead to deadlocks", category=DeprecationWarning)
+
+
+def in_parallel(function: Callable[[Item], Result], items: Sequence[Item], title: str) -> Iterator[Result]:
+    """Results of a function for each item, in their order, with a progress bar on a terminal.
+
+    Args:
+        function: gives a small result that can be pickled; it uses no torch.
+        items: what it is called with.
+        title: of the progress bar.
+    """
+    chunks = [items[start : start + CHUNK] for start in range(0, len(items), CHUNK)]
+    off = not sys.stderr.isatty()
+    with tqdm(total=len(items), desc=title, disable=off, leave=False, dynamic_ncols=True) as bar:
+        for results in _mapped(partial(_each, function), chunks, len(items) >= WORTH_PROCESSES):
+            yield from results
+            bar.update(len(results))
+
+
+def _each(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    return [function(item) for item in items]
+
+
+def _mapped(function: Callable, chunks: Sequence, many: bool) -> Iterable:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if cores == 1 or len(chunks) == 1:
+        yield from map(function, chunks)
+        return
+    with _copies(cores) if many and sys.platform == "linux" else ThreadPoolExecutor(cores) as executor:
+        try:
+            yield from executor.map(function, chunks)
+        finally:
+            executor.shutdown(wait=True, cancel_futures=True)  # if the caller stops early
+
+
+def _copies(cores: int) -> Executor:
+    """Processes that begin as copies of this one, so that they have nothing to load."""
+    forked = multiprocessing.get_context("fork")
+    return ProcessPoolExecutor(cores, forked, initializer=_follow_parent, initargs=(os.getpid(),))
+
+
+def _follow_parent(parent: int) -> None:
+    """Leave Ctrl-C to the parent, and end when it has ended."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -1,0 +1,270 @@
+"""Claims about your own images: how files become labelled images, and what is said of files that cannot."""
+
+import os
+import shutil
+import time
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_folder_of_digits
+from PIL import Image
+
+from capsnet.data import folder
+from capsnet.data.dataset import Dataset, TrainingImages
+from capsnet.data.folder import natural_order
+from capsnet.errors import ConfigError, DataError
+from capsnet.settings.parse import config_from_dict
+
+
+def dataset(root, trained_on=None, **settings):
+    settings = {"root": str(root), "cache": None, "batch_size": 4, **settings}
+    overrides = {f"data.{key}": value for key, value in settings.items()}
+    return Dataset(config_from_dict({}, {"data": "folder", **overrides}).data, trained_on=trained_on)
+
+
+def opened(root, **settings):
+    data = dataset(root, **settings)
+    data.read_training_images()
+    data.read_test_images()
+    return data
+
+
+def save(path, pixels):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.asarray(pixels, dtype=np.uint8)).save(path)
+
+
+def noise(number, height=30, width=30, channels=1):
+    random = np.random.default_rng(number).integers(0, 256, (height, width, channels))
+    return random[..., 0] if channels == 1 else random
+
+
+@pytest.fixture
+def digits(tmp_path):
+    """train/ and test/ of three digits."""
+    make_folder_of_digits(tmp_path, {"train": 10, "test": 4})
+    return tmp_path
+
+
+def test_parts_and_classes_are_the_folders(digits):
+    data = opened(digits, val_size=6)
+    assert data.class_names == ("one", "two", "zero")
+    assert data.counts == {"train": 24, "val": 6, "test": 12}
+    assert data.image_shape == (1, 32, 32)
+    assert data.title == digits.name
+    first = np.asarray(Image.open(digits / "test/one/0.png"))
+    assert np.array_equal(data.test_split.images[0, 0], first)
+    assert data.test_split.labels.tolist() == [0] * 4 + [1] * 4 + [2] * 4
+
+
+def test_validation_images_of_your_own_are_used_and_none_without_validation(digits):
+    make_folder_of_digits(digits / "more", {"val": 12})
+    shutil.move(digits / "more/val", digits / "val")
+    (digits / "more").rmdir()
+    assert opened(digits).counts == {"train": 30, "val": 36, "test": 12}
+    assert opened(digits, val_size=0).counts == {"train": 30, "test": 12}
+
+
+def test_without_a_test_folder_test_images_are_held_out_by_class_and_never_move(tmp_path):
+    make_folder_of_digits(tmp_path, {"": 20})
+    data, again = opened(tmp_path, val_size=6), opened(tmp_path, val_size=0.2)
+    assert data.counts == {"train": 42, "val": 6, "test": 12}
+    assert torch.bincount(data.test_split.labels).tolist() == [4, 4, 4]
+    assert torch.equal(data.test_split.images, again.test_split.images)
+    assert opened(tmp_path, test_size=30).counts["test"] == 30
+
+    before = {image.numpy().tobytes() for image in data.test_split.images}
+    save(tmp_path / "one/another.png", noise(1, 32, 32))
+    after = {image.numpy().tobytes() for image in opened(tmp_path).test_split.images}
+    assert len(before & after) >= 11
+
+
+@pytest.mark.parametrize("test_size", [2, 58, 0.01, 0.99])
+def test_a_test_part_that_leaves_a_class_out_is_refused(tmp_path, test_size):
+    make_folder_of_digits(tmp_path, {"": 20})
+    with pytest.raises(ConfigError, match=r"data.test_size=.*all 3 classes"):
+        opened(tmp_path, test_size=test_size)
+
+
+def test_numbers_in_names_are_sorted_by_value_and_code_points_as_such():
+    assert sorted(["10", "9", "a2", "a10", "A"], key=natural_order) == ["9", "10", "A", "a2", "a10"]
+    assert sorted(["U+4E0A", "U+4E09", "U+10000"], key=natural_order) == ["U+4E09", "U+4E0A", "U+10000"]
+
+
+def test_classes_named_by_code_points_have_their_characters(tmp_path):
+    for name in ("U+4E00", "U+4E09"):
+        for number in range(4):
+            save(tmp_path / name / f"{number}.png", noise(number))
+    assert opened(tmp_path, val_size=2, test_size=2).class_characters == ("一", "三")
+
+
+def test_names_may_have_any_characters_and_bytes(tmp_path):
+    for name in ("か", "ねこ と いぬ", os.fsdecode(b"\xff\xfe"), "new\nline"):
+        for number in range(4):
+            save(tmp_path / name / (os.fsdecode(b"\x80\n") + f"{number}.png"), noise(number))
+    data = opened(tmp_path, val_size=4, test_size=4)
+    assert data.class_names == ("\\udcff\\udcfe", "new\\nline", "か", "ねこ と いぬ")
+    assert data.counts == {"train": 8, "val": 4, "test": 4}
+
+
+def test_photographs_of_mixed_sizes_in_color(tmp_path):
+    for channel, color in enumerate(("a red thing", "green")):
+        for number in range(6):
+            height, width = 100 + 40 * number, 300 - 30 * number
+            pixels = noise(number, height, width, 3) // 4
+            pixels[..., channel] += 150
+            path = tmp_path / color / f"{number}.{'jpg' if number % 2 else 'png'}"
+            save(path, pixels)
+    data = opened(tmp_path, val_size=2, test_size=2)
+    assert data.image_shape == (3, 64, 64)
+    means = data.train_split.images.float().mean((2, 3))
+    assert means[:, :2].argmax(1).tolist() == data.train_split.labels.tolist()
+
+
+def test_one_image_in_color_makes_all_of_them_so_unless_you_say_gray(digits):
+    save(digits / "train/two/99.png", noise(0, 32, 32, 3))
+    assert opened(digits, val_size=6).image_shape == (3, 32, 32)
+    data = opened(digits, val_size=6, channels=1)
+    assert data.image_shape == (1, 32, 32)
+    assert torch.equal(data.test_split.images, opened(digits, val_size=6).test_split.images[:, :1])
+
+
+def test_the_size_is_the_median_of_the_longer_sides_within_limits_or_yours(tmp_path):
+    for side, wanted in ((8, 28), (40, 40), (200, 64)):
+        root = tmp_path / str(side)
+        make_folder_of_digits(root, {"": 4})
+        for path in root.rglob("*.png"):
+            save(path, noise(int(path.stem), side // 2, side))
+        assert opened(root, val_size=3, test_size=3).image_shape == (1, wanted, wanted)
+    assert opened(tmp_path / "200", val_size=3, test_size=3, image_size=50).image_shape == (1, 50, 50)
+
+
+class TestCache:
+    def read(self, root, cache, monkeypatch):
+        """The training images, and how many files were decoded for them."""
+        decoded = []
+        original = folder.read_picture
+        monkeypatch.setattr(folder, "read_picture", lambda *given: decoded.append(given) or original(*given))
+        data = opened(root, cache=str(cache), val_size=6)
+        monkeypatch.undo()
+        return data.train_split.images, len(decoded)
+
+    def test_files_are_decoded_once_until_one_changes(self, digits, tmp_path_factory, monkeypatch):
+        cache = tmp_path_factory.mktemp("cache")
+        first, decoded = self.read(digits, cache, monkeypatch)
+        again, decoded_again = self.read(digits, cache, monkeypatch)
+        assert (decoded, decoded_again) == (42, 0)
+        assert torch.equal(first, again)
+        times = os.stat(digits / "train/one/3.png")
+        content = (digits / "train/one/4.png").read_bytes().ljust(times.st_size, b"\0")
+        time.sleep(0.02)  # longer than a file system's clock stands still
+        (digits / "train/one/3.png").write_bytes(content[: max(times.st_size, len(content))])
+        os.utime(digits / "train/one/3.png", ns=(times.st_atime_ns, times.st_mtime_ns))
+        changed, decoded = self.read(digits, cache, monkeypatch)
+        assert decoded == 42
+        assert not torch.equal(first, changed)
+        assert len(list(cache.iterdir())) == 1
+
+    def test_another_size_is_kept_beside_the_first(self, digits, tmp_path_factory):
+        cache = tmp_path_factory.mktemp("cache")
+        for size in (28, 32, 28):
+            opened(digits, cache=str(cache), val_size=6, image_size=size)
+        assert len(list(cache.iterdir())) == 2
+
+
+class TestBadInput:
+    def damage(self, root, count=1):
+        for number in range(count):
+            (root / f"train/two/{number}.png").write_bytes(b"")
+
+    def test_broken_files_are_named_and_refused(self, digits):
+        self.damage(digits, 7)
+        with pytest.raises(DataError) as caught:
+            opened(digits)
+        message = str(caught.value)
+        assert message.startswith(f"{digits}: 7 files cannot be used: train/two/0.png is empty; train/two/1.png")
+        assert "train/two/4.png is empty; and 2 more. " in message
+        assert "data.skip_broken=true" in message
+
+    def test_broken_files_are_left_out_if_you_say_so_and_recorded(self, digits, caplog):
+        self.damage(digits, 2)
+        data = opened(digits, val_size=6, skip_broken=True)
+        assert data.counts == {"train": 22, "val": 6, "test": 12}
+        assert data.record()["left_out"] == {"train/two/0.png": "is empty", "train/two/1.png": "is empty"}
+        assert "2 files cannot be used" in caplog.text
+
+    def test_a_folder_without_images_is_refused_and_the_place_guessed(self, digits, tmp_path_factory):
+        empty = tmp_path_factory.mktemp("empty")
+        for root, message in (
+            (empty, "has no images in train/CLASS/"),
+            (empty / "missing", "there is no such folder"),
+            (digits / "train/one/0.png", "there is no such folder"),
+        ):
+            with pytest.raises(DataError, match=message):
+                opened(root)
+        shutil.copytree(digits, empty / "inner")
+        with pytest.raises(DataError, match=r"did you mean data.root=.*inner\?"):
+            opened(empty)
+
+    def test_too_few_classes_or_images_are_refused(self, digits):
+        for change, message in (
+            (lambda root: shutil.rmtree(root / "test/two"), "no test images of two"),
+            (lambda root: shutil.rmtree(root / "train/two"), r"test/two: is not a class in train/"),
+            (lambda root: [path.unlink() for path in (root / "train/two").iterdir()], "train/two: has no images"),
+            (lambda root: [(root / f"train/two/{n}.png").unlink() for n in range(9)], "class two has 1 image"),
+            (
+                lambda root: [shutil.rmtree(root / p / c) for p in ("train", "test") for c in ("two", "one")],
+                "one class",
+            ),
+        ):
+            root = digits.with_name("changed")
+            shutil.copytree(digits, root)
+            change(root)
+            if "no test images" in message:
+                opened(root)
+            else:
+                with pytest.raises(DataError, match=message):
+                    opened(root)
+            shutil.rmtree(root)
+
+    def test_the_same_image_in_training_and_test_is_a_warning_with_counts(self, digits, caplog):
+        for number in range(3):
+            shutil.copy(digits / f"train/one/{number}.png", digits / f"test/one/copy{number}.png")
+        data = opened(digits)
+        assert "3 of 15 test images are training images, too" in caplog.text
+        assert "test/one/copy0.png = train/one/0.png" in caplog.text
+        assert data.record()["test_images_in_training"] == 3
+
+    def test_links_that_lead_out_of_the_folder_are_refused_and_others_followed(self, digits, tmp_path_factory):
+        outside = tmp_path_factory.mktemp("outside") / "secret.png"
+        save(outside, noise(0))
+        (digits / "train/one/inside.png").symlink_to(digits / "train/one/0.png")
+        assert opened(digits, val_size=6).counts["train"] == 25
+        (digits / "train/one/link.png").symlink_to(outside)
+        with pytest.raises(DataError, match=r"train/one/link.png is a link that leads out of the folder"):
+            opened(digits)
+        (digits / "train/one/link.png").unlink()
+        (digits / "train/three").symlink_to(outside.parent)
+        with pytest.raises(DataError, match=r"train/three: a link that leads out of the folder"):
+            opened(digits)
+
+    def test_other_files_and_folders_are_not_read_and_named(self, digits, caplog):
+        (digits / "train/one/README.txt").write_text("about")
+        (digits / "train/one/.DS_Store").write_text("")
+        (digits / "valid").mkdir()
+        assert opened(digits, val_size=6).counts["train"] == 24
+        assert "train/one/README.txt" in caplog.text
+        assert "not read: valid; only train, val and test are" in caplog.text
+        assert "DS_Store" not in caplog.text
+
+
+def test_for_a_trained_network_images_are_read_as_it_was_trained(digits):
+    known = TrainingImages((3, 20, 24), ("zero", "none", "one", "two"), (0.1, 0.1))
+    data = dataset(digits, trained_on=known)
+    images, labels = data.read_test_images()
+    assert images.shape == (12, 3, 20, 24)
+    assert sorted(set(labels.tolist())) == [0, 2, 3]
+    assert data.class_names == known.class_names
+    with pytest.raises(DataError, match="zero: is not a class that the network was trained on"):
+        dataset(digits, trained_on=known._replace(class_names=("one", "two"))).read_test_images()

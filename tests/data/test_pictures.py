@@ -1,0 +1,152 @@
+"""Claims about reading one picture: what becomes of its colors, its size and its damages."""
+
+import io
+import os
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from capsnet.data.pictures import BrokenPictureError, has_colors, picture_size, read_picture, to_pixels, upright
+
+GRADIENT = np.arange(30 * 20, dtype=np.float64).reshape(30, 20) / (30 * 20)
+
+
+def gray(height=30, width=20):
+    return Image.fromarray((GRADIENT[:height, :width] * 255).astype(np.uint8))
+
+
+def colors(height=30, width=20):
+    random = np.random.default_rng(0)
+    return Image.fromarray(random.integers(0, 256, (height, width, 3), dtype=np.uint8))
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "bmp", "gif", "tif", "webp"])
+def test_every_format_gives_its_picture_in_gray_and_in_color(tmp_path, suffix):
+    for name, picture in (("gray", gray()), ("color", colors())):
+        path = tmp_path / f"{name}.{suffix}"
+        picture.save(path)
+        read = read_picture(path)
+        assert read.size == (20, 30) == picture_size(path)
+        assert has_colors(read) == (name == "color")
+        if suffix in ("png", "bmp", "tif"):
+            assert np.array_equal(np.asarray(read), np.asarray(picture))
+
+
+def test_the_ending_of_a_name_does_not_matter_to_what_is_inside(tmp_path):
+    gray().save(tmp_path / "a.png")
+    (tmp_path / "a.png").rename(tmp_path / "a.jpg")
+    assert np.array_equal(np.asarray(read_picture(tmp_path / "a.jpg")), np.asarray(gray()))
+
+
+def test_a_picture_is_turned_as_its_exif_data_say(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned
+    colors().save(tmp_path / "turned.png", exif=exif)
+    turned = np.asarray(read_picture(tmp_path / "turned.png"))
+    assert np.array_equal(turned, np.rot90(np.asarray(colors()), -1))
+
+
+def test_sixteen_bits_become_eight(tmp_path):
+    values = np.array([[0, 257, 32896, 65535]], dtype=np.uint16)
+    for suffix in ("png", "tif"):
+        Image.fromarray(values).save(tmp_path / f"deep.{suffix}")
+        assert np.asarray(read_picture(tmp_path / f"deep.{suffix}")).tolist() == [[0, 1, 128, 255]]
+
+
+def test_floating_point_pixels_are_refused():
+    with pytest.raises(BrokenPictureError, match="32 bits"):
+        upright(Image.fromarray(GRADIENT.astype(np.float32)))
+
+
+def test_transparent_places_are_white_or_black_if_nothing_would_be_seen_on_white():
+    ink = np.zeros((8, 8, 4), np.uint8)
+    ink[2:4, 2:4, 3] = 255  # opaque black
+    assert np.asarray(upright(Image.fromarray(ink)))[[0, 2], [0, 2]].tolist() == [255, 0]
+    ink[..., :3] = 255
+    assert np.asarray(upright(Image.fromarray(ink)))[[0, 2], [0, 2]].tolist() == [0, 255]
+
+
+def test_palettes_with_and_without_a_transparent_color(tmp_path):
+    palette = colors().quantize(8)
+    palette.save(tmp_path / "plain.png")
+    assert np.array_equal(np.asarray(read_picture(tmp_path / "plain.png")), np.asarray(palette.convert("RGB")))
+    palette.save(tmp_path / "clear.png", transparency=0)
+    read = np.asarray(read_picture(tmp_path / "clear.png"))
+    assert (read[np.asarray(palette) == 0] == 255).all()
+
+
+def test_a_gray_picture_saved_in_color_has_no_colors_and_gives_the_same_gray():
+    saved = gray().convert("RGB")
+    assert not has_colors(saved)
+    assert np.array_equal(to_pixels(saved, 30, 20), to_pixels(gray(), 30, 20))
+
+
+def test_proportions_are_kept_and_the_rest_is_filled_with_the_borders_color():
+    picture = Image.new("RGB", (40, 10), (200, 30, 60))
+    picture.paste((0, 0, 0), (14, 2, 26, 6))
+    pixels = to_pixels(picture, 20, 20)
+    assert pixels.shape == (3, 20, 20)
+    assert (pixels[:, :7] == np.array([200, 30, 60])[:, None, None]).all()
+    dark = np.argwhere(pixels[0] < 100)
+    assert np.ptp(dark, axis=0).tolist() == [1, 5]  # 4x12 pixels, halved
+
+
+def test_a_smaller_picture_is_the_mean_of_its_pixels_and_a_thin_one_still_has_a_pixel():
+    checkered = Image.fromarray((np.indices((64, 64)).sum(0) % 2 * 255).astype(np.uint8))
+    assert np.abs(to_pixels(checkered, 8, 8).astype(int) - 127).max() <= 2
+    assert to_pixels(Image.new("L", (3000, 1), 9), 28, 28).shape == (1, 28, 28)
+
+
+def test_a_picture_of_the_wanted_size_is_left_as_it_is():
+    assert np.array_equal(to_pixels(gray(), 30, 20)[0], np.asarray(gray()))
+
+
+def large_png(width, height):
+    """A PNG file that says it has so many pixels."""
+    small = io.BytesIO()
+    Image.new("L", (1, 1)).save(small, "PNG")
+    content = bytearray(small.getvalue())
+    content[16:24] = width.to_bytes(4, "big") + height.to_bytes(4, "big")
+    content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
+    return bytes(content)
+
+
+def jpeg(picture):
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "is empty"),
+        (b"<html><body>404</body></html>", "is not a picture"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "is not a picture"),  # Pillow would start a program
+        (jpeg(colors())[:600], "is damaged"),
+        (large_png(20_000, 20_000), "too many pixels"),
+        (large_png(10_000, 9_500), "too many pixels"),
+    ],
+)
+def test_what_cannot_be_read_has_a_reason(tmp_path, content, reason):
+    (tmp_path / "a.png").write_bytes(content)
+    with pytest.raises(BrokenPictureError, match=reason):
+        read_picture(tmp_path / "a.png")
+
+
+def test_a_missing_file_a_folder_and_a_pipe_have_a_reason(tmp_path):
+    (tmp_path / "folder.png").mkdir()
+    os.mkfifo(tmp_path / "pipe.png")
+    for name, reason in (("none.png", "No such file"), ("folder.png", "is a folder"), ("pipe.png", "regular")):
+        with pytest.raises(BrokenPictureError, match=reason):
+            read_picture(tmp_path / name)
+
+
+def test_a_large_jpeg_is_read_faster_and_nearly_the_same(tmp_path):
+    picture = Image.fromarray((GRADIENT * 255).astype(np.uint8)).resize((2000, 3000), Image.Resampling.BICUBIC)
+    picture.save(tmp_path / "photo.jpg")
+    at_once, whole = (to_pixels(read_picture(tmp_path / "photo.jpg", size), 48, 32) for size in (48, None))
+    assert read_picture(tmp_path / "photo.jpg", 48).height < 1000
+    assert np.abs(at_once.astype(int) - whole).max() <= 3
