@@ -1,5 +1,6 @@
 """Capsule networks: train, evaluate, compare and explore them.
 
+    from capsnet import load                                              # a trained network: load(RUN).predict(...)
     from capsnet import CapsNet, dynamic_routing, margin_loss, squash     # the library
     from capsnet import Output, setting                                   # for plugins, see docs/extending.md
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from .output import Output as Output
     from .routing.dynamic import dynamic_routing as dynamic_routing
     from .routing.squash import squash as squash
+    from .runs.trained import load as load
     from .settings.setting import setting as setting
 
 _MODULES = {
@@ -25,6 +27,7 @@ _MODULES = {
     "squash": ".routing.squash",
     "margin_loss": ".losses",
     "reconstruction_loss": ".losses",
+    "load": ".runs.trained",
     "setting": ".settings.setting",
 }
 

@@ -14,3 +14,13 @@ class Output(NamedTuple):
     """Class capsules, [batch, classes, dim]; None for a network without capsules."""
     reconstruction: Tensor | None = None
     """Images drawn by the decoder, [batch, *image_shape], in [0, 1]; None for a network without a decoder."""
+
+
+def confidences(output: Output, logits: bool) -> Tensor:
+    """Scores for people, [batch, classes]: lengths of class capsules, or probabilities. The largest stays the largest.
+
+    Args:
+        output: of a network.
+        logits: its scores are logits, unless they are lengths of capsules.
+    """
+    return output.scores.softmax(dim=1) if logits and output.capsules is None else output.scores

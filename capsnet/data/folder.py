@@ -18,7 +18,7 @@ from ..errors import ConfigError, DataError
 from ..text import counted, printable
 from .cache import ReadImages, cached, user_cache
 from .parallel import in_parallel
-from .pictures import BrokenPictureError, is_picture_name, picture_size, read_picture, to_pixels
+from .pictures import BrokenPictureError, is_picture_name, picture_size, pixels_or_reason
 from .source import LabelledImages
 
 log = logging.getLogger(__name__)
@@ -358,7 +358,4 @@ def _pixels_or_reason(root: Path, size: tuple[int, int], channels: int | None, f
     """A file's pixels, or why it cannot be used."""
     if file.leads_outside:
         return "is a link that leads out of the folder"
-    try:
-        return to_pixels(read_picture(root / file.name, max(size)), *size, channels)
-    except BrokenPictureError as error:
-        return str(error)
+    return pixels_or_reason(root / file.name, *size, channels)

@@ -104,6 +104,19 @@ def to_pixels(picture: Image.Image, height: int, width: int, channels: int | Non
     return filled
 
 
+def read_pixels(path: Path, height: int, width: int, channels: int | None = None) -> np.ndarray:
+    """A file as `to_pixels` gives it. Raises BrokenPictureError."""
+    return to_pixels(read_picture(path, max(height, width)), height, width, channels)
+
+
+def pixels_or_reason(path: Path, height: int, width: int, channels: int | None = None) -> np.ndarray | str:
+    """The same, or why the file cannot be read."""
+    try:
+        return read_pixels(path, height, width, channels)
+    except BrokenPictureError as error:
+        return str(error)
+
+
 def has_colors(picture: Image.Image) -> bool:
     """Is a picture in mode RGB not only saved in color, but colored?"""
     if picture.mode == "L":

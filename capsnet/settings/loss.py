@@ -1,4 +1,4 @@
-"""What is minimized."""
+"""What is minimized. A class that says `logits = True` takes a network's scores as logits."""
 
 from dataclasses import dataclass
 
@@ -31,6 +31,8 @@ class Margin:
 @dataclass
 class CrossEntropy:
     """Softmax cross-entropy of the scores, plus the reconstruction loss if the network has a decoder."""
+
+    logits = True
 
     label_smoothing: float = setting(0.0, "share of the target spread evenly over all classes", at_least=0, below=1)
     reconstruction_weight: float = setting(

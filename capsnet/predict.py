@@ -1,0 +1,207 @@
+"""Classify pictures with a trained network.
+
+  python -m capsnet.predict RUN PICTURE_OR_FOLDER...     a table: file, class, score, second choice
+
+RUN is the folder of a run, or a checkpoint file. Of a folder, all pictures in it and below it are classified.
+
+  --json           print JSON instead: a list with an object for each file
+  --csv FILE       write a table for programs, too
+  --invert         swap light and dark
+  plugin=FILE.py   options from a file of your own, if the run was trained with it
+
+A file that cannot be read gets a row that says why, and the exit code is then 1.
+"""
+
+import capsnet.cli.loading  # noqa: F401 (must come first)
+
+# isort: split
+
+import argparse
+import contextlib
+import csv
+import itertools
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from capsnet.cli.program import run_program, start_logging
+from capsnet.errors import ConfigError, DataError
+from capsnet.files import atomic_write
+from capsnet.text import counted, printable, relative
+
+if TYPE_CHECKING:  # loads torch
+    from capsnet.runs.trained import TrainedModel
+
+UNREADABLE = 1  # exit code
+
+
+@dataclass
+class Row:
+    """What is said about one file."""
+
+    file: str
+    class_name: str | None = None
+    score: float | None = None
+    second_class: str | None = None
+    second_score: float | None = None
+    looks_inverted: bool = False
+    """Against the training images."""
+    error: str | None = None
+    """Why the file cannot be read."""
+
+    def record(self) -> dict[str, Any]:
+        """For programs."""
+        return {"class" if key == "class_name" else key: value for key, value in asdict(self).items()}
+
+
+def main() -> None:
+    arguments = _parse(sys.argv[1:])
+    files = [file for given in arguments.pictures for file in picture_files(given)]
+    if arguments.json:
+        logging.basicConfig(format="%(message)s")  # warnings go to standard error
+    else:
+        start_logging()
+    from capsnet.runs.trained import load  # loads torch, so only if the arguments are right
+
+    model = load(arguments.run, arguments.plugin)
+    rows = list(predict(model, files, arguments.invert))
+    if arguments.csv:
+        _write_csv(arguments.csv, rows)
+    if arguments.json:
+        print(json.dumps([row.record() for row in rows], indent=1, ensure_ascii=False))
+    else:
+        print(_table(rows))
+    notes = _notes(rows, arguments, model.class_names)
+    print("\n" + "\n".join(notes), file=sys.stderr if arguments.json else sys.stdout)
+    if any(row.error for row in rows):
+        sys.exit(UNREADABLE)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message} (python -m capsnet.predict --help says more)")
+
+
+def _parse(given: Sequence[str]) -> argparse.Namespace:
+    parser = _Parser(usage=__doc__, add_help=False)
+    parser.add_argument("run", metavar="RUN", type=Path)
+    parser.add_argument("pictures", metavar="PICTURE_OR_FOLDER", nargs="+", type=Path)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--csv", metavar="FILE", type=Path)
+    parser.add_argument("--invert", action="store_true")
+    if not given or {"-h", "--help"} & set(given):
+        print(__doc__.strip())
+        sys.exit(0)
+    plugins = [argument for argument in given if argument.startswith("plugin=")]
+    arguments = parser.parse_args([argument for argument in given if argument not in plugins])
+    arguments.plugin = plugins[-1].partition("=")[2] if plugins else None
+    if not arguments.run.exists():
+        raise ConfigError(f"{arguments.run}: there is no such run or checkpoint")
+    return arguments
+
+
+def picture_files(given: Path) -> list[Path]:
+    """A file itself, or all pictures in a folder and below it, in natural order. Raises DataError if there are none."""
+    if not given.is_dir():
+        return [given]
+    from capsnet.data.folder import natural_order
+    from capsnet.data.pictures import is_picture_name
+
+    found = []
+    for folder, inner, names in os.walk(given):
+        inner[:] = [name for name in inner if not name.startswith(".")]
+        found += [Path(folder, name) for name in names if is_picture_name(name) and not name.startswith(".")]
+    if not found:
+        raise DataError(f"{given}: has no pictures")
+    return sorted(found, key=lambda path: [natural_order(part) for part in path.parts])
+
+
+def predict(model: "TrainedModel", files: Sequence[Path], invert: bool = False) -> Iterator[Row]:
+    """A row for each file, in their order. Files are read in parallel, and classified in batches.
+
+    Args:
+        model: classifies them.
+        files: to be read.
+        invert: swap light and dark.
+    """
+    from capsnet.data.parallel import in_parallel
+    from capsnet.data.pictures import pixels_or_reason
+    from capsnet.runs.trained import BATCH
+
+    channels, height, width = model.image_shape
+    read = partial(pixels_or_reason, height=height, width=width, channels=channels)
+    with contextlib.closing(in_parallel(read, files, "classifying")) as found:
+        results = zip(files, found, strict=True)
+        while batch := list(itertools.islice(results, BATCH)):
+            yield from _classified(model, batch, invert)
+
+
+def _classified(model: "TrainedModel", batch: Sequence[tuple[Path, Any]], invert: bool) -> Iterator[Row]:
+    """Rows of files, each with its pixels or the reason why it cannot be read."""
+    import numpy as np
+    import torch
+
+    pixels = [found ^ 255 if invert else found for _, found in batch if not isinstance(found, str)]
+    images = torch.from_numpy(np.stack(pixels)) if pixels else torch.empty(0, *model.image_shape)
+    best = iter(zip(pixels, *(part.tolist() for part in model.classify(images).scores.topk(2)), strict=True))
+    for path, found in batch:
+        if isinstance(found, str):
+            yield Row(str(path), error=found)
+            continue
+        own, (score, second_score), (label, second) = next(best)
+        names = model.class_names[label], model.class_names[second]
+        yield Row(str(path), names[0], score, names[1], second_score, model.looks_inverted(own))
+
+
+def _table(rows: Sequence[Row]) -> str:
+    cells = [("file", "class", "score", "second choice", "")]
+    for row in rows:
+        if row.error:
+            cells.append((_shown(row.file), "-", "", "", row.error))
+            continue
+        second = f"{row.second_class} {row.second_score:.3f}"
+        note = "looks inverted" if row.looks_inverted else ""
+        cells.append((_shown(row.file), str(row.class_name), f"{row.score:.3f}", second, note))
+    widths = [max(len(row[column]) for row in cells) for column in range(4)]
+    lines = []
+    for *padded, last in cells:
+        lines.append("  ".join([*(cell.ljust(width) for cell, width in zip(padded, widths, strict=True)), last]))
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _shown(file: str) -> str:
+    return printable(relative(Path(file)))
+
+
+def _notes(rows: Sequence[Row], arguments: argparse.Namespace, class_names: Sequence[str]) -> list[str]:
+    """What is to be said about all files together."""
+    classified = [row for row in rows if not row.error]
+    notes = [f"{counted(len(classified), 'picture')} classified"]
+    if broken := len(rows) - len(classified):
+        notes[0] += f", {counted(broken, 'file')} not readable"
+    folders = [Path(row.file).absolute().parent.name for row in classified]
+    if classified and set(folders) <= set(class_names):
+        right = sum(folder == row.class_name for folder, row in zip(folders, classified, strict=True))
+        notes.append(f"{right / len(classified):.2%} of them, {right:,}, are in the folder of their class")
+    if inverted := sum(row.looks_inverted for row in rows):
+        notes.append(f"{inverted:,} with light and dark the other way round than in the training images; try --invert")
+    if arguments.csv:
+        notes.append(f"written to {relative(arguments.csv)}")
+    return notes
+
+
+def _write_csv(path: Path, rows: Sequence[Row]) -> None:
+    with atomic_write(path) as draft, draft.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
+        writer = csv.DictWriter(file, Row("").record(), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(row.record() for row in rows)
+
+
+if __name__ == "__main__":
+    run_program(main)

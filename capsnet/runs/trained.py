@@ -1,0 +1,158 @@
+"""A trained network, ready to classify images that it has not seen."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from ..data.batches import to_float
+from ..data.dataset import TrainingImages, recorded_training_images
+from ..data.pictures import BrokenPictureError, border, read_pixels, to_pixels, upright
+from ..errors import CheckpointError, DataError
+from ..output import confidences
+from ..settings.plugins import load_plugin
+from ..text import on_one_line
+from .checkpoints import build_network, check_weights, load_checkpoint
+from .folder import BEST_CHECKPOINT
+from .saved_config import warn_of_changed_plugin
+
+BATCH = 250  # images in a forward pass
+INVERTED_BORDER, SIMILAR_BORDER, EVEN_BORDERS = 0.5, 0.25, 0.2  # differences of brightness, in [0, 1]
+
+
+class Predictions(NamedTuple):
+    """What a network says about images."""
+
+    labels: Tensor
+    """Class with the largest score, [n] int64."""
+    names: list[str]
+    """Their names."""
+    scores: Tensor
+    """[n, classes], each in [0, 1]: lengths of the class capsules, or probabilities."""
+
+
+class TrainedModel:
+    """A trained network with what is needed to use it.
+
+    Args:
+        network: with its trained weights.
+        training_images: what it was trained on.
+        logits: its scores are logits, of which softmax makes probabilities.
+    """
+
+    def __init__(self, network: nn.Module, training_images: TrainingImages, logits: bool):
+        self.network = network.float().eval()
+        self.image_shape, self.class_names, self.border_brightness = training_images
+        self._logits = logits
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.network.parameters()).device
+
+    def predict(self, images: Any) -> Predictions:
+        """Classify images.
+
+        Args:
+            images: paths, PIL images or arrays [height, width] or [height, width, 3] of any size, one or a list of
+                them, which are prepared as the training images were; or a tensor [n, *image_shape], uint8 or in [0, 1],
+                which is used as it is. Arrays are uint8 or in [0, 1], too.
+
+        Raises:
+            DataError: a file cannot be read.
+            ValueError: an array or tensor does not have such a form.
+        """
+        if not isinstance(images, Tensor):
+            pixels = [self.pixels(image) for image in _listed(images)]
+            images = torch.from_numpy(np.stack(pixels)) if pixels else torch.empty(0, *self.image_shape)
+        if images.shape[1:] != self.image_shape or images.ndim != 4:
+            raise ValueError(f"expected images [n, {', '.join(map(str, self.image_shape))}], got {list(images.shape)}")
+        return self.classify(images)
+
+    def pixels(self, image: Any) -> np.ndarray:
+        """A path, PIL image or array as the network expects it: [channels, height, width] uint8."""
+        channels, height, width = self.image_shape
+        try:
+            if isinstance(image, str | Path):
+                return read_pixels(Path(image), height, width, channels)
+            picture = upright(image if isinstance(image, Image.Image) else _picture_of(np.asarray(image)))
+            return to_pixels(picture, height, width, channels)
+        except BrokenPictureError as error:
+            raise DataError(f"{image if isinstance(image, str | Path) else 'image'}: {error}") from error
+
+    @torch.no_grad()
+    def classify(self, images: Tensor) -> Predictions:
+        """Classify images [n, *image_shape], uint8 or in [0, 1], in batches."""
+        scores = torch.empty(len(images), len(self.class_names))
+        for first in range(0, len(images), BATCH):
+            batch = images[first : first + BATCH].to(self.device)
+            output = self.network(to_float(batch) if batch.dtype == torch.uint8 else batch.float())
+            scores[first : first + BATCH] = confidences(output, self._logits)
+        labels = scores.argmax(1)
+        return Predictions(labels, [self.class_names[label] for label in labels.tolist()], scores)
+
+    def looks_inverted(self, pixels: np.ndarray) -> bool:
+        """Is an image, prepared by `pixels`, dark on light where the training images were light on dark, or vice versa?
+
+        Its border would be like theirs if it were inverted, and is not. False if their borders differ much themselves.
+        """
+        mean, deviation = self.border_brightness
+        own = float(border(pixels).mean()) / 255
+        return deviation < EVEN_BORDERS and abs(own - mean) > INVERTED_BORDER and abs(1 - own - mean) < SIMILAR_BORDER
+
+
+def load(run_or_checkpoint: str | Path, plugin: str | Path | None = None) -> TrainedModel:
+    """A trained network, on the GPU if there is one.
+
+    Args:
+        run_or_checkpoint: a run's folder, whose best checkpoint is meant, or a checkpoint file.
+        plugin: the file with the run's options, if it was trained with a plugin.
+
+    Raises:
+        CheckpointError: there is no such checkpoint, or it is damaged, contains code, or is from an earlier version.
+        PluginError: the plugin is missing, or cannot be used.
+    """
+    if plugin is not None:
+        load_plugin(plugin)
+    given = Path(run_or_checkpoint)
+    path = given / BEST_CHECKPOINT if given.is_dir() else given
+    config, weights, _, plugin_sha256, trained_on = load_checkpoint(path)
+    warn_of_changed_plugin(plugin_sha256, path)
+    training_images = recorded_training_images(trained_on)
+    if training_images is None:
+        raise CheckpointError(f"{path}: does not say what images it was trained on, so it is from an earlier version")
+    if training_images.image_shape[0] not in (1, 3):
+        raise CheckpointError(
+            f"{path}: its images have {training_images.image_shape[0]} channels; pictures have 1 or 3"
+        )
+    try:
+        network = build_network(config, training_images.image_shape, len(training_images.class_names))
+    except (RuntimeError, ValueError) as error:
+        raise CheckpointError(f"{path}: its network cannot be built ({on_one_line(error)[:200]})") from error
+    check_weights(weights, network, path)
+    network.load_state_dict(weights)
+    network.to("cuda" if torch.cuda.is_available() else "cpu")
+    return TrainedModel(network, training_images, getattr(config.loss, "logits", False))
+
+
+def _listed(images: Any) -> Sequence[Any]:
+    """One image, or several, as a list."""
+    if isinstance(images, str | Path | Image.Image) or (isinstance(images, np.ndarray) and images.ndim < 4):
+        return [images]
+    return list(images)
+
+
+def _picture_of(array: np.ndarray) -> Image.Image:
+    """An array [height, width] or [height, width, channels], uint8 or in [0, 1], as a picture. Raises ValueError."""
+    if array.dtype != np.uint8:
+        if not np.issubdtype(array.dtype, np.floating) or not ((array >= 0) & (array <= 1)).all():
+            raise ValueError(f"expected an array of uint8, or of numbers in [0, 1], got {array.dtype}")
+        array = (array * 255).round().astype(np.uint8)
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[..., 0]
+    if array.size == 0 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))):
+        raise ValueError(f"expected an array [height, width] or [height, width, 3], got {list(array.shape)}")
+    return Image.fromarray(array)
