@@ -15,6 +15,7 @@ def margin_loss(
     m_pos: float = Margin.m_pos,
     m_neg: float = Margin.m_neg,
     down_weight: float = Margin.down_weight,
+    weights: Tensor | None = None,
 ) -> Tensor:
     """Make the true class's capsule longer than `m_pos` and the others shorter than `m_neg` (Sabour et al., eq. 4).
 
@@ -24,6 +25,7 @@ def margin_loss(
         m_pos: m+ of the paper.
         m_neg: m- of the paper.
         down_weight: λ of the paper, the weight of the loss for absent classes.
+        weights: of the images in the mean, [batch]; None: all are 1.
 
     Returns:
         Scalar: sum over the classes, mean over the batch.
@@ -31,7 +33,8 @@ def margin_loss(
     present = (m_pos - lengths).clamp(min=0).square()
     absent = down_weight * (lengths - m_neg).clamp(min=0).square()
     is_label = labels.unsqueeze(1) == torch.arange(lengths.shape[1], device=lengths.device)
-    return torch.where(is_label, present, absent).sum(dim=1).mean()
+    of_images = torch.where(is_label, present, absent).sum(dim=1)
+    return of_images.mean() if weights is None else (weights * of_images).mean()
 
 
 def reconstruction_loss(reconstruction: Tensor, images: Tensor) -> Tensor:
@@ -78,15 +81,18 @@ class MarginLoss:
         self.margins = (m_pos, m_neg, down_weight)
         self.reconstruction_weight = reconstruction_weight
 
-    def __call__(self, output: Output, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    def __call__(
+        self, output: Output, images: Tensor, labels: Tensor, weights: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """Scalars, means over the batch: "loss" is what is minimized, the others are its parts.
 
         Args:
             output: of the network.
             images: [batch, *image_shape] in [0, 1], what should be reconstructed.
             labels: true classes, [batch].
+            weights: of the images in the loss of the scores, [batch]; None: all are 1.
         """
-        margin = margin_loss(output.scores, labels, *self.margins)
+        margin = margin_loss(output.scores, labels, *self.margins, weights)
         return with_reconstruction({"margin_loss": margin}, output, images, self.reconstruction_weight)
 
 
@@ -101,9 +107,15 @@ class CrossEntropyLoss:
     def __init__(self, label_smoothing: float, reconstruction_weight: float):
         self.label_smoothing, self.reconstruction_weight = label_smoothing, reconstruction_weight
 
-    def __call__(self, output: Output, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    def __call__(
+        self, output: Output, images: Tensor, labels: Tensor, weights: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """Scalars, as of `MarginLoss`."""
-        entropy = F.cross_entropy(output.scores.float(), labels, label_smoothing=self.label_smoothing)
+        scores, smoothing = output.scores.float(), self.label_smoothing
+        if weights is None:
+            entropy = F.cross_entropy(scores, labels, label_smoothing=smoothing)
+        else:
+            entropy = (weights * F.cross_entropy(scores, labels, label_smoothing=smoothing, reduction="none")).mean()
         return with_reconstruction({"cross_entropy": entropy}, output, images, self.reconstruction_weight)
 
 

@@ -40,7 +40,7 @@ def test_a_network_without_capsules_or_decoder_trains_resumes_evaluates_and_draw
     assert {name: before["dataset"][name] for name in ("train", "val", "test")} == {"train": 180, "val": 20, "test": 50}
     assert set(before["dataset"]["files"]) == {"train", "test"}
     assert set(before["plugin"]) == {"path", "sha256"}
-    assert {path.stem for path in (folder / "figures").iterdir()} == {"curves", "confusion"}
+    assert {path.stem for path in (folder / "figures").iterdir()} == {"curves", "confusion", "mistakes"}
     with (folder / "metrics.csv").open() as file:
         names = next(csv.reader(file))
     assert [name for name in names if name.startswith("train/")] == [

@@ -80,3 +80,19 @@ def test_the_reconstruction_of_a_network_with_a_decoder_is_added_to_either_loss(
         losses = option.build()(Output(torch.rand(3, 4), None, drawn), images, torch.tensor([0, 1, 2]))
         (of_scores,) = [value for name, value in losses.items() if name not in ("loss", "reconstruction_loss")]
         assert losses["loss"].item() == pytest.approx((of_scores + 0.5 * ((drawn - images) ** 2).mean()).item())
+
+
+@pytest.mark.parametrize("option", [Margin(), CrossEntropy(label_smoothing=0.1)])
+def test_weights_multiply_what_each_image_adds_to_the_mean(option):
+    loss, scores = option.build(), torch.rand(4, 3, dtype=torch.float64)
+    images, labels, weights = torch.rand(4, 1, 2, 2), torch.tensor([0, 2, 1, 1]), torch.tensor([0.5, 2.0, 0.0, 1.5])
+
+    def of(*rows):
+        rows = list(rows)
+        return float(loss(Output(scores[rows]), images[rows], labels[rows])["loss"])
+
+    weighted = loss(Output(scores), images, labels, weights=weights)["loss"]
+    expected = sum(weight * of(row) for row, weight in enumerate(weights.tolist())) / 4
+    assert float(weighted) == pytest.approx(expected, rel=1e-5)
+    ones = loss(Output(scores), images, labels, weights=torch.ones(4))["loss"]
+    assert float(ones) == pytest.approx(of(0, 1, 2, 3), rel=1e-5)

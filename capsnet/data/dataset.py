@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from ..errors import ConfigError, DataError
@@ -109,6 +110,12 @@ class Dataset:
         assert split is not None, "no images have been read yet"
         channels, height, width = split.images.shape[1:]
         return channels, height, width
+
+    @property
+    def class_counts(self) -> Tensor:
+        """Training images of each class, [classes], known once they have been read."""
+        assert self.train_split is not None, "no training images have been read yet"
+        return torch.bincount(self.train_split.labels, minlength=len(self.class_names))
 
     @property
     def class_names(self) -> tuple[str, ...]:

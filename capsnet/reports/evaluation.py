@@ -184,7 +184,8 @@ def evaluate(
     device = next(network.parameters()).device
     images = dataset.read_test_images()
     batches = Batches(images, SCORING_BATCH, device)
-    scores = score(network, batches, config.loss.build(), len(dataset.class_names))
+    logits = getattr(config.loss, "logits", False)
+    scores = score(network, batches, config.loss.build(), len(dataset.class_names), logits)
     report = {
         "checkpoint": str(checkpoint),
         "epoch": epoch,
@@ -223,6 +224,17 @@ def draw_figures(
     if metrics:
         drawn["curves"] = figures.curves(metrics)
     drawn["confusion"] = figures.confusion(scores.confusion, names, dataset.title)
+    wrong = (scores.predictions != images.labels).nonzero().flatten()
+    worst = wrong[scores.confidences[wrong].argsort(descending=True, stable=True)][: figures.MOST_MISTAKES]
+    drawn["mistakes"] = figures.mistakes(
+        to_float(images.images[worst]),
+        images.labels[worst],
+        scores.predictions[worst],
+        scores.confidences[worst],
+        names,
+        dataset.title,
+        (len(wrong), len(images.labels)),
+    )
     shown = torch.randperm(len(images.labels), generator=torch.Generator().manual_seed(0))[:SHOWN_RECONSTRUCTIONS]
     shown_images = to_float(images.images[shown])
     reconstruction = network(shown_images.to(device)).reconstruction

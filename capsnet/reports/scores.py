@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ..losses import check_names
-from ..output import Output
+from ..output import Output, confidences
 
 Loss = Callable[[Output, Tensor, Tensor], dict[str, Tensor]]
 """(output, images, labels) -> named scalars, means over the batch; "loss" is what is minimized."""
@@ -24,6 +24,8 @@ class Scores:
     """Class with the largest score, [n]."""
     confusion: Tensor
     """Images by true class (rows) and predicted class (columns), [classes, classes]."""
+    confidences: Tensor
+    """Score of the predicted class, [n], as of `output.confidences`."""
 
     @property
     def per_class_accuracy(self) -> list[float | None]:
@@ -39,11 +41,25 @@ class Scores:
 
 
 @torch.no_grad()
-def score(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], loss: Loss, num_classes: int) -> Scores:
-    """Accuracy and losses of a network in evaluation mode, every image counted once."""
+def score(
+    network: nn.Module,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    loss: Loss,
+    num_classes: int,
+    logits: bool = False,
+) -> Scores:
+    """Accuracy and losses of a network in evaluation mode, every image counted once.
+
+    Args:
+        network: on the device of the batches.
+        batches: images and their classes.
+        loss: names what is measured beside accuracy.
+        num_classes: number of classes.
+        logits: the network's scores are logits, see `output.confidences`.
+    """
     network.eval()
     sums: dict[str, Tensor] = {}
-    labels, predictions = [], []
+    labels, predictions, certain = [], [], []
     for images, true in batches:
         output = network(images)
         losses = loss(output, images, true)
@@ -53,6 +69,7 @@ def score(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], loss: Lo
             sums[name] = sums[name] + total if name in sums else total
         labels.append(true.cpu())
         predictions.append(output.scores.argmax(1).cpu())
+        certain.append(confidences(output, logits).amax(1).float().cpu())
     true, predicted = torch.cat(labels), torch.cat(predictions)
     counts = torch.bincount(true * num_classes + predicted, minlength=num_classes**2)
     return Scores(
@@ -60,4 +77,5 @@ def score(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], loss: Lo
         losses={name: float(total) / len(true) for name, total in sums.items()},
         predictions=predicted,
         confusion=counts.view(num_classes, num_classes),
+        confidences=torch.cat(certain),
     )

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..data.balance import is_unbalanced
 from ..runs.folder import BEST_CHECKPOINT, FIGURES_FOLDER, LAST_CHECKPOINT
 from ..runs.record import RunRecord
 from ..settings.config import Config, fields_of, name_of
@@ -14,6 +15,12 @@ from ..text import aligned, counted, duration, percent, relative
 
 if TYPE_CHECKING:  # loads torch
     from ..data.dataset import Dataset
+
+MOST_CLASSES, WORST_CLASSES = 25, 15
+"""With more classes, an evaluation lists only the worst; all of them are in evaluation.json."""
+
+LEAST_DIFFERENCE = 0.005
+"""Between accuracy and balanced accuracy, from which on a run's outcome shows both."""
 
 SPLITS = {"train": "training", "val": "validation", "test": "test"}
 
@@ -56,6 +63,7 @@ def run_outcome(results: RunRecord, run_dir: Path) -> str:
         "best epoch": f"{results.best_epoch or '-'} of {results.epochs}",
         "validation accuracy": percent(results.val_accuracy),
         "test accuracy": percent(results.test_accuracy),
+        **_balanced(results),
         "time": f"{duration(results.train_seconds)}, {results.train_images_per_second or 0:,.0f} images/s",
     }
     folder = relative(run_dir)
@@ -67,6 +75,14 @@ def run_outcome(results: RunRecord, run_dir: Path) -> str:
     if (run_dir / FIGURES_FOLDER).is_dir() and results.status == "completed":
         rows["figures"] = f"{folder}/{FIGURES_FOLDER}"
     return aligned(rows)
+
+
+def _balanced(results: RunRecord) -> dict[str, str]:
+    """The balanced accuracy, if it says something else than the accuracy."""
+    accuracy, balanced = results.test_accuracy, results.test_balanced_accuracy
+    if accuracy is None or balanced is None or abs(accuracy - balanced) < LEAST_DIFFERENCE:
+        return {}
+    return {"balanced accuracy": percent(balanced)}
 
 
 def command(script: str, argument: str) -> str:
@@ -89,10 +105,19 @@ def evaluation_summary(report: dict[str, Any]) -> str:
     """The content of evaluation.json as a person reads it."""
     names, confusion = report["class_names"], report["confusion"]
     images = sum(map(sum, confusion))
-    rows = {"accuracy": f"{report['accuracy']:.2%} of {images:,} images", "loss": f"{report['loss']:.4f}"}
-    for label, (name, accuracy) in enumerate(zip(names, report["per_class_accuracy"].values(), strict=True)):
+    rows = {"accuracy": f"{report['accuracy']:.2%} of {images:,} images"}
+    sizes = [sum(row) for row in confusion]
+    if is_unbalanced(sizes):
+        rows["balanced accuracy"] = f"{report['balanced_accuracy']:.2%}, the mean over the classes"
+    rows["loss"] = f"{report['loss']:.4f}"
+    by_class = list(enumerate(report["per_class_accuracy"].values()))
+    if len(names) > MOST_CLASSES:  # the worst first
+        rows["classes"] = f"{len(names)}, of which these {WORST_CLASSES} are recognized worst:"
+        tested = [(label, accuracy) for label, accuracy in by_class if accuracy is not None]
+        by_class = sorted(tested, key=lambda entry: entry[1])[:WORST_CLASSES]
+    for label, accuracy in by_class:
         mistakes = [count if predicted != label else 0 for predicted, count in enumerate(confusion[label])]
         most = max(mistakes)
         often = f"   most often taken for {names[mistakes.index(most)]} ({most})" if most else ""
-        rows[f"  {name}"] = "no images" if accuracy is None else f"{accuracy:7.2%}{often}"
+        rows[f"  {names[label]}"] = "no images" if accuracy is None else f"{accuracy:7.2%}{often}"
     return aligned(rows)

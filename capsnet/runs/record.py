@@ -53,6 +53,8 @@ class RunRecord:
     """Best over the epochs, as a fraction."""
     test_accuracy: float | None = None
     """Of the best checkpoint."""
+    test_balanced_accuracy: float | None = None
+    """Mean over the classes."""
     test_loss: float | None = None
     train_seconds: float = 0.0
     """Wall time of training and validation, without start-up and test."""

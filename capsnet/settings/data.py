@@ -21,6 +21,9 @@ class Data:
         0.1, "training images held out for validation: a share below 1, or a number of images", at_least=0
     )
     limit: int | None = _batching(None, "use only this many training images, stratified by class", at_least=1)
+    class_weights: str | None = _batching(
+        None, "balanced: every class counts the same in training; null: every image does", one_of=("balanced",)
+    )
 
 
 @dataclass

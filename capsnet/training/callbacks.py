@@ -111,6 +111,8 @@ class EpochLog(Callback):
         for split in ("train", "val"):
             if f"{split}/loss" in metrics:
                 line += f"  {split} loss {metrics[f'{split}/loss']:.4f}, {metrics[f'{split}/accuracy']:.2%}"
+            if f"{split}/balanced_accuracy" in metrics:
+                line += f" (balanced {metrics[f'{split}/balanced_accuracy']:.2%})"
         log.info("%s  %s", line, duration(seconds))
 
 

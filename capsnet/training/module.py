@@ -1,5 +1,6 @@
 """A network as Lightning trains it: losses, metrics and optimizer."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -8,55 +9,88 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+from ..data.balance import balanced_weights, is_unbalanced
+from ..errors import ConfigError
 from ..losses import check_names
 from ..output import Output
 from ..runs.checkpoints import CONFIG_KEY, DATASET_KEY, PLUGIN_KEY, build_network
-from ..settings.config import Config, as_dict
+from ..settings.config import Config, as_dict, name_of
 from ..settings.plugins import loaded_plugin
 
 
 class EpochAverages:
-    """Means of named scalars over the images of an epoch. The sums stay on the device, so no step waits for it."""
+    """Means of named scalars over the images of an epoch. The sums stay on the device, so no step waits for it.
 
-    def __init__(self) -> None:
+    Args:
+        classes: number of classes, for a mean of the accuracies by class as well; 0: without it.
+    """
+
+    def __init__(self, classes: int = 0) -> None:
+        self.classes = classes
         self.names: tuple[str, ...] = ()
         self.sums: Tensor | None = None
 
-    def add(self, means: dict[str, Tensor], images: int) -> None:
-        """Add the means over a batch of so many images."""
-        self.names = tuple(means)
+    def add(self, means: dict[str, Tensor], labels: Tensor, right: Tensor) -> None:
+        """Add a batch: its means, and which of its images, with these labels, were recognized."""
+        self.names = (*means, *(["balanced_accuracy"] if self.classes else []))
         values = torch.stack([value.detach().float() for value in means.values()])
-        weighted = torch.cat([values, values.new_ones(1)]) * images
-        self.sums = weighted if self.sums is None else self.sums + weighted
+        sums = torch.cat([values, values.new_ones(1)]) * len(labels)
+        if self.classes:
+            of_class = labels.unsqueeze(1) == torch.arange(self.classes, device=labels.device)
+            sums = torch.cat([sums, of_class.sum(0), (of_class & right.unsqueeze(1)).sum(0)])
+        self.sums = sums if self.sums is None else self.sums + sums
 
     def compute(self, strategy: pl.strategies.Strategy | None = None) -> dict[str, float]:
         """The means so far by name; over all processes if their strategy is given."""
         assert self.sums is not None
         sums = self.sums.clone() if strategy is None else strategy.reduce(self.sums.clone(), reduce_op="sum")
-        *totals, images = sums.tolist()
-        return dict(zip(self.names, (total / images for total in totals), strict=True))
+        *totals, images = sums[: len(sums) - 2 * self.classes].tolist()
+        means = [total / images for total in totals]
+        if self.classes:
+            of_class, right = sums[len(sums) - 2 * self.classes :].view(2, -1)
+            present = of_class > 0
+            means.append(float((right[present] / of_class[present]).mean()))
+        return dict(zip(self.names, means, strict=True))
 
 
 class ClassifierModule(pl.LightningModule):
     """A network with its loss and its optimizer.
 
     Measures what the loss names, and accuracy, under `train/` and `val/` once an epoch, exact over all images and
-    processes. In training, a capsule network decodes the true class's capsule; in validation, the longest one.
+    processes; where classes are unbalanced, the mean of their accuracies as well. In training, a capsule network
+    decodes the true class's capsule; in validation, the longest one.
 
     Args:
         config: the whole config; it is saved in every checkpoint.
         image_shape: (channels, height, width).
         num_classes: number of classes.
+        class_counts: training images of each class, [classes]; None: all have as many.
+
+    Raises:
+        ConfigError: the loss cannot weight the classes, as `data.class_weights` asks.
     """
 
-    def __init__(self, config: Config, image_shape: tuple[int, int, int], num_classes: int):
+    def __init__(
+        self,
+        config: Config,
+        image_shape: tuple[int, int, int],
+        num_classes: int,
+        class_counts: Tensor | None = None,
+    ):
         super().__init__()
         self.config = config
         self.network = build_network(config, image_shape, num_classes)
         self.loss = config.loss.build()
         self._compiled = _compiled(self.network) if config.trainer.compile else None
         self._full_batch: int | None = None
-        self.averages = {"train": EpochAverages(), "val": EpochAverages()}
+        self._counted_classes = num_classes if class_counts is not None and is_unbalanced(class_counts.tolist()) else 0
+        self._weights: Tensor | None = None
+        if config.data.class_weights is not None and class_counts is not None:
+            if "weights" not in inspect.signature(self.loss).parameters:
+                name = name_of("loss", config.loss)
+                raise ConfigError(f"data.class_weights={config.data.class_weights}: loss={name} does not take weights")
+            self._weights = balanced_weights(class_counts)
+        self.averages = {split: EpochAverages(self._counted_classes) for split in ("train", "val")}
         self.epoch_metrics: dict[str, float] = {}
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Output:
@@ -81,10 +115,14 @@ class ClassifierModule(pl.LightningModule):
 
     def _measure(self, split: str, output: Output, images: Tensor, labels: Tensor) -> Tensor:
         """Add a batch to the epoch's averages; gives the loss."""
-        losses = self.loss(output, images, labels)
+        if split == "train" and self._weights is not None:
+            self._weights = self._weights.to(labels.device)
+            losses = self.loss(output, images, labels, weights=self._weights[labels])
+        else:
+            losses = self.loss(output, images, labels)
         check_names(losses)
-        accuracy = (output.scores.argmax(1) == labels).to(losses["loss"].dtype).mean()
-        self.averages[split].add({**losses, "accuracy": accuracy}, len(labels))
+        right = output.scores.argmax(1) == labels
+        self.averages[split].add({**losses, "accuracy": right.to(losses["loss"].dtype).mean()}, labels, right)
         return losses["loss"]
 
     @property
@@ -101,11 +139,11 @@ class ClassifierModule(pl.LightningModule):
         # Dropout's randomness depends only on this, so that a resumed run draws what it would have drawn.
         origin = (self.config.seed, self.current_epoch, self.global_rank)
         torch.manual_seed(int(np.random.SeedSequence(origin).generate_state(1)[0]))
-        self.averages["train"] = EpochAverages()
+        self.averages["train"] = EpochAverages(self._counted_classes)
         self.epoch_metrics = {"lr": self.optimizers().param_groups[0]["lr"]}
 
     def on_validation_epoch_start(self) -> None:
-        self.averages["val"] = EpochAverages()
+        self.averages["val"] = EpochAverages(self._counted_classes)
 
     def on_validation_epoch_end(self) -> None:
         self._finish("val")

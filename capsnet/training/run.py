@@ -134,7 +134,7 @@ def _read_training_images(config: Config) -> ImageDataModule:
 def _build_module(config: Config, dataset: Dataset) -> ClassifierModule:
     pl.seed_everything(config.seed, verbose=False)
     try:
-        return ClassifierModule(config, dataset.image_shape, len(dataset.class_names))
+        return ClassifierModule(config, dataset.image_shape, len(dataset.class_names), dataset.class_counts)
     except ValueError as error:
         raise ConfigError(f"model={name_of('model', config.model)}, data={dataset.name}: {error}") from error
     except (RuntimeError, MemoryError, OverflowError) as error:
@@ -251,6 +251,7 @@ def _test(
     network = module.network.to(trainer.strategy.root_device)
     report, figures = evaluate(network, dataset, module.config, epoch_log.run_dir, best, results.best_epoch)
     results.test_accuracy, results.test_loss = report["accuracy"], report["loss"]
+    results.test_balanced_accuracy = report["balanced_accuracy"]
     log_test(epoch_log.tensorboard, report, list(module.averages["train"].names), results.best_epoch)
     log_figures(epoch_log.tensorboard, figures, results.epochs)
 

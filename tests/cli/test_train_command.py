@@ -7,7 +7,7 @@ import pytest
 import torch
 from conftest import DIGITS, only_run, record_of, run_in_process, table
 
-FIGURES = {"curves", "reconstructions", "perturbations", "confusion"}
+FIGURES = {"curves", "reconstructions", "perturbations", "confusion", "mistakes"}
 RECORD = {
     *("status", "dataset", "overrides", "seed", "parameters", "epochs", "best_epoch", "val_accuracy", "test_accuracy"),
     *("test_loss", "train_seconds", "total_seconds", "train_images_per_second", "device", "precision", "versions"),

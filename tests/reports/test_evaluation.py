@@ -93,7 +93,12 @@ def test_a_checkpoint_moved_elsewhere_still_knows_its_config_and_gets_its_figure
     report = evaluate_checkpoint(*find_checkpoint(None, str(moved)))
     assert report["config"]["routing"]["iters"] == 2
     drawn = {path.name for path in (moved.parent / "figures").iterdir()}
-    assert drawn == {"confusion.png", "reconstructions.png", "perturbations.png"}  # curves need a metrics.csv
+    assert drawn == {
+        "confusion.png",
+        "mistakes.png",
+        "reconstructions.png",
+        "perturbations.png",
+    }  # curves need a metrics.csv
 
 
 def test_a_missing_checkpoint_or_run_is_refused_by_name(run, tmp_path):
@@ -182,8 +187,8 @@ def test_only_the_figures_that_apply_are_drawn(network, tmp_path):
     config = config_from_dict({"data": {"name": "digits"}})
     dataset = Dataset(config.data)
     report, figures = evaluate(network(), dataset, config, tmp_path, tmp_path / "none.ckpt", epoch=None)
-    assert set(figures) == {"confusion"}
-    assert [path.name for path in (tmp_path / "figures").iterdir()] == ["confusion.png"]
+    assert set(figures) == {"confusion", "mistakes"}
+    assert {path.name for path in (tmp_path / "figures").iterdir()} == {"confusion.png", "mistakes.png"}
     assert "reconstruction_loss" not in report
     assert dataset.train_split is None
     assert report["dataset"]["test"] == 360 > SHOWN_RECONSTRUCTIONS

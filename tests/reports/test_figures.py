@@ -130,6 +130,44 @@ def test_confusion_of_no_images_claims_no_accuracy():
     assert not any("%" in text for text in texts_of(figures.confusion(torch.zeros(2, 2).long(), NAMES[:2], "title")))
 
 
+def test_many_classes_are_listed_the_worst_and_the_most_frequent_confusions_first():
+    names, counts = [f"name {n}" for n in range(200)], torch.eye(200, dtype=torch.int64) * 10
+    counts[7, 3], counts[150, 9], counts[150, 150] = 30, 12, 0
+    figure = figures.confusion(counts, names, "title")
+    _, _, worst, frequent = figure.axes
+    assert [label.get_text() for label in worst.get_yticklabels()][:2] == ["name 150", "name 7"]
+    assert [text.get_text() for text in worst.texts][:2] == ["0% of 12", "25% of 40"]
+    assert [label.get_text() for label in frequent.get_yticklabels()] == ["name 7 as name 3", "name 150 as name 9"]
+    assert [text.get_text() for text in frequent.texts] == ["30", "12"]
+
+
+def draw_mistakes(count, names=NAMES, title="title", shape=(1, 9, 9)):
+    labels = torch.arange(count) % 10
+    given = (torch.rand(count, *shape), labels, (labels + 1) % 10, torch.linspace(1, 0, count), names, title)
+    return figures.mistakes(*given, (count + 5, 1000))
+
+
+def test_mistakes_name_the_true_class_the_predicted_one_and_its_score():
+    figure = draw_mistakes(3)
+    assert len(figure.axes[0].images) == 3
+    assert [text.get_text() for text in figure.axes[0].texts][:4] == [
+        *(NAMES[0], f"as {NAMES[1]}  1.00"),
+        *(NAMES[1], f"as {NAMES[2]}  0.50"),
+    ]
+    assert any("8 of 1,000 images, of which the 3 most certain are shown" in text for text in texts_of(figure))
+
+
+def test_no_mistakes_are_a_figure_that_says_so():
+    empty = torch.zeros(0, dtype=torch.int64)
+    figure = figures.mistakes(torch.zeros(0, 1, 9, 9), empty, empty, empty, NAMES, "title", (0, 50))
+    assert any("None among 50 images" in text for text in texts_of(figure))
+
+
+def test_names_without_a_font_are_shown_by_code_points():
+    assert figures.display_names(["a\U0010fffd", "b"], None) == ["aU+10FFFD", "b"]
+    assert figures.display_names(["ascii", "αβ"], None) == ["ascii", "αβ"]
+
+
 def test_reconstructions_show_the_input_above_the_reconstruction():
     images, drawn = torch.rand(15, 1, 6, 4), torch.rand(15, 1, 6, 4)
     shown = draw_reconstructions(images, drawn).axes[0].images
@@ -334,6 +372,9 @@ def test_names_have_their_characters_where_a_font_has_them():
         lambda: figures.confusion(torch.eye(10).long() * 10**6, LONG_NAMES, LONG_TITLE),
         lambda: figures.confusion(torch.eye(2).long(), NAMES[:2], LONG_TITLE),
         lambda: figures.confusion(torch.eye(120).long(), [f"long name {n}" for n in range(120)], LONG_TITLE),
+        lambda: figures.confusion(torch.ones(25, 25).long(), [f"{'long' * 9} name {n}" for n in range(25)], LONG_TITLE),
+        lambda: draw_mistakes(40, LONG_NAMES, LONG_TITLE),
+        lambda: draw_mistakes(1, LONG_NAMES, LONG_TITLE, (3, 80, 40)),
         lambda: draw_reconstructions(torch.rand(1, 1, 8, 8), torch.rand(1, 1, 8, 8), (0,), LONG_NAMES, LONG_TITLE),
         lambda: draw_reconstructions(torch.rand(13, 3, 90, 60), torch.rand(13, 3, 90, 60), (0, 11), LONG_NAMES),
         lambda: draw_perturbations(panels=1, dim=4, names=LONG_NAMES, title=LONG_TITLE),

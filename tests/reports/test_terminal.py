@@ -116,6 +116,7 @@ REPORT = {
     "class_names": ["o", "tsu", "wo"],
     "confusion": [[900, 20, 80], [0, 5, 0], [0, 0, 0]],
     "accuracy": 905 / 1005,
+    "balanced_accuracy": 0.95,
     "loss": 0.03456789,
     "per_class_accuracy": {"o": 0.9, "tsu": 1.0, "wo": None},
 }
@@ -126,6 +127,24 @@ class TestEvaluationSummary:
         rows = rows_of(evaluation_summary(REPORT))
         assert rows["accuracy"] == "90.05% of 1,005 images"
         assert rows["loss"] == "0.0346"
+
+    def test_says_the_mean_over_the_classes_where_they_are_unbalanced(self):
+        assert rows_of(evaluation_summary(REPORT))["balanced accuracy"].startswith("95.00%")
+        equal = REPORT | {"confusion": [[5, 0, 0], [0, 5, 0], [0, 1, 5]]}
+        assert "balanced accuracy" not in rows_of(evaluation_summary(equal))
+
+    def test_lists_only_the_worst_of_many_classes_the_worst_first(self):
+        names = [f"class {number}" for number in range(200)]
+        confusion = [[0] * 200 for _ in names]
+        for number in range(200):
+            confusion[number][number], confusion[number][0] = number % 50, 50 - number % 50
+        accuracies = {name: (number % 50) / 50 for number, name in enumerate(names)}
+        report = {"class_names": names, "confusion": confusion, "accuracy": 0.5, "loss": 1, "balanced_accuracy": 0.5}
+        rows = rows_of(evaluation_summary(report | {"per_class_accuracy": accuracies}))
+        listed = [name for name in rows if name.startswith("class ")]
+        assert len(listed) == 15
+        assert listed[:5] == ["class 0", "class 50", "class 100", "class 150", "class 1"]
+        assert rows["class 50"] == "0.00%   most often taken for class 0 (50)"
 
     def test_says_for_each_class_what_it_was_most_often_taken_for(self):
         rows = rows_of(evaluation_summary(REPORT))

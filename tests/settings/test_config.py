@@ -34,7 +34,8 @@ def test_the_defaults_are_the_papers_network_on_kmnist():
 def test_a_config_as_saved_has_every_setting_once():
     config = config_from_dict({"data": {"name": "digits"}, "routing": {"name": "uniform"}})
     saved = as_dict(config)
-    assert saved["data"] == {"name": "digits", "batch_size": 128, "val_size": 0.1, "limit": None}
+    shared = {"batch_size": 128, "val_size": 0.1, "limit": None, "class_weights": None}
+    assert saved["data"] == {"name": "digits", **shared}
     assert saved["routing"] == {"name": "uniform"}
     assert saved["seed"] == 0
     flat = {f"{group}.{key}" for group, section in saved.items() if isinstance(section, dict) for key in section}

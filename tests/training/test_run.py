@@ -6,9 +6,10 @@ import shutil
 import pytest
 import pytorch_lightning as pl
 import torch
-from conftest import digits_config
+from conftest import digits_config, make_folder_of_digits
 
 from capsnet.errors import ConfigError, DivergedError
+from capsnet.files import read_json
 from capsnet.runs.checkpoints import read_checkpoint
 from capsnet.runs.metrics import read_metrics
 from capsnet.runs.record import read_record
@@ -98,3 +99,42 @@ def test_a_process_that_is_told_to_exit_leaves_an_interrupted_run_that_can_conti
     assert (record["status"], record["epochs"]) == ("interrupted", 1)
     assert train(digits_config(), tmp_path / "run", resume=True).status == "completed"
     assert read_metrics(tmp_path / "run/metrics.csv") == trained(tmp_path / "whole", digits_config())
+
+
+class TestUnbalancedClasses:
+    @pytest.fixture
+    def unbalanced(self, tmp_path):
+        """A folder of digits, 40 zeros and 8 ones for training, 10 of each for the test."""
+        make_folder_of_digits(tmp_path / "digits", {"train": 40, "test": 10}, classes=2)
+        for number in range(8, 40):
+            (tmp_path / f"digits/train/one/{number}.png").unlink()
+        settings = {"data": "folder", "data.root": str(tmp_path / "digits"), "data.batch_size": 7, "data.limit": None}
+        return {key.replace(".", "__"): value for key, value in settings.items()} | {"data__val_size": 12}
+
+    def test_the_mean_over_the_classes_is_logged_and_recorded(self, unbalanced, tmp_path, caplog):
+        caplog.set_level("INFO", "capsnet")
+        metrics = trained(tmp_path / "run", digits_config(**unbalanced, trainer__max_epochs=1))
+        assert "(balanced " in caplog.text
+        zeros, ones = 10, 2  # validation images
+        right = metrics["val/accuracy"][0] * (zeros + ones)
+        pairs = [(z, o) for z in range(zeros + 1) for o in range(ones + 1) if z + o == round(right)]
+        possible = [(z / zeros + o / ones) / 2 for z, o in pairs]
+        assert any(metrics["val/balanced_accuracy"][0] == pytest.approx(value) for value in possible)
+        record = read_record(tmp_path / "run")
+        report = read_json(tmp_path / "run" / "evaluation.json")
+        assert record["test_balanced_accuracy"] == report["balanced_accuracy"]
+
+    def test_class_weights_change_the_training_loss_alone(self, unbalanced, tmp_path):
+        plain = trained(tmp_path / "plain", digits_config(**unbalanced, trainer__max_epochs=1, optimizer__lr=1e-12))
+        weighted = digits_config(
+            **unbalanced, trainer__max_epochs=1, optimizer__lr=1e-12, data__class_weights="balanced"
+        )
+        balanced = trained(tmp_path / "balanced", weighted)
+        assert balanced["val/loss"] == pytest.approx(plain["val/loss"])
+        assert balanced["train/loss"] != pytest.approx(plain["train/loss"])
+
+    def test_a_loss_that_takes_no_weights_is_refused(self, unbalanced, tmp_path, monkeypatch):
+        config = digits_config(**unbalanced, data__class_weights="balanced")
+        monkeypatch.setattr(type(config.loss), "build", lambda self: lambda output, images, labels: {})
+        with pytest.raises(ConfigError, match="loss=margin does not take weights"):
+            train(config, tmp_path)

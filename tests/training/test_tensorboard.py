@@ -11,7 +11,7 @@ from tensorboard.plugins.hparams import metadata
 
 from capsnet.settings.config import leaves
 
-FIGURES = {"curves", "reconstructions", "perturbations", "confusion"}
+FIGURES = {"curves", "reconstructions", "perturbations", "confusion", "mistakes"}
 METRICS = {
     f"{split}/{name}"
     for split in ("train", "val", "test")

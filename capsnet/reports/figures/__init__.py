@@ -9,9 +9,20 @@ logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
 from .confusion import confusion  # noqa: E402
 from .curves import curves  # noqa: E402
 from .fonts import display_names  # noqa: E402
+from .mistakes import MOST_MISTAKES, mistakes  # noqa: E402
 from .perturbations import perturbations  # noqa: E402
 from .reconstructions import reconstructions  # noqa: E402
 from .style import save  # noqa: E402
 from .sweep import sweep_panels  # noqa: E402
 
-__all__ = ["confusion", "curves", "display_names", "perturbations", "reconstructions", "save", "sweep_panels"]
+__all__ = [
+    "MOST_MISTAKES",
+    "confusion",
+    "curves",
+    "display_names",
+    "mistakes",
+    "perturbations",
+    "reconstructions",
+    "save",
+    "sweep_panels",
+]

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .style import DPI, HEADING_HEIGHT, LEAST_WIDTH, heading, new_figure, text_width
+from .style import BLUE, DPI, HEADING_HEIGHT, LEAST_WIDTH, RED, fitting_size, heading, new_figure, text_width
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,10 +17,13 @@ MOST_ANNOTATED = 20
 """Classes up to which each cell shows its count."""
 LARGEST_MATRIX = 11.0  # inches
 BAR_WIDTH, BAR_SPACE = 0.16, 1.2  # inches; the space holds the bar with its labels
+LIST_LABELS, LIST_BARS, LIST_LINE, LIST_HEADING = 2.3, 2.0, 0.23, 0.45  # inches
+LONGEST_LIST, LIST_SIZE = 20, 8.5  # lines; points
 
 
 def confusion(counts: "Tensor", class_names: Sequence[str], title: str) -> Figure:
-    """Which classes are taken for which.
+    """Which classes are taken for which. With many classes, those recognized worst and the most frequent confusions are
+    listed beside the matrix, in which nobody would find them.
 
     Args:
         counts: images by true class (rows) and predicted class (columns), [classes, classes].
@@ -33,10 +36,13 @@ def confusion(counts: "Tensor", class_names: Sequence[str], title: str) -> Figur
     cell = 0.5 if classes <= MOST_ANNOTATED else min(0.21, LARGEST_MATRIX / classes)
     matrix = max(3.2, cell * classes)
     cell = matrix / classes
-    figure, axes, bar_axes = _layout(matrix, cell, class_names)
+    many = classes > MOST_ANNOTATED
+    figure, axes, bar_axes = _layout(matrix, cell, class_names, LIST_LABELS + LIST_BARS + 0.3 if many else 0)
     # The square root makes rare mistakes visible; on a linear scale they would all look white.
     image = axes.imshow(np.sqrt(share), cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
-    if classes <= MOST_ANNOTATED:
+    if many:
+        _list_worst(figure, axes, numbers, class_names)
+    else:
         _annotate(axes, numbers, share, cell)
     bar = figure.colorbar(image, cax=bar_axes, label="share of the true class's images")
     bar.set_ticks(np.sqrt([0, 0.01, 0.05, 0.2, 0.5, 1]), labels=["0", "1%", "5%", "20%", "50%", "100%"])
@@ -47,8 +53,11 @@ def confusion(counts: "Tensor", class_names: Sequence[str], title: str) -> Figur
     return figure
 
 
-def _layout(matrix: float, cell: float, class_names: Sequence[str]) -> tuple[Figure, Axes, Axes]:
-    """A figure with room for the names, its matrix axes and its colour bar's axes; sizes in inches."""
+def _layout(matrix: float, cell: float, class_names: Sequence[str], beside: float) -> tuple[Figure, Axes, Axes]:
+    """A figure with room for the names, its matrix axes and its colour bar's axes; sizes in inches.
+
+    `beside` stays free at the right.
+    """
     classes = len(class_names)
     size = min(10, 0.75 * cell * 72)
     step = 1
@@ -58,7 +67,7 @@ def _layout(matrix: float, cell: float, class_names: Sequence[str]) -> tuple[Fig
     rotation = 0 if longest < 0.95 * cell else 45 if classes <= MOST_ANNOTATED else 90
     below = {0: 0.2, 45: 0.75 * longest + 0.2, 90: longest + 0.1}[rotation] + 0.35
     left = longest + 0.55
-    width = max(LEAST_WIDTH, left + matrix + BAR_SPACE)
+    width = max(LEAST_WIDTH, left + matrix + BAR_SPACE + beside)
     height = HEADING_HEIGHT + matrix + below
     figure = new_figure(width, height)
     axes = figure.add_axes((left / width, below / height, matrix / width, matrix / height))
@@ -82,3 +91,46 @@ def _annotate(axes: Axes, counts: np.ndarray, share: np.ndarray, cell: float) ->
     for row, column in np.argwhere(counts):
         ink = "white" if share[row, column] > 0.4 else "black"
         axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=ink, fontsize=size)
+
+
+def _list_worst(figure: Figure, matrix_axes: Axes, counts: np.ndarray, class_names: Sequence[str]) -> None:
+    """List the classes that are recognized worst, and below them the most frequent confusions."""
+    totals, wrong = counts.sum(1), counts * (1 - np.eye(len(counts), dtype=counts.dtype))
+    recognized = [(counts[label, label] / totals[label], label) for label in np.flatnonzero(totals)]
+    classes = [
+        (class_names[label], float(share), f"{share:.0%} of {totals[label]:,}") for share, label in sorted(recognized)
+    ]
+    places = np.argsort(-wrong, axis=None, kind="stable")[:LONGEST_LIST]
+    confusions = [
+        (f"{class_names[label]} as {class_names[seen]}", float(wrong[label, seen]), f"{wrong[label, seen]:,}")
+        for label, seen in zip(*np.unravel_index(places, wrong.shape), strict=True)
+        if wrong[label, seen]
+    ]
+    width, height = figure.get_size_inches()
+    box = matrix_axes.get_position()
+    room = box.height * height / 2
+    lines = min(LONGEST_LIST, int((room - LIST_HEADING) / LIST_LINE))
+    left, top = width - LIST_BARS - 0.15, box.y1 * height
+    for title, rows, color in (("worst classes", classes, BLUE), ("most frequent confusions", confusions, RED)):
+        _list(figure, left, top, title, rows[:lines], color)
+        top -= room
+
+
+def _list(figure: Figure, left: float, top: float, title: str, rows: list[tuple[str, float, str]], color: str) -> None:
+    """Draw a list with a bar for each line; `left` and `top`, in inches, are where its bars begin."""
+    width, height = figure.get_size_inches()
+    figure.text((left - LIST_LABELS) / width, top / height, title, fontsize=10, fontweight="bold", va="top")
+    if not rows:
+        return
+    names, values, texts = zip(*rows, strict=True)
+    tall = len(rows) * LIST_LINE
+    axes = figure.add_axes((left / width, (top - 0.3 - tall) / height, LIST_BARS / width, tall / height))
+    axes.barh(range(len(rows)), values, height=0.7, color=color, alpha=0.45)
+    axes.set(xlim=(0, max(*values, 1e-9)), ylim=(len(rows) - 0.5, -0.5))
+    size = fitting_size(list(names), LIST_SIZE, (LIST_LABELS - 0.1) * DPI)
+    axes.set_yticks(range(len(rows)), names, fontsize=size, parse_math=False)
+    axes.tick_params(length=0, pad=4)
+    axes.set_xticks([])
+    axes.spines[:].set_visible(False)
+    for line, text in enumerate(texts):
+        axes.text(0.02 * axes.get_xlim()[1], line, text, va="center_baseline", fontsize=7.5)

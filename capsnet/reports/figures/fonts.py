@@ -38,13 +38,35 @@ def display_names(names: Sequence[str], characters: Sequence[str] | None) -> lis
         Names with the characters before them, or the names alone where no font on this machine has all characters.
     """
     if characters is None:
+        return _legible(names)
+    if not _can_draw("".join(characters)):
         return list(names)
-    family = _family_with("".join(characters))
-    if family is None:
-        return list(names)
-    if family not in rcParams["font.family"]:
-        rcParams["font.family"] = [*rcParams["font.family"], family]  # a fallback: Latin text keeps its font
     return [f"{character} {name}" for name, character in zip(names, characters, strict=True)]
+
+
+def _legible(names: Sequence[str]) -> list[str]:
+    """The names, with code points instead of characters that no font on this machine has."""
+    strange = sorted({char for name in names for char in name} - _default_characters())
+    if not strange or _can_draw("".join(strange)):
+        return list(names)
+    drawable = {char for char in strange if _can_draw(char)}
+    shown = {char: f"U+{ord(char):04X}" for char in strange if char not in drawable}
+    return ["".join(shown.get(char, char) for char in name) for name in names]
+
+
+def _can_draw(characters: str) -> bool:
+    """Is there a font with all of these characters? matplotlib then uses it where its own font lacks them."""
+    family = _family_with(characters)
+    if family is not None and family not in rcParams["font.family"]:
+        rcParams["font.family"] = [*rcParams["font.family"], family]  # a fallback: Latin text keeps its font
+    return family is not None
+
+
+@cache
+def _default_characters() -> frozenset[str]:
+    """What matplotlib's own font has."""
+    font = FT2Font(font_manager.findfont("DejaVu Sans"))
+    return frozenset(map(chr, font.get_charmap()))
 
 
 @cache

@@ -24,6 +24,7 @@ HEADING_HEIGHT = 0.66  # inches, for `heading`
 LEAST_WIDTH = 5.5  # inches, so that a heading is readable above a single small image
 GAP = 1  # image pixels between the tiles of a mosaic
 MARGIN = 0.15  # inches
+LEAST_SIZE = 4  # points, of text that has to fit
 
 
 def new_figure(width: float, height: float, **options: object) -> Figure:
@@ -84,9 +85,18 @@ def text_width(text: str, size: float, weight: str = "normal") -> float:
 
 
 def fitting_size(texts: list[str], size: float, width: float, weight: str = "normal") -> float:
-    """The font size, at most `size`, at which each text is at most `width` pixels wide; no less than 4 points."""
-    widest = max((text_width(text, size, weight) for text in texts), default=0)
-    return size if widest <= width else max(4, size * width / widest)
+    """The font size, at most `size`, at which each text is at most `width` pixels wide, but `LEAST_SIZE`."""
+
+    def widest(size: float) -> float:
+        return max((text_width(text, size, weight) for text in texts), default=0)
+
+    found = widest(size)
+    if found <= width:
+        return size
+    size *= width / found
+    while size > LEAST_SIZE and widest(size) > width:  # hinting makes some sizes wider than others
+        size *= 0.98
+    return max(LEAST_SIZE, size)
 
 
 def percent_tick(share: float, _position: int | None = None) -> str:
