@@ -28,7 +28,13 @@ def config_with(implementation: str, compiled: bool = False) -> Config:
 
 
 def training_step(
-    config: Config, batch_size: int, device: str, classes: int, precision: str = "fp32", channels_last: bool = False
+    config: Config,
+    batch_size: int,
+    device: str,
+    classes: int,
+    precision: str = "fp32",
+    channels_last: bool = False,
+    image_shape: tuple[int, int, int] = IMAGE_SHAPE,
 ) -> Callable[[], None]:
     """A function that trains for one step on random images, as Lightning would: forward, backward, Adam, metrics.
 
@@ -39,13 +45,14 @@ def training_step(
         classes: number of classes.
         precision: "fp32" or "bf16".
         channels_last: keep the weights of the convolutions in that layout.
+        image_shape: (channels, height, width).
     """
     torch.manual_seed(0)
-    module = ClassifierModule(config, IMAGE_SHAPE, classes).to(device)
+    module = ClassifierModule(config, image_shape, classes).to(device)
     if channels_last:
         module = module.to(memory_format=torch.channels_last)
     optimizer = module.configure_optimizers()["optimizer"]
-    images = torch.rand(batch_size, *IMAGE_SHAPE, device=device)
+    images = torch.rand(batch_size, *image_shape, device=device)
     labels = torch.randint(classes, (batch_size,), device=device)
 
     def step() -> None:

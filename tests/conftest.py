@@ -92,6 +92,18 @@ def make_kmnist(root: Path) -> None:
         write_idx(root / "KMNIST/raw" / f"{kind}-labels-idx1-ubyte", labels)
 
 
+def make_k49(root: Path) -> None:
+    """Readable, made-up files of Kuzushiji-49: two training images of class 0, four of the others, one each to test."""
+    raw = root / "K49" / "raw"
+    raw.mkdir(parents=True)
+    random = np.random.default_rng(0)
+    for part, count in (("train", 4), ("test", 1)):
+        labels = np.arange(49, dtype=np.uint8).repeat(count)[2 if part == "train" else 0 :]
+        images = random.integers(0, 256, (len(labels), 28, 28), dtype=np.uint8)
+        np.savez_compressed(raw / f"k49-{part}-imgs.npz", images)
+        np.savez_compressed(raw / f"k49-{part}-labels.npz", labels)
+
+
 def make_folder_of_digits(root: Path, parts: dict[str, int], classes: int = 3) -> None:
     """Real digits as PNG files, root/PART/zero/0.png and so on, in the first few classes.
 

@@ -6,7 +6,7 @@ from functools import cache
 import hydra
 import pytest
 import torch
-from conftest import REPO, make_folder_of_digits, make_kmnist
+from conftest import REPO, make_folder_of_digits, make_k49, make_kmnist
 from hydra.core.global_hydra import GlobalHydra
 from torchvision.datasets import KMNIST, MNIST, FashionMNIST
 
@@ -150,7 +150,13 @@ def test_a_dataset_gives_labelled_images_of_all_its_classes(name, tmp_path):
         settings = {"root": str(tmp_path), "download": False}
     if name == "folder":
         make_folder_of_digits(tmp_path, {"train": 4, "test": 2})
-        settings = {"root": str(tmp_path), "cache": None}
+        settings = {"root": str(tmp_path)}
+    if name == "idx":
+        make_kmnist(tmp_path)
+        settings = {"root": str(tmp_path / "KMNIST" / "raw")}
+    if name == "k49":
+        make_k49(tmp_path)
+        settings = {"root": str(tmp_path), "download": False}
     source = option("data", name, **settings).build()
     getattr(source, "prepare", lambda: None)()
     for part in ("train", "test"):

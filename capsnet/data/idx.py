@@ -1,4 +1,4 @@
-"""Datasets in MNIST's file format: downloaded by torchvision, and checked before they are used."""
+"""Datasets in MNIST's file format, IDX: yours, or downloaded by torchvision; all checked before they are used."""
 
 import contextlib
 import hashlib
@@ -9,21 +9,23 @@ import shutil
 import socket
 import struct
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from urllib.error import URLError
 
 import numpy as np
+import torch
 from filelock import FileLock, Timeout
 from torchvision.datasets import MNIST
 
 from ..errors import DataError
 from ..files import make_folder, read_bytes, remove_made_folder
-from ..text import on_one_line
+from ..text import on_one_line, printable
 from .source import LabelledImages
 
 log = logging.getLogger(__name__)
 
+KINDS = ("train", "t10k")
 DOWNLOAD_TIMEOUT = 15  # seconds without an answer from an address
 
 
@@ -68,12 +70,7 @@ class IdxSource:
                 if missing := self._missing():
                     self._download(missing)
         self.sha256, differing = {}, []
-        for kind in ("train", "t10k"):
-            self._check_pair(self.raw / f"{kind}-images-idx3-ubyte", self.raw / f"{kind}-labels-idx1-ubyte")
-        size, test_size = (_idx_shape(self.raw / f"{kind}-images-idx3-ubyte")[1:] for kind in ("train", "t10k"))
-        if test_size != size:
-            path = self.raw / "t10k-images-idx3-ubyte"
-            raise DataError(f"{path}: its images are {_by(test_size)}, those for training {_by(size)}")
+        self._check_files()
         for name in self.files:
             content = _read(self.raw / name)
             self.sha256[name] = hashlib.sha256(content).hexdigest()
@@ -86,8 +83,26 @@ class IdxSource:
             log.warning(
                 "%s: these are not the official files, so report results under another name: %s",
                 self.raw,
-                ", ".join(f"{name} ({_idx_shape(self.raw / name)[0]:,})" for name in differing),
+                ", ".join(f"{name} ({self._length(name):,})" for name in differing),
             )
+
+    def _check_files(self) -> None:
+        """Raise DataError if a file cannot be used."""
+        pairs = [(self.raw / f"{kind}-images-idx3-ubyte", self.raw / f"{kind}-labels-idx1-ubyte") for kind in KINDS]
+        _check_pairs(pairs, _remedy)
+        for _, labels in pairs:
+            self._check_labels(labels, np.frombuffer(_read(labels), dtype=np.uint8, offset=8))
+
+    def _check_labels(self, path: Path, labels: np.ndarray) -> None:
+        if labels.max() >= len(self.class_names):
+            raise DataError(
+                f"{path}: has label {labels.max()}, but {self.name} has the classes"
+                f" 0 to {len(self.class_names) - 1}; {_remedy(path)}"
+            )
+
+    def _length(self, name: str) -> int:
+        """Images or labels in a file."""
+        return _idx_shape(self.raw / name)[0]
 
     def train(self) -> LabelledImages:
         return self._read(train=True)
@@ -156,16 +171,62 @@ class IdxSource:
                 f"{self.name}: no files in {self.raw}, and the download failed ({on_one_line(error)}): {by_hand}"
             ) from error
 
-    def _check_pair(self, images: Path, labels: Path) -> None:
-        (count, *_), (labelled,) = _idx_shape(images, dims=3), _idx_shape(labels, dims=1)
+
+class IdxFiles:
+    """Your own four files in MNIST's format. Each label that occurs in training is a class, and its name.
+
+    Args:
+        root: their folder.
+        train_images, train_labels, test_images, test_labels: their names.
+    """
+
+    def __init__(self, root: str, train_images: str, train_labels: str, test_images: str, test_labels: str):
+        self.root = Path(root)
+        self.title = printable(self.root.absolute().name)
+        self.class_names: tuple[str, ...] = ()
+        self.sha256: dict[str, str] = {}
+        self._pairs = {
+            "train": (self.root / train_images, self.root / train_labels),
+            "test": (self.root / test_images, self.root / test_labels),
+        }
+
+    def prepare(self) -> None:
+        """Check the files. Raises DataError."""
+        _check_pairs(list(self._pairs.values()), lambda path: "replace it")
+        known, tested = (np.unique(self._labels(part)) for part in ("train", "test"))
+        if len(known) < 2:
+            raise DataError(f"{self._pairs['train'][1]}: has one class only, {known[0]}; two are the least")
+        if len(unknown := np.setdiff1d(tested, known)):
+            raise DataError(f"{self._pairs['test'][1]}: has label {unknown[0]}, which is not among those for training")
+        self.class_names = tuple(map(str, known))
+        files = [path for pair in self._pairs.values() for path in pair]
+        self.sha256 = {path.name: hashlib.sha256(_read(path)).hexdigest() for path in files}
+
+    def train(self) -> LabelledImages:
+        return self._part("train")
+
+    def test(self) -> LabelledImages:
+        return self._part("test")
+
+    def _labels(self, part: str) -> np.ndarray:
+        return np.frombuffer(_read(self._pairs[part][1]), dtype=np.uint8, offset=8)
+
+    def _part(self, part: str) -> LabelledImages:
+        images = self._pairs[part][0]
+        pixels = np.frombuffer(bytearray(_read(images)), dtype=np.uint8, offset=16).reshape(_idx_shape(images))
+        labels = np.searchsorted(np.array(self.class_names, dtype=np.int64), self._labels(part))
+        return LabelledImages(torch.from_numpy(pixels).unsqueeze(1), torch.from_numpy(labels))
+
+
+def _check_pairs(pairs: Sequence[tuple[Path, Path]], remedy: Callable[[Path], str]) -> None:
+    """Raise DataError unless each file of images has one label for each, and all images have one size."""
+    for images, labels in pairs:
+        (count, *_), (labelled,) = _idx_shape(images, 3, remedy), _idx_shape(labels, 1, remedy)
         if count != labelled:
-            raise DataError(f"{labels}: {labelled:,} labels, but {images.name} has {count:,} images; {_remedy(labels)}")
-        values = np.frombuffer(_read(labels), dtype=np.uint8, offset=8)
-        if values.max() >= len(self.class_names):
-            raise DataError(
-                f"{labels}: has label {values.max()}, but {self.name} has the classes"
-                f" 0 to {len(self.class_names) - 1}; {_remedy(labels)}"
-            )
+            raise DataError(f"{labels}: {labelled:,} labels, but {images.name} has {count:,} images; {remedy(labels)}")
+    size, test_size = (_idx_shape(images)[1:] for images, _ in pairs)
+    if test_size != size:
+        raise DataError(f"{pairs[1][0]}: its images are {_by(test_size)}, those for training {_by(size)}")
 
 
 def _by(size: tuple[int, ...]) -> str:
@@ -183,9 +244,9 @@ def _read(path: Path) -> bytes:
         raise DataError(f"{path}: cannot be read ({error.strerror}); it must be an uncompressed IDX file") from error
 
 
-def _idx_shape(path: Path, dims: int | None = None) -> tuple[int, ...]:
+def _idx_shape(path: Path, dims: int | None = None, how_to_repair: Callable[[Path], str] = _remedy) -> tuple[int, ...]:
     """The shape in an IDX file's header, checked against the file's size before anything is allocated."""
-    remedy = _remedy(path)
+    remedy = how_to_repair(path)
     try:
         head, size = read_bytes(path, 16), path.stat().st_size
     except OSError as error:

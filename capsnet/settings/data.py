@@ -78,6 +78,32 @@ class FashionMNIST(Downloaded):
 
 
 @dataclass
+class K49(Downloaded):
+    """Kuzushiji-49 (Clanuwat et al. 2018): 270,912 images of 49 hiragana in cursive script; classes differ in size."""
+
+    def build(self):
+        from ..data.k49 import k49
+
+        return k49(**vars(self))
+
+
+@dataclass
+class Idx:
+    """Your own four files in MNIST's format, uncompressed."""
+
+    root: str = _location(MISSING, "the folder with the files")
+    train_images: str = setting("train-images-idx3-ubyte", "name of the file with the training images")
+    train_labels: str = setting("train-labels-idx1-ubyte", "name of the file with their labels")
+    test_images: str = setting("t10k-images-idx3-ubyte", "name of the file with the test images")
+    test_labels: str = setting("t10k-labels-idx1-ubyte", "name of the file with their labels")
+
+    def build(self):
+        from ..data.idx import IdxFiles
+
+        return IdxFiles(**vars(self))
+
+
+@dataclass
 class Digits:
     """scikit-learn's 1,797 handwritten digits, scaled from 8x8 to 28x28 pixels. Needs no download."""
 
@@ -123,8 +149,10 @@ class Folder:
 OPTIONS = {
     "kmnist": KMNIST,
     "kmnist_7k": KMNIST7k,
+    "k49": K49,
     "mnist": MNIST,
     "fashion_mnist": FashionMNIST,
     "digits": Digits,
     "folder": Folder,
+    "idx": Idx,
 }

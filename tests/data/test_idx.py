@@ -22,12 +22,14 @@ from hypothesis import strategies as st
 from torchvision.datasets import KMNIST
 
 from capsnet.data import idx
+from capsnet.data.idx import IdxFiles
 from capsnet.data.kmnist_7k import KMNIST7k
 from capsnet.errors import DataError
 from capsnet.settings import data
 
 SHARED = Path(__file__).parents[3] / "shared"
 FILES = [f"{kind}-{what}-ubyte" for kind in ("train", "t10k") for what in ("images-idx3", "labels-idx1")]
+NAMES = dict(zip(("train_images", "train_labels", "test_images", "test_labels"), FILES, strict=True))
 
 
 def source(root: Path, download: bool = False, mirror: str | None = None):
@@ -313,3 +315,41 @@ class TestDownload:
         with pytest.raises(DataError, match=rf"has 3 of its 4 files, but not {FILES[2]}: .* empty that folder"):
             source(kmnist_root, download=True, mirror=server[0]).prepare()
         assert len(files_in(kmnist_root)) == 3
+
+
+class TestYourOwnFiles:
+    def opened(self, root, **names):
+        source = IdxFiles(str(root), **NAMES | names)
+        source.prepare()
+        return source
+
+    def test_every_label_that_occurs_is_a_class(self, tmp_path):
+        labels = np.array([3, 26, 1, 26, 3, 1])
+        images = np.arange(6 * 20 * 10).reshape(6, 20, 10) % 256
+        for images_name, labels_name in (("a", "b"), ("c", "d")):
+            write_idx(tmp_path / images_name, images)
+            write_idx(tmp_path / labels_name, labels)
+        names = dict(zip(NAMES, "abcd", strict=True))
+        source = self.opened(tmp_path, **names)
+        assert source.class_names == ("1", "3", "26")
+        found = source.train()
+        assert found.labels.tolist() == [1, 2, 0, 2, 1, 0]
+        assert np.array_equal(found.images[:, 0].numpy(), images)
+        assert set(source.sha256) == set("abcd")
+
+    @pytest.mark.parametrize(
+        ("damage", "message"),
+        [
+            (lambda raw: (raw / "t10k-labels-idx1-ubyte").unlink(), "cannot be read .*; replace it"),
+            (lambda raw: write_idx(raw / "t10k-labels-idx1-ubyte", np.full(50, 11)), "label 11, which is not among"),
+            (lambda raw: write_idx(raw / "train-labels-idx1-ubyte", np.zeros(200)), "one class only, 0"),
+            (lambda raw: write_idx(raw / "t10k-images-idx3-ubyte", np.zeros((50, 9, 9))), "its images are 9 x 9"),
+            (lambda raw: write_idx(raw / "t10k-images-idx3-ubyte", np.zeros((49, 28, 28))), "50 labels, but"),
+        ],
+    )
+    def test_what_does_not_fit_is_refused(self, kmnist_root, damage, message):
+        raw = kmnist_root / "KMNIST" / "raw"
+        damage(raw)
+        with pytest.raises(DataError, match=message) as caught:
+            self.opened(raw)
+        assert "download" not in str(caught.value)
