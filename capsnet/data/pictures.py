@@ -2,6 +2,8 @@
 
 import contextlib
 import io
+import os
+import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,7 +53,8 @@ def read_picture(path: Path, at_least: int | None = None) -> Image.Image:
     with _reasons(), _open(_content(path)) as picture:
         if at_least is not None:
             picture.draft(None, (2 * at_least, 2 * at_least))
-        return upright(picture)
+        with _libtiff_silenced() if picture.format == "TIFF" else contextlib.nullcontext():
+            return upright(picture)
 
 
 def upright(picture: Image.Image) -> Image.Image:
@@ -156,6 +159,22 @@ def _opaque(picture: Image.Image) -> Image.Image:
         if any(low != high for low, high in flat.getextrema()):
             break
     return flat if has_colors(flat) else flat.convert("L")
+
+
+_standard_error = threading.Lock()
+
+
+@contextlib.contextmanager
+def _libtiff_silenced() -> Iterator[None]:
+    """libtiff itself writes to standard error what is wrong with a file. Pillow raises an error, too."""
+    with _standard_error, open(os.devnull, "wb") as nowhere:
+        before = os.dup(2)
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(before, 2)
+            os.close(before)
 
 
 @contextlib.contextmanager
