@@ -11,7 +11,7 @@ from ..settings.config import name_of
 from ..settings.data import Data
 from .pictures import border
 from .source import LabelledImages, digest, read_part
-from .splits import stratified_split
+from .splits import stratified_split, take_rows
 
 
 class TrainingImages(NamedTuple):
@@ -52,9 +52,10 @@ class Dataset:
         if self.train_split is not None:
             return
         images, labels = self._read("train")
+        own = getattr(self.source, "gives_away", False)
         if self.data.limit is not None and self.data.limit < len(labels):
             chosen = self._hold_out("data.limit", labels, self.data.limit)[1]
-            images, labels = images[chosen], labels[chosen]
+            images, labels = take_rows(images, chosen, own), labels[chosen]
         val_size = self.data.val_size
         held_out = int(val_size) if val_size >= 1 else round(val_size * len(labels))
         if val_size and self._has_val():
@@ -62,7 +63,7 @@ class Dataset:
         elif held_out:
             train, val = self._hold_out("data.val_size", labels, held_out)
             self.val_split = LabelledImages(images[val], labels[val])
-            images, labels = images[train], labels[train]
+            images, labels = take_rows(images, train, own), labels[train]
         if self.data.batch_size > len(labels):
             raise ConfigError(
                 f"data.batch_size={self.data.batch_size}: larger than the training set, {len(labels):,} images"

@@ -20,6 +20,7 @@ from .cache import ReadImages, cached, user_cache
 from .parallel import in_parallel
 from .pictures import BrokenPictureError, is_picture_name, picture_size, pixels_or_reason
 from .source import LabelledImages
+from .splits import take_rows
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +59,8 @@ class Folder:
         cache: folder that keeps what was read; "auto": the user's cache folder; None: nothing is kept.
     """
 
+    gives_away = True
+
     def __init__(
         self,
         root: str,
@@ -75,6 +78,7 @@ class Folder:
         self.class_characters: tuple[str, ...] | None = None
         self.details: dict[str, Any] = {}
         self._network_wants: tuple[int, int, int] | None = None
+        self._parts: dict[str, LabelledImages] = {}
 
     def read_as(self, image_shape: tuple[int, int, int], class_names: tuple[str, ...]) -> None:
         """Prepare the images as those that a network was trained on, whatever else is in the folder now."""
@@ -90,41 +94,40 @@ class Folder:
             self._report_broken(files, found.broken)
         files = [file for place, file in enumerate(files) if place not in found.broken]
         label_of = {name: label for label, name in enumerate(self.class_names)}
-        self._images, self._labels = found.images, np.array([label_of[file.class_name] for file in files])
-        self._rows = self._split(files)
-        self._check_counts()
-        self._count_duplicates(files)
+        labels = np.array([label_of[file.class_name] for file in files])
+        rows = self._split(files, labels)
+        self._check_counts({part: labels[rows[part]] for part in PARTS})
+        self._count_duplicates(files, found.images, rows)
         _, channels, height, width = found.images.shape
         log.info(
             "%s: %s of %d classes, in %s, %dx%d pixels",
             *(printable(str(self.root)), counted(len(files), "image"), len(self.class_names)),
             *("gray" if channels == 1 else "color", height, width),
         )
+        images = torch.from_numpy(found.images)
+        for part in ("val", "test", "train"):  # the last one in place, so that the array is not there twice
+            taken = take_rows(images, torch.from_numpy(rows[part]), in_place=part == "train")
+            self._parts[part] = LabelledImages(taken, torch.from_numpy(labels[rows[part]]))
 
     def train(self) -> LabelledImages:
-        return self._part("train")
+        """Once only: the caller then owns the images."""
+        return self._parts.pop("train")
 
     def val(self) -> LabelledImages | None:
         """The images in val/; None if there is no such folder."""
-        return self._part("val") if len(self._rows["val"]) else None
+        return self._parts["val"] if len(self._parts["val"].labels) else None
 
     def test(self) -> LabelledImages:
-        return self._part("test")
-
-    def _part(self, part: str) -> LabelledImages:
-        rows = self._rows[part]
-        if not len(rows):
-            raise DataError(f"{self.root / part}: has no images")
-        consecutive = rows[-1] - rows[0] + 1 == len(rows)
-        images = self._images[rows[0] : rows[-1] + 1] if consecutive else self._images[rows]
-        return LabelledImages(torch.from_numpy(images), torch.from_numpy(self._labels[rows]))
+        return self._parts["test"]
 
     def _name_classes(self, files: Sequence[PictureFile]) -> None:
         """Learn the classes from the folders, or check the folders against the classes of a network."""
-        in_folders = {file.class_name: file for file in sorted(files, key=lambda file: natural_order(file.class_name))}
+        in_folders: dict[str, PictureFile] = {}
+        for file in files:
+            in_folders.setdefault(file.class_name, file)
         learned = {file.class_name for file in files if file.part in ("train", "")}
         if not self._network_wants:
-            self.class_names = tuple(name for name in in_folders if name in learned)
+            self.class_names = tuple(sorted(learned, key=natural_order))
             if not learned:
                 raise DataError(f"{self.root / 'train'}: has no images")
         for name, file in in_folders.items():
@@ -142,7 +145,7 @@ class Folder:
 
     def _read(self, files: Sequence[PictureFile]) -> ReadImages:
         """The files' pixels, from the cache if they were read before."""
-        size = self.size or _typical_size([self.root / file.name for file in files if not file.leads_outside])
+        size = self.size or _typical_size(self.root, files)
         state = "\n".join(f"{file.name}\0{file.state}" for file in files)
 
         def read(channels: int | None) -> ReadImages:
@@ -165,39 +168,39 @@ class Folder:
         log.warning("%s. Left out", what)
         self.details["left_out"] = {printable(files[place].name): why for place, why in broken.items()}
 
-    def _split(self, files: Sequence[PictureFile]) -> dict[str, np.ndarray]:
+    def _split(self, files: Sequence[PictureFile], labels: np.ndarray) -> dict[str, np.ndarray]:
         """Rows of the images of each part."""
         parts = np.array([file.part or "train" for file in files])
         if "test" not in parts:
             candidates = np.flatnonzero(parts == "train")
             names = [files[row].name for row in candidates]
-            parts[candidates[_held_out(names, self._labels[candidates], self.test_size)]] = "test"
+            parts[candidates[_held_out(names, labels[candidates], self.test_size)]] = "test"
         return {part: np.flatnonzero(parts == part) for part in PARTS}
 
-    def _check_counts(self) -> None:
+    def _check_counts(self, labels: dict[str, np.ndarray]) -> None:
         if self._network_wants:  # it is trained already
             return
-        counts = np.bincount(self._labels[self._rows["train"]], minlength=len(self.class_names))
+        counts = np.bincount(labels["train"], minlength=len(self.class_names))
         if counts.min() < 2:
             few = self.class_names[int(counts.argmin())]
             raise DataError(
                 f"{self.root}: class {few} has {counted(int(counts.min()), 'image')} for training; two are the least,"
                 " one of them for validation"
             )
-        tested = np.bincount(self._labels[self._rows["test"]], minlength=len(self.class_names))
+        tested = np.bincount(labels["test"], minlength=len(self.class_names))
         if missing := [name for name, count in zip(self.class_names, tested, strict=True) if not count]:
             log.warning("%s: no test images of %s", printable(str(self.root)), _shortened(missing))
 
-    def _count_duplicates(self, files: Sequence[PictureFile]) -> None:
+    def _count_duplicates(self, files: Sequence[PictureFile], images: np.ndarray, rows: dict[str, np.ndarray]) -> None:
         """Warn of test images that are also training or validation images, pixel for pixel."""
-        digests = [hashlib.blake2b(image.data, digest_size=16).digest() for image in self._images]
-        elsewhere = {digests[row]: row for part in ("train", "val") for row in self._rows[part]}
-        twice = [row for row in self._rows["test"] if digests[row] in elsewhere]
+        digests = [hashlib.blake2b(image.data, digest_size=16).digest() for image in images]
+        elsewhere = {digests[row]: row for part in ("train", "val") for row in rows[part]}
+        twice = [row for row in rows["test"] if digests[row] in elsewhere]
         if twice:
             first = f"{files[twice[0]].name} = {files[elsewhere[digests[twice[0]]]].name}"
             log.warning(
                 "%s: %d of %d test images are training images, too, so the test is too easy (such as %s)",
-                *(printable(str(self.root)), len(twice), len(self._rows["test"]), printable(first)),
+                *(printable(str(self.root)), len(twice), len(rows["test"]), printable(first)),
             )
             self.details["test_images_in_training"] = len(twice)
 
@@ -314,10 +317,11 @@ def _held_out(names: Sequence[str], labels: np.ndarray, test_size: float) -> np.
     return np.argsort(places, kind="stable")[:count]
 
 
-def _typical_size(paths: Sequence[Path]) -> tuple[int, int]:
+def _typical_size(root: Path, files: Sequence[PictureFile]) -> tuple[int, int]:
     """Height and width for images from these files: the median of the longer sides, within limits."""
-    step = -(-len(paths) // MOST_MEASURED) or 1
-    sides = [side for side in in_parallel(_longer_side, paths[::step], "measuring images") if side is not None]
+    step = -(-len(files) // MOST_MEASURED)
+    paths = [root / file.name for file in files[::step] if not file.leads_outside]
+    sides = [side for side in map(_longer_side, paths) if side is not None]
     side = min(MOST_SIDE, max(LEAST_SIDE, round(float(np.median(sides))))) if sides else MOST_SIDE
     return side, side
 

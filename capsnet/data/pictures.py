@@ -31,7 +31,7 @@ class BrokenPictureError(Exception):
 
 def is_picture_name(name: str) -> bool:
     """Does a file's name end as that of a picture?"""
-    return Path(name).suffix.lower() in SUFFIXES
+    return os.path.splitext(name)[1].lower() in SUFFIXES
 
 
 def picture_size(path: Path) -> tuple[int, int]:

@@ -80,6 +80,20 @@ def test_without_a_test_folder_test_images_are_held_out_by_class_and_never_move(
     assert len(before & after) >= 11
 
 
+@pytest.mark.parametrize("test_size", [3, 4, 5, 9, 30, 50])
+def test_whatever_is_held_out_each_image_is_in_one_part_and_has_its_own_label(tmp_path, test_size):
+    make_folder_of_digits(tmp_path, {"": 20})
+    wanted = {}
+    for label, name in enumerate(("one", "two", "zero")):
+        for path in (tmp_path / name).iterdir():
+            wanted[np.asarray(Image.open(path)).tobytes()] = label
+    data = opened(tmp_path, val_size=3, test_size=test_size)
+    splits = (data.train_split, data.val_split, data.test_split)
+    found = [(image.numpy().tobytes(), int(label)) for split in splits for image, label in zip(*split, strict=True)]
+    assert len(found) == 60
+    assert dict(found) == wanted
+
+
 @pytest.mark.parametrize("test_size", [2, 58, 0.01, 0.99])
 def test_a_test_part_that_leaves_a_class_out_is_refused(tmp_path, test_size):
     make_folder_of_digits(tmp_path, {"": 20})

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capsnet.data.splits import stratified_split
+from capsnet.data.splits import stratified_split, take_rows
 from capsnet.errors import DataError
 
 
@@ -27,3 +27,13 @@ def test_both_sides_keep_the_order_of_the_images():
 def test_too_few_images_for_every_class_are_refused():
     with pytest.raises(DataError, match="cannot hold out 3 of 200"):
         stratified_split(torch.arange(200) % 10, 3, 0)
+
+
+@pytest.mark.parametrize("rows", [[], [4], [2, 3, 4], [0, 2, 5, 6], list(range(0, 5000, 3))])
+def test_rows_are_taken_with_and_without_a_copy(rows):
+    images = torch.arange(5000 * 2).view(5000, 1, 2)
+    expected, index = images[rows].clone(), torch.tensor(rows, dtype=torch.int64)
+    assert torch.equal(take_rows(images, index), expected)
+    taken = take_rows(images, index, in_place=True)
+    assert torch.equal(taken, expected)
+    assert taken.untyped_storage().data_ptr() == images.untyped_storage().data_ptr()
