@@ -24,6 +24,9 @@ MOST_PIXELS = 90_000_000
 MOST_BYTES = 2**30
 LEAST_COLOR = 16  # difference between a pixel's channels; below it, a picture that is saved in color counts as gray
 
+# A file is read or refused; what Pillow thinks odd about it helps nobody. Not catch_warnings: threads read pictures.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
 
 class BrokenPictureError(Exception):
     """A file is not a picture that can be read; the message says why, without the file's name."""
@@ -179,11 +182,9 @@ def _libtiff_silenced() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _reasons() -> Iterator[None]:
-    """Silences Pillow's warnings, and turns what it raises into BrokenPictureError."""
+    """Turns what Pillow raises into BrokenPictureError."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
+        yield
     except BrokenPictureError:
         raise
     except UnidentifiedImageError as error:

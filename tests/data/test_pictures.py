@@ -2,6 +2,8 @@
 
 import io
 import os
+import subprocess
+import sys
 import zlib
 
 import numpy as np
@@ -150,3 +152,24 @@ def test_a_large_jpeg_is_read_faster_and_nearly_the_same(tmp_path):
     at_once, whole = (to_pixels(read_picture(tmp_path / "photo.jpg", size), 48, 32) for size in (48, None))
     assert read_picture(tmp_path / "photo.jpg", 48).height < 1000
     assert np.abs(at_once.astype(int) - whole).max() <= 3
+
+
+def test_nothing_is_printed_about_odd_and_damaged_files(tmp_path):
+    random = np.random.default_rng(0)
+    for number in range(200):
+        content = io.BytesIO()
+        colors().save(content, "TIFF", compression=("tiff_lzw", "tiff_deflate")[number % 2])
+        damaged = bytearray(content.getvalue())
+        damaged[random.integers(len(damaged))] ^= 1 << int(random.integers(8))
+        (tmp_path / f"{number}.tif").write_bytes(damaged)
+    (tmp_path / "large.png").write_bytes(large_png(10_000, 9_500))  # Pillow warns of it
+    code = (
+        "import sys; from pathlib import Path; from capsnet.data.parallel import in_parallel;"
+        "from capsnet.data.pictures import pixels_or_reason; from functools import partial;"
+        "read = partial(pixels_or_reason, height=28, width=28);"
+        "found = list(in_parallel(read, sorted(Path(sys.argv[1]).iterdir()), 'reading'));"
+        "print(len(found), any(isinstance(one, str) for one in found))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["201", "True"]
+    assert done.stderr == ""
