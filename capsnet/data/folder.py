@@ -4,6 +4,7 @@ import hashlib
 import logging
 import os
 import re
+import sys
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
@@ -137,11 +138,7 @@ class Folder:
                 raise DataError(f"{folder}: is not {known}; rename or remove it")
         if len(self.class_names) < 2:
             raise DataError(f"{self.root}: has images of one class only, {self.class_names[0]}; two are the least")
-        characters = [CODE_POINT.fullmatch(name) for name in self.class_names]
-        if all(characters):
-            points = [int(found[1], 16) for found in characters if found]
-            if max(points) <= 0x10FFFF and all(chr(point).isprintable() for point in points):
-                self.class_characters = tuple(map(chr, points))
+        self.class_characters = _characters(self.class_names)
 
     def _read(self, files: Sequence[PictureFile]) -> ReadImages:
         """The files' pixels, from the cache if they were read before."""
@@ -293,6 +290,13 @@ def natural_order(name: str) -> list[tuple[bool, int, str]]:
         return [(False, int(point[1], 16), name)]
     pieces = re.split(r"([0-9]+)", name)
     return [(piece.isdecimal(), int(piece) if piece.isdecimal() else 0, piece) for piece in pieces]
+
+
+def _characters(names: Sequence[str]) -> tuple[str, ...] | None:
+    """The characters of names that are all code points, such as U+4E00; None if they are not."""
+    points = [int(found[1], 16) for name in names if (found := CODE_POINT.fullmatch(name))]
+    printable_points = [point for point in points if point <= sys.maxunicode and chr(point).isprintable()]
+    return tuple(map(chr, printable_points)) if len(printable_points) == len(names) else None
 
 
 def _held_out(names: Sequence[str], labels: np.ndarray, test_size: float) -> np.ndarray:
