@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +37,16 @@ log = logging.getLogger(__name__)
 
 SHOWN_RECONSTRUCTIONS = 36
 SCORING_BATCH = 250  # forward passes only; not data.batch_size, so that training settings do not change scores
+
+
+class Evaluation(NamedTuple):
+    """What an evaluation found."""
+
+    report: dict[str, Any]
+    """The content of evaluation.json."""
+    figures: dict[str, bytes]
+    """PNG files by name; none if `figures=false`."""
+    images_per_second: float
 
 
 def find_checkpoint(run: str | None, checkpoint: str | None) -> tuple[Path, Path]:
@@ -96,7 +106,7 @@ def evaluate_checkpoint(
     for difference in differences:
         log.warning("%s", difference)
     network.to("cuda" if torch.cuda.is_available() else "cpu")
-    return evaluate(network, dataset, config, report_dir, checkpoint, epoch, differences)[0]
+    return evaluate(network, dataset, config, report_dir, checkpoint, epoch, differences).report
 
 
 def _refuse_foreign_report(report_dir: Path) -> None:
@@ -165,7 +175,7 @@ def evaluate(
     checkpoint: Path,
     epoch: int | None,
     differences: Sequence[str] = (),
-) -> tuple[dict[str, Any], dict[str, bytes]]:
+) -> Evaluation:
     """Score a network on the test images, and write evaluation.json and the figures.
 
     Args:
@@ -177,8 +187,6 @@ def evaluate(
         epoch: the epoch they are from, counted from 1, for the report.
         differences: what is not as it was when the network was trained, for the report.
 
-    Returns:
-        The content of evaluation.json, and the figures as PNG files by name; none if `figures=false`.
     """
     network.float()
     device = next(network.parameters()).device
@@ -202,7 +210,8 @@ def evaluate(
         raise DivergedError(f"{checkpoint}: its loss on the test images is NaN or infinite")
     metrics = read_metrics(report_dir / METRICS_FILE)  # may be damaged, so before anything is written
     write_json(report_dir / EVALUATION_FILE, report)
-    return report, draw_figures(network, dataset, scores, metrics, report_dir) if config.figures else {}
+    figures = draw_figures(network, dataset, scores, metrics, report_dir) if config.figures else {}
+    return Evaluation(report, figures, scores.images_per_second)
 
 
 @torch.no_grad()

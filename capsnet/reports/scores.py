@@ -1,5 +1,6 @@
 """Scores of a network on labelled images."""
 
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -24,6 +25,8 @@ class Scores:
     """Class with the largest score, [n]."""
     confusion: Tensor
     """Images by true class (rows) and predicted class (columns), [classes, classes]."""
+    images_per_second: float
+    """From uint8 images to scores and losses; the first batch, which warms up, is left out if there are others."""
 
     @property
     def per_class_accuracy(self) -> list[float | None]:
@@ -44,7 +47,10 @@ def score(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], loss: Lo
     network.eval()
     sums: dict[str, Tensor] = {}
     labels, predictions = [], []
+    began, first = time.perf_counter(), 0
     for images, true in batches:
+        if len(labels) == 1:
+            began, first = time.perf_counter(), len(labels[0])
         output = network(images)
         losses = loss(output, images, true)
         check_names(losses)
@@ -54,10 +60,12 @@ def score(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], loss: Lo
         labels.append(true.cpu())
         predictions.append(output.scores.argmax(1).cpu())
     true, predicted = torch.cat(labels), torch.cat(predictions)
+    images_per_second = (len(true) - first) / (time.perf_counter() - began)
     counts = torch.bincount(true * num_classes + predicted, minlength=num_classes**2)
     return Scores(
         accuracy=float((true == predicted).double().mean()),
         losses={name: float(total) / len(true) for name, total in sums.items()},
         predictions=predicted,
         confusion=counts.view(num_classes, num_classes),
+        images_per_second=images_per_second,
     )

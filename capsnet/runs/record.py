@@ -60,7 +60,8 @@ class RunRecord:
     """Wall time of everything that the last process did for this run, test and figures included."""
     train_images_per_second: float | None = None
     """In the training part of the epochs, including data and logging."""
-
+    inference_images_per_second: float | None = None
+    """In the test, from uint8 images to scores, in float32."""
     metrics_sha256: str | None = None
     """Of metrics.csv when the run ended."""
 

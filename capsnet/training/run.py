@@ -249,10 +249,12 @@ def _test(
     dataset.read_test_images()
     results.dataset = dataset.record()
     network = module.network.to(trainer.strategy.root_device)
-    report, figures = evaluate(network, dataset, module.config, epoch_log.run_dir, best, results.best_epoch)
+    evaluation = evaluate(network, dataset, module.config, epoch_log.run_dir, best, results.best_epoch)
+    report = evaluation.report
+    results.inference_images_per_second = round(evaluation.images_per_second, 1)
     results.test_accuracy, results.test_loss = report["accuracy"], report["loss"]
     log_test(epoch_log.tensorboard, report, list(module.averages["train"].names), results.best_epoch)
-    log_figures(epoch_log.tensorboard, figures, results.epochs)
+    log_figures(epoch_log.tensorboard, evaluation.figures, results.epochs)
 
 
 def _quieten_libraries() -> None:

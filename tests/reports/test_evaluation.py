@@ -173,7 +173,7 @@ def test_a_loss_that_names_something_of_the_report_does_not_replace_it(tmp_path,
     config = replace(config_from_dict({"data": {"name": "digits"}, "figures": False}), loss=Boastful())
     report = {"accuracy": 0}
     with contextlib.suppress(ConfigError):  # refused
-        report, _ = evaluate(Mean(), Dataset(config.data), config, tmp_path, tmp_path / "none.ckpt", epoch=None)
+        report, *_ = evaluate(Mean(), Dataset(config.data), config, tmp_path, tmp_path / "none.ckpt", epoch=None)
     assert report["accuracy"] <= 1
 
 
@@ -181,7 +181,7 @@ def test_a_loss_that_names_something_of_the_report_does_not_replace_it(tmp_path,
 def test_only_the_figures_that_apply_are_drawn(network, tmp_path):
     config = config_from_dict({"data": {"name": "digits"}})
     dataset = Dataset(config.data)
-    report, figures = evaluate(network(), dataset, config, tmp_path, tmp_path / "none.ckpt", epoch=None)
+    report, figures, _ = evaluate(network(), dataset, config, tmp_path, tmp_path / "none.ckpt", epoch=None)
     assert set(figures) == {"confusion"}
     assert [path.name for path in (tmp_path / "figures").iterdir()] == ["confusion.png"]
     assert "reconstruction_loss" not in report

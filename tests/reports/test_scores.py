@@ -78,7 +78,9 @@ def test_scoring_leaves_the_network_in_evaluation_mode_and_makes_no_gradients():
 
 
 def of_confusion(rows):
-    return Scores(accuracy=0.0, losses={}, predictions=torch.zeros(0), confusion=torch.tensor(rows))
+    return Scores(
+        accuracy=0.0, losses={}, predictions=torch.zeros(0), confusion=torch.tensor(rows), images_per_second=1.0
+    )
 
 
 def test_balanced_accuracy_is_the_mean_of_the_accuracies_by_class():

@@ -12,6 +12,6 @@ from .fonts import display_names  # noqa: E402
 from .perturbations import perturbations  # noqa: E402
 from .reconstructions import reconstructions  # noqa: E402
 from .style import save  # noqa: E402
-from .sweep import sweep_panels  # noqa: E402
+from .sweep import Sized, sweep_panels  # noqa: E402
 
-__all__ = ["confusion", "curves", "display_names", "perturbations", "reconstructions", "save", "sweep_panels"]
+__all__ = ["Sized", "confusion", "curves", "display_names", "perturbations", "reconstructions", "save", "sweep_panels"]
