@@ -23,6 +23,7 @@ from ..runs.folder import (
     FIGURES_FOLDER,
     METRICS_FILE,
     RECORD_FILE,
+    ROBUSTNESS_FILE,
     refuse_outside_links,
 )
 from ..runs.metrics import read_metrics
@@ -31,6 +32,7 @@ from ..runs.resume import refuse_other_config
 from ..runs.saved_config import warn_of_changed_plugin
 from ..settings.config import Config, as_dict, leaves
 from ..text import on_one_line
+from .robustness import Point, by_distortion, measure_robustness, write_robustness
 from .scores import Scores, score
 
 log = logging.getLogger(__name__)
@@ -47,6 +49,8 @@ class Evaluation(NamedTuple):
     figures: dict[str, bytes]
     """PNG files by name; none if `figures=false`."""
     images_per_second: float
+    robustness: Sequence[Point] = ()
+    """The content of robustness.csv; empty if it was not measured."""
 
 
 def find_checkpoint(run: str | None, checkpoint: str | None) -> tuple[Path, Path]:
@@ -69,17 +73,15 @@ def find_checkpoint(run: str | None, checkpoint: str | None) -> tuple[Path, Path
 
 
 def evaluate_checkpoint(
-    checkpoint: Path, report_dir: Path, overrides: dict[str, str | None] | None = None
-) -> dict[str, Any]:
+    checkpoint: Path, report_dir: Path, overrides: dict[str, str | None] | None = None, robustness: bool = False
+) -> Evaluation:
     """Score a checkpoint on its dataset's test images; write evaluation.json and the figures.
 
     Args:
         checkpoint: a file that training wrote; it holds the run's config beside the weights.
         report_dir: the run's folder, for the report; its metrics.csv is used if there is one.
         overrides: settings by dotted key that replace the run's own, such as {"data.root": "/elsewhere"}.
-
-    Returns:
-        The content of evaluation.json.
+        robustness: measure it on distorted test images as well; write robustness.csv and its figure.
 
     Raises:
         CheckpointError: the file is missing, damaged, contains code, or does not fit the dataset.
@@ -106,14 +108,36 @@ def evaluate_checkpoint(
     for difference in differences:
         log.warning("%s", difference)
     network.to("cuda" if torch.cuda.is_available() else "cpu")
-    return evaluate(network, dataset, config, report_dir, checkpoint, epoch, differences).report
+    evaluation = evaluate(network, dataset, config, report_dir, checkpoint, epoch, differences)
+    if not robustness:
+        return evaluation
+    points = _measure_robustness(network, dataset, evaluation.report, config.figures, report_dir)
+    return evaluation._replace(robustness=points)
+
+
+def _measure_robustness(
+    network: nn.Module, dataset: Dataset, report: dict[str, Any], draw: bool, report_dir: Path
+) -> list[Point]:
+    """Measure robustness; write robustness.csv and, if wanted, figures/robustness.png."""
+    device = next(network.parameters()).device
+    batches = Batches(dataset.read_test_images(), SCORING_BATCH, device)
+    points = measure_robustness(network, batches, report["accuracy"], report["epoch"])
+    write_robustness(report_dir / ROBUSTNESS_FILE, points)
+    if draw:
+        from . import figures  # loads matplotlib
+
+        units = {point.distortion: point.unit for point in points}
+        figure = figures.robustness(by_distortion(points), units, dataset.title)
+        (report_dir / FIGURES_FOLDER).mkdir(parents=True, exist_ok=True)
+        figures.save(figure, report_dir / FIGURES_FOLDER / "robustness.png")
+    return points
 
 
 def _refuse_foreign_report(report_dir: Path) -> None:
     """Raise ConfigError if a report would replace files that are not from an earlier one of a run or checkpoint."""
     if (report_dir / RECORD_FILE).exists():
         return
-    taken = [name for name in (EVALUATION_FILE, FIGURES_FOLDER) if os.path.lexists(report_dir / name)]
+    taken = [name for name in (EVALUATION_FILE, ROBUSTNESS_FILE, FIGURES_FOLDER) if os.path.lexists(report_dir / name)]
     with contextlib.suppress(OSError, ValueError):
         if {"checkpoint", "confusion", "config"} <= read_json(report_dir / EVALUATION_FILE).keys():
             return

@@ -11,7 +11,18 @@ from .curves import curves  # noqa: E402
 from .fonts import display_names  # noqa: E402
 from .perturbations import perturbations  # noqa: E402
 from .reconstructions import reconstructions  # noqa: E402
+from .robustness import robustness  # noqa: E402
 from .style import save  # noqa: E402
 from .sweep import Sized, sweep_panels  # noqa: E402
 
-__all__ = ["Sized", "confusion", "curves", "display_names", "perturbations", "reconstructions", "save", "sweep_panels"]
+__all__ = [
+    "Sized",
+    "confusion",
+    "curves",
+    "display_names",
+    "perturbations",
+    "reconstructions",
+    "robustness",
+    "save",
+    "sweep_panels",
+]
