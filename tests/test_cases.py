@@ -116,6 +116,13 @@ class TestCheckpoints:
         change_checkpoint(interrupted / "checkpoints/last.ckpt", change)
         assert "optimizer's state does not fit" in refused_unchanged(interrupted.parent, "train.py", "resume=run")
 
+    def test_optimizer_state_of_one_weight_given_to_another_is_refused_before_a_step(self, interrupted):
+        def change(content):
+            content["optimizer_states"][0]["param_groups"][0]["params"][-1] -= 1
+
+        change_checkpoint(interrupted / "checkpoints/last.ckpt", change)
+        assert "optimizer's state does not fit" in refused_unchanged(interrupted.parent, "train.py", "resume=run")
+
     @pytest.mark.parametrize("missing", ["optimizer_states", "lr_schedulers", "loops", "callbacks"])
     def test_without_what_resuming_needs_a_run_is_not_started_anew(self, interrupted, missing):
         change_checkpoint(interrupted / "checkpoints/last.ckpt", lambda content: content.pop(missing))
