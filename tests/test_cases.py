@@ -151,6 +151,13 @@ class TestCheckpoints:
         best.unlink()
         assert "best.ckpt: is missing" in refused_unchanged(interrupted.parent, "train.py", "resume=run")
 
+    def test_a_best_checkpoint_of_another_run_with_the_same_settings_is_a_warning(self, completed, interrupted_once):
+        shutil.copy(interrupted_once / "checkpoints/best.ckpt", completed / "checkpoints/best.ckpt")
+        done = run_in_process("evaluate.py", "run=run", "figures=false", cwd=completed.parent)
+        assert done.returncode == 0, done.stderr
+        assert "best.ckpt: is not the checkpoint that its run ended with" in done.stdout
+        assert "best.ckpt" in json.loads((completed / "evaluation.json").read_text())["differences"][0]
+
     @pytest.mark.parametrize("damage", ["best.ckpt", "metrics.csv"])
     def test_a_damaged_file_leaves_a_completed_run_completed(self, completed, damage):
         path = next(completed.rglob(damage))

@@ -27,7 +27,7 @@ from ..runs.folder import (
     refuse_outside_links,
 )
 from ..runs.metrics import read_metrics
-from ..runs.record import metrics_changed, read_record, was_changed
+from ..runs.record import best_changed, metrics_changed, read_record, was_changed
 from ..runs.resume import refuse_other_config
 from ..runs.saved_config import warn_of_changed_plugin
 from ..settings.config import Config, as_dict, leaves
@@ -170,7 +170,9 @@ def _differences(
     if metrics_changed(report_dir, record):
         found.append(f"{report_dir / METRICS_FILE}: was changed after the run wrote it")
     best = record.get("best_epoch") if record.get("status") == "completed" else epoch
-    if checkpoint == report_dir / BEST_CHECKPOINT and epoch != best:
+    if checkpoint == report_dir / BEST_CHECKPOINT and best_changed(report_dir, record):
+        found.append(f"{checkpoint}: is not the checkpoint that its run ended with")
+    elif checkpoint == report_dir / BEST_CHECKPOINT and epoch != best:
         found.append(f"{checkpoint}: is from epoch {epoch}, but its run's best epoch is {best}")
     asked = [
         leaf for leaf in leaves(config) if leaf.about.trained and {leaf.key, leaf.key.split(".")[0]} & {*overrides}

@@ -6,6 +6,7 @@ import logging
 logging.getLogger("matplotlib").setLevel(logging.WARNING)
 logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
 
+from .comparison import MOST_NETWORKS, comparison  # noqa: E402
 from .confusion import confusion  # noqa: E402
 from .curves import curves  # noqa: E402
 from .fonts import display_names  # noqa: E402
@@ -16,7 +17,9 @@ from .style import save  # noqa: E402
 from .sweep import Sized, sweep_panels  # noqa: E402
 
 __all__ = [
+    "MOST_NETWORKS",
     "Sized",
+    "comparison",
     "confusion",
     "curves",
     "display_names",
