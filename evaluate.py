@@ -1,4 +1,4 @@
-"""Score a trained network on its test images: accuracy, confusion and figures, from a run's own checkpoint."""
+"""Score a trained network on its test images: accuracy, confusion, robustness and figures, from a run's checkpoint."""
 
 import capsnet.cli.loading  # noqa: F401 (must come first)
 
@@ -20,17 +20,23 @@ def main() -> None:
         return
     settings = parse_values(arguments)
     run, checkpoint = settings.pop("run", None), settings.pop("checkpoint", None)
+    robustness = settings.pop("robustness", "false")
     if (run is None) == (checkpoint is None):
         raise ConfigError("give either run=RUN_DIR or checkpoint=FILE")
+    if robustness not in ("true", "false"):
+        raise ConfigError(f"robustness={robustness}: must be true or false")
     if plugin := settings.get("plugin"):
         load_plugin(plugin)
     # These load torch, so only if the arguments are right.
     from capsnet.reports.evaluation import evaluate_checkpoint, find_checkpoint
+    from capsnet.reports.robustness import robustness_table
     from capsnet.reports.terminal import evaluation_summary
 
     start_logging()
-    report = evaluate_checkpoint(*find_checkpoint(run, checkpoint), settings)
-    print(evaluation_summary(report))
+    evaluation = evaluate_checkpoint(*find_checkpoint(run, checkpoint), settings, robustness == "true")
+    print(evaluation_summary(evaluation.report))
+    if evaluation.robustness:
+        print("", robustness_table(evaluation.robustness), sep="\n")
 
 
 if __name__ == "__main__":

@@ -98,7 +98,10 @@ def remove_made_folder(folder: Path) -> None:
 def file_digest(path: Path) -> str | None:
     """sha256 of a regular file; None if it cannot be read."""
     try:
-        return hashlib.sha256(read_bytes(path)).hexdigest()
+        if not stat.S_ISREG(path.stat().st_mode):
+            return None
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
         return None
 

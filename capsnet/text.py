@@ -1,13 +1,18 @@
 """Numbers, lists and paths as people read them in a terminal."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 
 def percent(value: float | None) -> str:
     """A fraction as a percentage, or a dash for None."""
     return "-" if value is None else f"{value:.2%}"
+
+
+def whole(value: float | None) -> str:
+    """A number rounded to a whole one, or a dash for None."""
+    return "-" if value is None else f"{value:,.0f}"
 
 
 def counted(count: int, thing: str) -> str:
@@ -27,6 +32,14 @@ def aligned(rows: dict[str, str]) -> str:
     """Names and values in two columns, a line each."""
     width = max(map(len, rows))
     return "\n".join(f"  {name:<{width}}  {value}" for name, value in rows.items())
+
+
+def columns(rows: Sequence[Sequence[str]]) -> str:
+    """A table, a line for each row; all columns are aligned to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  " + "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
 
 
 def either(names: Iterable[str]) -> str:

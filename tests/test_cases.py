@@ -116,6 +116,13 @@ class TestCheckpoints:
         change_checkpoint(interrupted / "checkpoints/last.ckpt", change)
         assert "optimizer's state does not fit" in refused_unchanged(interrupted.parent, "train.py", "resume=run")
 
+    def test_optimizer_state_of_one_weight_given_to_another_is_refused_before_a_step(self, interrupted):
+        def change(content):
+            content["optimizer_states"][0]["param_groups"][0]["params"][-1] -= 1
+
+        change_checkpoint(interrupted / "checkpoints/last.ckpt", change)
+        assert "optimizer's state does not fit" in refused_unchanged(interrupted.parent, "train.py", "resume=run")
+
     @pytest.mark.parametrize("missing", ["optimizer_states", "lr_schedulers", "loops", "callbacks"])
     def test_without_what_resuming_needs_a_run_is_not_started_anew(self, interrupted, missing):
         change_checkpoint(interrupted / "checkpoints/last.ckpt", lambda content: content.pop(missing))
@@ -143,6 +150,13 @@ class TestCheckpoints:
         assert "not from its best epoch, 1" in refused_unchanged(interrupted.parent, "train.py", "resume=run")
         best.unlink()
         assert "best.ckpt: is missing" in refused_unchanged(interrupted.parent, "train.py", "resume=run")
+
+    def test_a_best_checkpoint_of_another_run_with_the_same_settings_is_a_warning(self, completed, interrupted_once):
+        shutil.copy(interrupted_once / "checkpoints/best.ckpt", completed / "checkpoints/best.ckpt")
+        done = run_in_process("evaluate.py", "run=run", "figures=false", cwd=completed.parent)
+        assert done.returncode == 0, done.stderr
+        assert "best.ckpt: is not the checkpoint that its run ended with" in done.stdout
+        assert "best.ckpt" in json.loads((completed / "evaluation.json").read_text())["differences"][0]
 
     @pytest.mark.parametrize("damage", ["best.ckpt", "metrics.csv"])
     def test_a_damaged_file_leaves_a_completed_run_completed(self, completed, damage):

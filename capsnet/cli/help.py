@@ -49,8 +49,9 @@ Settings you will change most, by KEY=VALUE:
 EVALUATE = """\
 Score a trained network on the test images of its dataset; write evaluation.json and figures/.
 
-  python evaluate.py run=RUN_DIR              the best checkpoint of a run
-  python evaluate.py checkpoint=FILE          one checkpoint file
+  python evaluate.py run=RUN_DIR                    the best checkpoint of a run
+  python evaluate.py checkpoint=FILE                one checkpoint file
+  python evaluate.py run=RUN_DIR robustness=true    also on distorted images: robustness.csv, figures/robustness.png
 
 Network and data are rebuilt from the config in the checkpoint. You can replace its settings:
 

@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -23,20 +23,34 @@ from ..runs.folder import (
     FIGURES_FOLDER,
     METRICS_FILE,
     RECORD_FILE,
+    ROBUSTNESS_FILE,
     refuse_outside_links,
 )
 from ..runs.metrics import read_metrics
-from ..runs.record import metrics_changed, read_record, was_changed
+from ..runs.record import best_changed, metrics_changed, read_record, was_changed
 from ..runs.resume import refuse_other_config
 from ..runs.saved_config import warn_of_changed_plugin
 from ..settings.config import Config, as_dict, leaves
 from ..text import on_one_line
+from .robustness import Point, by_distortion, measure_robustness, write_robustness
 from .scores import Scores, score
 
 log = logging.getLogger(__name__)
 
 SHOWN_RECONSTRUCTIONS = 36
 SCORING_BATCH = 250  # forward passes only; not data.batch_size, so that training settings do not change scores
+
+
+class Evaluation(NamedTuple):
+    """What an evaluation found."""
+
+    report: dict[str, Any]
+    """The content of evaluation.json."""
+    figures: dict[str, bytes]
+    """PNG files by name; none if `figures=false`."""
+    images_per_second: float
+    robustness: Sequence[Point] = ()
+    """The content of robustness.csv; empty if it was not measured."""
 
 
 def find_checkpoint(run: str | None, checkpoint: str | None) -> tuple[Path, Path]:
@@ -59,17 +73,15 @@ def find_checkpoint(run: str | None, checkpoint: str | None) -> tuple[Path, Path
 
 
 def evaluate_checkpoint(
-    checkpoint: Path, report_dir: Path, overrides: dict[str, str | None] | None = None
-) -> dict[str, Any]:
+    checkpoint: Path, report_dir: Path, overrides: dict[str, str | None] | None = None, robustness: bool = False
+) -> Evaluation:
     """Score a checkpoint on its dataset's test images; write evaluation.json and the figures.
 
     Args:
         checkpoint: a file that training wrote; it holds the run's config beside the weights.
         report_dir: the run's folder, for the report; its metrics.csv is used if there is one.
         overrides: settings by dotted key that replace the run's own, such as {"data.root": "/elsewhere"}.
-
-    Returns:
-        The content of evaluation.json.
+        robustness: measure it on distorted test images as well; write robustness.csv and its figure.
 
     Raises:
         CheckpointError: the file is missing, damaged, contains code, or does not fit the dataset.
@@ -96,14 +108,36 @@ def evaluate_checkpoint(
     for difference in differences:
         log.warning("%s", difference)
     network.to("cuda" if torch.cuda.is_available() else "cpu")
-    return evaluate(network, dataset, config, report_dir, checkpoint, epoch, differences)[0]
+    evaluation = evaluate(network, dataset, config, report_dir, checkpoint, epoch, differences)
+    if not robustness:
+        return evaluation
+    points = _measure_robustness(network, dataset, evaluation.report, config.figures, report_dir)
+    return evaluation._replace(robustness=points)
+
+
+def _measure_robustness(
+    network: nn.Module, dataset: Dataset, report: dict[str, Any], draw: bool, report_dir: Path
+) -> list[Point]:
+    """Measure robustness; write robustness.csv and, if wanted, figures/robustness.png."""
+    device = next(network.parameters()).device
+    batches = Batches(dataset.read_test_images(), SCORING_BATCH, device)
+    points = measure_robustness(network, batches, report["accuracy"], report["epoch"])
+    write_robustness(report_dir / ROBUSTNESS_FILE, points)
+    if draw:
+        from . import figures  # loads matplotlib
+
+        units = {point.distortion: point.unit for point in points}
+        figure = figures.robustness(by_distortion(points), units, dataset.title)
+        (report_dir / FIGURES_FOLDER).mkdir(parents=True, exist_ok=True)
+        figures.save(figure, report_dir / FIGURES_FOLDER / "robustness.png")
+    return points
 
 
 def _refuse_foreign_report(report_dir: Path) -> None:
     """Raise ConfigError if a report would replace files that are not from an earlier one of a run or checkpoint."""
     if (report_dir / RECORD_FILE).exists():
         return
-    taken = [name for name in (EVALUATION_FILE, FIGURES_FOLDER) if os.path.lexists(report_dir / name)]
+    taken = [name for name in (EVALUATION_FILE, ROBUSTNESS_FILE, FIGURES_FOLDER) if os.path.lexists(report_dir / name)]
     with contextlib.suppress(OSError, ValueError):
         if {"checkpoint", "confusion", "config"} <= read_json(report_dir / EVALUATION_FILE).keys():
             return
@@ -136,7 +170,9 @@ def _differences(
     if metrics_changed(report_dir, record):
         found.append(f"{report_dir / METRICS_FILE}: was changed after the run wrote it")
     best = record.get("best_epoch") if record.get("status") == "completed" else epoch
-    if checkpoint == report_dir / BEST_CHECKPOINT and epoch != best:
+    if checkpoint == report_dir / BEST_CHECKPOINT and best_changed(report_dir, record):
+        found.append(f"{checkpoint}: is not the checkpoint that its run ended with")
+    elif checkpoint == report_dir / BEST_CHECKPOINT and epoch != best:
         found.append(f"{checkpoint}: is from epoch {epoch}, but its run's best epoch is {best}")
     asked = [
         leaf for leaf in leaves(config) if leaf.about.trained and {leaf.key, leaf.key.split(".")[0]} & {*overrides}
@@ -165,7 +201,7 @@ def evaluate(
     checkpoint: Path,
     epoch: int | None,
     differences: Sequence[str] = (),
-) -> tuple[dict[str, Any], dict[str, bytes]]:
+) -> Evaluation:
     """Score a network on the test images, and write evaluation.json and the figures.
 
     Args:
@@ -177,8 +213,6 @@ def evaluate(
         epoch: the epoch they are from, counted from 1, for the report.
         differences: what is not as it was when the network was trained, for the report.
 
-    Returns:
-        The content of evaluation.json, and the figures as PNG files by name; none if `figures=false`.
     """
     network.float()
     device = next(network.parameters()).device
@@ -203,7 +237,8 @@ def evaluate(
         raise DivergedError(f"{checkpoint}: its loss on the test images is NaN or infinite")
     metrics = read_metrics(report_dir / METRICS_FILE)  # may be damaged, so before anything is written
     write_json(report_dir / EVALUATION_FILE, report)
-    return report, draw_figures(network, dataset, scores, metrics, report_dir) if config.figures else {}
+    figures = draw_figures(network, dataset, scores, metrics, report_dir) if config.figures else {}
+    return Evaluation(report, figures, scores.images_per_second)
 
 
 @torch.no_grad()

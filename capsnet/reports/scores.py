@@ -1,5 +1,6 @@
 """Scores of a network on labelled images."""
 
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -26,6 +27,8 @@ class Scores:
     """Images by true class (rows) and predicted class (columns), [classes, classes]."""
     confidences: Tensor
     """Score of the predicted class, [n], as of `output.confidences`."""
+    images_per_second: float
+    """From uint8 images to scores and losses; the first batch, which warms up, is left out if there are others."""
 
     @property
     def per_class_accuracy(self) -> list[float | None]:
@@ -60,7 +63,10 @@ def score(
     network.eval()
     sums: dict[str, Tensor] = {}
     labels, predictions, certain = [], [], []
+    began, first = time.perf_counter(), 0
     for images, true in batches:
+        if len(labels) == 1:
+            began, first = time.perf_counter(), len(labels[0])
         output = network(images)
         losses = loss(output, images, true)
         check_names(losses)
@@ -71,6 +77,7 @@ def score(
         predictions.append(output.scores.argmax(1).cpu())
         certain.append(confidences(output, logits).amax(1).float().cpu())
     true, predicted = torch.cat(labels), torch.cat(predictions)
+    images_per_second = (len(true) - first) / (time.perf_counter() - began)
     counts = torch.bincount(true * num_classes + predicted, minlength=num_classes**2)
     return Scores(
         accuracy=float((true == predicted).double().mean()),
@@ -78,4 +85,5 @@ def score(
         predictions=predicted,
         confusion=counts.view(num_classes, num_classes),
         confidences=torch.cat(certain),
+        images_per_second=images_per_second,
     )

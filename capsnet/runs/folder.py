@@ -16,6 +16,7 @@ BEST_CHECKPOINT, LAST_CHECKPOINT = Path("checkpoints", "best.ckpt"), Path("check
 METRICS_FILE = "metrics.csv"
 RECORD_FILE = "results.json"
 EVALUATION_FILE = "evaluation.json"
+ROBUSTNESS_FILE = "robustness.csv"
 LOG_FILE = "train.log"
 FIGURES_FOLDER = "figures"
 LOCK_FILE = ".lock"
@@ -62,8 +63,25 @@ def refuse_outside_links(folder: Path) -> None:
 
 def refuse_odd_files(folder: Path) -> None:
     """Raise CheckpointError if a file that a run or sweep writes is a folder, a pipe or a link to nowhere."""
-    files = {RECORD_FILE, METRICS_FILE, EVALUATION_FILE, LOG_FILE, BEST_CHECKPOINT.name, LAST_CHECKPOINT.name}
-    files |= {SWEEP_FILE, "sweep.json", "sweep.csv", "sweep.png", "config.yaml", "hydra.yaml", "overrides.yaml"}
+    files = {
+        RECORD_FILE,
+        METRICS_FILE,
+        EVALUATION_FILE,
+        ROBUSTNESS_FILE,
+        LOG_FILE,
+        BEST_CHECKPOINT.name,
+        LAST_CHECKPOINT.name,
+    }
+    files |= {
+        SWEEP_FILE,
+        "sweep.json",
+        "sweep.csv",
+        "summary.csv",
+        "sweep.png",
+        "config.yaml",
+        "hydra.yaml",
+        "overrides.yaml",
+    }
     for parent, folders, others in os.walk(folder):
         for path in (Path(parent, name) for name in (*folders, *others)):
             if path.name in files and not path.is_file():
@@ -110,8 +128,8 @@ def _has_own_lock(folder: Path) -> bool:
 
 
 def _is_run_name(name: str) -> bool:
-    own = {".hydra", LOCK_FILE, LOG_FILE, METRICS_FILE, RECORD_FILE, EVALUATION_FILE, FIGURES_FOLDER}
-    return name in own | {LAST_CHECKPOINT.parts[0]} or name.startswith("events.out.tfevents.")
+    own = {".hydra", LOCK_FILE, LOG_FILE, METRICS_FILE, RECORD_FILE, EVALUATION_FILE, ROBUSTNESS_FILE}
+    return name in own | {FIGURES_FOLDER, LAST_CHECKPOINT.parts[0]} or name.startswith("events.out.tfevents.")
 
 
 def _is_sweep_name(name: str) -> bool:
@@ -144,8 +162,8 @@ def _remove_first_files(run_dir: Path) -> None:
 
 def remove_drafts(run_dir: Path) -> None:
     """Remove unfinished drafts of a run's own files, left by a process that was killed. See `files.atomic_write`."""
-    own = (RECORD_FILE, METRICS_FILE, EVALUATION_FILE, BEST_CHECKPOINT, LAST_CHECKPOINT, Path(FIGURES_FOLDER, "*.png"))
-    for pattern in own:
+    own = (RECORD_FILE, METRICS_FILE, EVALUATION_FILE, ROBUSTNESS_FILE, BEST_CHECKPOINT, LAST_CHECKPOINT)
+    for pattern in (*own, Path(FIGURES_FOLDER, "*.png")):
         for draft in run_dir.glob(f"{pattern}.*.part"):
             if draft.name.split(".")[-2].isdecimal():
                 draft.unlink(missing_ok=True)

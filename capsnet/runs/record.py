@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import CheckpointError
 from ..files import file_digest, read_json, without_nan, write_json
-from .folder import METRICS_FILE, RECORD_FILE
+from .folder import BEST_CHECKPOINT, METRICS_FILE, RECORD_FILE
 from .provenance import git_state, versions
 
 log = logging.getLogger(__name__)
@@ -62,9 +62,12 @@ class RunRecord:
     """Wall time of everything that the last process did for this run, test and figures included."""
     train_images_per_second: float | None = None
     """In the training part of the epochs, including data and logging."""
-
+    inference_images_per_second: float | None = None
+    """In the test, from uint8 images to scores, in float32."""
     metrics_sha256: str | None = None
     """Of metrics.csv when the run ended."""
+    best_sha256: str | None = None
+    """Of best.ckpt when the run ended."""
 
     def write(self, run_dir: Path) -> None:
         write_record(run_dir, asdict(self))
@@ -90,6 +93,12 @@ def metrics_changed(run_dir: Path, record: dict[str, Any]) -> bool:
     """Is metrics.csv another one than when the run ended? False if that is not known."""
     recorded = record.get("metrics_sha256")
     return recorded is not None and recorded != file_digest(run_dir / METRICS_FILE)
+
+
+def best_changed(run_dir: Path, record: dict[str, Any]) -> bool:
+    """Is best.ckpt another one than when the run ended? False if that is not known."""
+    recorded = record.get("best_sha256")
+    return recorded is not None and recorded != file_digest(run_dir / BEST_CHECKPOINT)
 
 
 def warn_if_changed(run_dir: Path, record: dict[str, Any]) -> None:

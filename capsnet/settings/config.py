@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_type_hints
 
 from ..errors import ConfigError
 from . import data, loss, model, optimizer, routing
@@ -98,6 +98,17 @@ def leaves(config: Config) -> Iterator[Leaf]:
                 yield Leaf(f"{entry.name}.{field.name}", getattr(section, field.name), about(field))
         else:
             yield Leaf(entry.name, section, about(entry))
+
+
+def untrained_keys() -> set[str]:
+    """The keys of all options that are not part of what is trained, such as data.root and figures."""
+    found = {entry.name for entry in dataclasses.fields(Config) if not about(entry).trained}
+    for group, section in get_type_hints(Config).items():
+        fields = [field for name in OPTIONS.get(group, ()) for _, field in fields_of(group, name)]
+        if group not in OPTIONS and dataclasses.is_dataclass(section):
+            fields = list(dataclasses.fields(section))
+        found |= {f"{group}.{field.name}" for field in fields if not about(field).trained}
+    return found
 
 
 def as_dict(config: Config) -> dict[str, Any]:

@@ -9,8 +9,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ..runs.record import FINISHED
+from ..runs.result import record_time
 from ..text import duration, percent, printable
-from .jobs import Job, job_folders, read_job, read_jobs, record_time, swept_keys
+from .jobs import Job, job_folders, read_job, read_jobs, swept_keys
 from .plan import Plan, read_plan
 
 CHECK_SECONDS = 0.5  # between two looks at the jobs' folders

@@ -1,25 +1,30 @@
-"""A sweep in one table and one picture, read from the folders of its jobs."""
+"""A sweep in two tables and one picture, read from the folders of its jobs."""
 
 import csv
 import os
-import statistics
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from ..errors import CheckpointError
 from ..files import atomic_write
 from ..reports.terminal import command
 from ..runs.folder import RECORD_FILE
 from ..runs.record import FINISHED
-from ..text import duration, percent, printable, relative
+from ..runs.repetitions import Repetitions, grouped
+from ..text import columns, duration, percent, printable, relative, whole
 from .jobs import Job, read_jobs, swept_keys
 from .plan import PLAN_FILE, read_plan
 
-TABLE_FILE, PICTURE_FILE = "sweep.csv", "sweep.png"
+JOBS_FILE, SETTINGS_FILE, PICTURE_FILE = "sweep.csv", "summary.csv", "sweep.png"
+SEED = "seed"
+
+Setting = Repetitions[Job]
 
 
 def summarize(folder: Path) -> str:
-    """Write sweep.csv and sweep.png into a sweep's folder, and return the table as text.
+    """Write sweep.csv, summary.csv and sweep.png into a sweep's folder, and return its table as text.
 
     Raises:
         CheckpointError: there is no such folder, or it has no jobs.
@@ -28,70 +33,142 @@ def summarize(folder: Path) -> str:
     if not jobs:
         raise CheckpointError(f"{folder}: has no jobs of a sweep (numbered folders with {RECORD_FILE})")
     swept = swept_keys(jobs, plan)
+    keys = [key for key in swept if key != SEED]
+    settings = grouped(jobs, lambda job: tuple(job.values.get(key) for key in keys))
     best_first = sorted(jobs, key=lambda job: -1 if job.val_accuracy is None else job.val_accuracy, reverse=True)
-    _write_csv(folder / TABLE_FILE, best_first, swept)
-    scored = [job for job in best_first if job.status == "completed" and job.val_accuracy is not None]
-    if panels := accuracies_by_value(scored, swept):
-        from ..reports import figures  # loads matplotlib, so only if there is something to draw
-
-        figures.save(figures.sweep_panels(panels), folder / PICTURE_FILE)
-    lines = [_table(best_first, swept), ""]
+    _write_jobs(folder / JOBS_FILE, best_first, swept)
+    _write_settings(folder / SETTINGS_FILE, settings, keys)
+    drawn = _draw(folder / PICTURE_FILE, settings, keys)
+    table = _table_of_settings(settings, keys) if SEED in swept else _table_of_jobs(best_first, swept)
+    lines = [table, ""]
     planned = plan.jobs if plan else len(jobs)
     unfinished = planned - sum(job.status in FINISHED for job in jobs)
     if unfinished > 0:
         lines.append(f"  {unfinished} of {planned} jobs are not finished")
+    for status in ("failed", "diverged", "unreadable"):
+        if (numbers := [str(job.number) for job in jobs if job.status == status]) and SEED in swept:
+            lines.append(f"  {status:<10} jobs {', '.join(numbers)}, see {JOBS_FILE}")
     if changed := [str(job.number) for job in jobs if job.changed]:
         lines.append(
             f"  changed    the records or metrics of jobs {', '.join(changed)} were changed after the jobs wrote them"
         )
     if plan is None and os.path.lexists(folder / PLAN_FILE):
         lines.append(f"  changed    {PLAN_FILE} was changed or is damaged, so unfinished jobs are not counted")
-    lines += [_over_seeds(scored)] if len(scored) > 1 and swept == ["seed"] else []
-    if scored:
-        lines.append(f"  best       {relative(scored[0].folder)}  ({scored[0].describe(swept)})")
-        lines.append(f"  evaluate   {command('evaluate.py', f'run={relative(scored[0].folder)}')}")
-    lines.append(f"  summary    {relative(folder / TABLE_FILE)}" + (f", {PICTURE_FILE}" if scored else ""))
+    if settings[0].val_accuracy is not None:
+        lines += _best(settings[0], swept, keys)
+    lines.append(
+        f"  summary    {relative(folder / SETTINGS_FILE)}, {JOBS_FILE}" + (f", {PICTURE_FILE}" if drawn else "")
+    )
     return "\n".join(lines)
 
 
-def _over_seeds(jobs: list[Job]) -> str:
-    """Mean and standard deviation over seeds."""
-    parts = []
-    for name in ("validation", "test"):
-        values = [job.val_accuracy if name == "validation" else job.test_accuracy for job in jobs]
-        known = [value for value in values if value is not None]
-        if len(known) > 1:
-            parts.append(f"{name} accuracy {statistics.mean(known):.2%} ± {statistics.stdev(known):.2%}")
-    return f"  over {len(jobs)} seeds (mean ± standard deviation): " + ", ".join(parts)
+def _best(setting: Setting, swept: list[str], keys: list[str]) -> list[str]:
+    """The best setting, and its first job: the luckiest seed says less about it."""
+    job = next(job for job in setting.completed if job.val_accuracy is not None)
+    folder, evaluate = relative(job.folder), command("evaluate.py", f"run={relative(job.folder)}")
+    if SEED not in swept:
+        return [f"  best       {folder}  ({job.describe(swept)})", f"  evaluate   {evaluate}"]
+    described = f"{job.describe(keys)}, " if keys else ""
+    return [f"  best       {described}validation accuracy {setting.val_accuracy}", f"  evaluate   {evaluate}"]
 
 
-def _write_csv(path: Path, jobs: list[Job], swept: list[str]) -> None:
-    columns = ["job", *swept, "status", "val_accuracy", "test_accuracy", "seconds", "best_epoch", "reason"]
+def _write_jobs(path: Path, jobs: list[Job], swept: list[str]) -> None:
+    measured = ["status", "val_accuracy", "test_accuracy", "seconds", "best_epoch", "reason"]
+    _write_csv(path, ["job", *swept, *measured], [{**asdict(job), **job.values, "job": job.number} for job in jobs])
+
+
+def _write_settings(path: Path, settings: list[Setting], keys: list[str]) -> None:
+    rows = []
+    for setting in settings:
+        row: dict[str, Any] = {
+            **setting.runs[0].values,
+            "seeds": len(setting.completed),
+            "parameters": setting.parameters,
+        }
+        for name in ("val_accuracy", "test_accuracy"):
+            if (accuracy := getattr(setting, name)) is not None:
+                row |= {f"{name}_mean": accuracy.mean, f"{name}_std": accuracy.deviation}
+        row |= {name: setting.mean(name) for name in ("train_images_per_second", "inference_images_per_second")}
+        rows.append(row)
+    accuracies = [f"{split}_accuracy_{figure}" for split in ("val", "test") for figure in ("mean", "std")]
+    speeds = ["train_images_per_second", "inference_images_per_second"]
+    _write_csv(path, [*keys, "seeds", *accuracies, "parameters", *speeds], rows)
+
+
+def _write_csv(path: Path, header: list[str], rows: Sequence[dict[str, Any]]) -> None:
     with atomic_write(path) as draft, draft.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
-        writer = csv.DictWriter(file, columns, restval="", extrasaction="ignore", lineterminator="\n")
+        writer = csv.DictWriter(file, header, restval="", extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
-        for job in jobs:
-            writer.writerow({**asdict(job), **job.values, "job": job.number})
+        writer.writerows(rows)
 
 
-def _table(jobs: list[Job], swept: list[str]) -> str:
-    head = ["job", *swept, "validation", "test", "time", "status"]
+def _table_of_jobs(jobs: list[Job], swept: list[str]) -> str:
     rows = [
         [
             str(job.number),
-            *(printable(job.values.get(key, "")) for key in swept),
+            *_values(job, swept),
             percent(job.val_accuracy),
             percent(job.test_accuracy),
+            *_size_and_speed(Repetitions([job])),
             "-" if job.seconds is None else duration(job.seconds),
             printable(job.status),
         ]
         for job in jobs
     ]
-    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
-    return "\n".join(
-        "  " + "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in [head, *rows]
-    )
+    return columns([["job", *swept, "validation", "test", *SIZE_AND_SPEED, "time", "status"], *rows])
+
+
+SIZE_AND_SPEED = ["parameters", "train/s", "infer/s"]
+
+
+def _table_of_settings(settings: list[Setting], keys: list[str]) -> str:
+    rows = [
+        [
+            *_values(setting.runs[0], keys),
+            str(len(setting.completed)),
+            str(setting.val_accuracy or "-"),
+            str(setting.test_accuracy or "-"),
+            *_size_and_speed(setting),
+        ]
+        for setting in settings
+    ]
+    return columns([[*keys, "seeds", "validation", "test", *SIZE_AND_SPEED], *rows])
+
+
+def _values(job: Job, keys: list[str]) -> list[str]:
+    return [printable(job.values.get(key, "")) for key in keys]
+
+
+def _size_and_speed(setting: Setting) -> list[str]:
+    """Parameters; images per second in training and in the test."""
+    speeds = (setting.mean(name) for name in ("train_images_per_second", "inference_images_per_second"))
+    return [whole(setting.parameters), *map(whole, speeds)]
+
+
+def _draw(path: Path, settings: list[Setting], keys: list[str]) -> bool:
+    """Draw sweep.png, if a job has an accuracy."""
+    jobs = [job for setting in settings for job in setting.completed if job.val_accuracy is not None]
+    panels = accuracies_by_value(jobs, keys or [SEED])
+    if not panels:
+        return False
+    from ..reports import figures  # loads matplotlib, so only if there is something to draw
+
+    sized = [
+        figures.Sized(
+            _label(setting.runs[0], keys),
+            setting.parameters,
+            [job.test_accuracy for job in setting.completed if job.test_accuracy is not None],
+        )
+        for setting in settings
+        if setting.parameters and setting.test_accuracy is not None
+    ]
+    figures.save(figures.sweep_panels(panels, sized), path)
+    return True
+
+
+def _label(job: Job, keys: list[str]) -> str:
+    """A setting's values alone: efficient_capsnet, 3."""
+    return ", ".join(value for value in _values(job, keys) if value)
 
 
 def accuracies_by_value(jobs: list[Job], swept: list[str]) -> dict[str, dict[str, list[float]]]:

@@ -126,10 +126,16 @@ def _check_optimizer_state(content: dict[str, Any], module: Any, path: Path) -> 
         weight.grad = torch.zeros_like(weight)
     optimizer.step(lambda: torch.zeros(()))  # the first step makes the state; the weights are replaced later
     optimizer.zero_grad()
-    if not _has_form_of(optimizer.state_dict(), *content["optimizer_states"][:1]):
+    wanted, saved = optimizer.state_dict(), content["optimizer_states"][0]
+    if not _has_form_of(wanted, saved) or _weights_in_order(wanted) != _weights_in_order(saved):
         raise CheckpointError(f"{path}: its optimizer's state does not fit the network")
     if not _has_form_of(schedule.state_dict(), *content["lr_schedulers"][:1]):
         raise CheckpointError(f"{path}: its learning rate's state does not fit the optimizer")
+
+
+def _weights_in_order(state: dict[str, Any]) -> list[list[int]]:
+    """The numbers of the weights that each group of an optimizer's state belongs to."""
+    return [group["params"] for group in state["param_groups"]]
 
 
 def _has_form_of(wanted: Any, saved: Any) -> bool:

@@ -182,7 +182,9 @@ def _outcome_recorded(
         results.status, results.reason = "failed", f"{type(error).__name__}: {error}"
         raise
     finally:
-        results.metrics_sha256 = file_digest(run_dir / METRICS_FILE)
+        results.metrics_sha256, results.best_sha256 = map(
+            file_digest, (run_dir / METRICS_FILE, run_dir / BEST_CHECKPOINT)
+        )
         results.total_seconds = round(time.perf_counter() - began, 3)
         if is_main:
             with contextlib.nullcontext() if results.status == "completed" else contextlib.suppress(OSError):
@@ -249,11 +251,13 @@ def _test(
     dataset.read_test_images()
     results.dataset = dataset.record()
     network = module.network.to(trainer.strategy.root_device)
-    report, figures = evaluate(network, dataset, module.config, epoch_log.run_dir, best, results.best_epoch)
+    evaluation = evaluate(network, dataset, module.config, epoch_log.run_dir, best, results.best_epoch)
+    report = evaluation.report
+    results.inference_images_per_second = round(evaluation.images_per_second, 1)
     results.test_accuracy, results.test_loss = report["accuracy"], report["loss"]
     results.test_balanced_accuracy = report["balanced_accuracy"]
     log_test(epoch_log.tensorboard, report, list(module.averages["train"].names), results.best_epoch)
-    log_figures(epoch_log.tensorboard, figures, results.epochs)
+    log_figures(epoch_log.tensorboard, evaluation.figures, results.epochs)
 
 
 def _quieten_libraries() -> None:

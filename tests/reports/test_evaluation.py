@@ -25,7 +25,7 @@ def run(finished_run, tmp_path) -> Path:
 
 def evaluated(run, figures="false", **overrides):
     """The report on a run, without figures unless they are asked for: they take most of the time."""
-    return evaluate_checkpoint(*find_checkpoint(str(run), None), {"figures": figures, **overrides})
+    return evaluate_checkpoint(*find_checkpoint(str(run), None), {"figures": figures, **overrides}).report
 
 
 def test_evaluation_agrees_with_the_test_at_the_end_of_training(run):
@@ -83,14 +83,14 @@ def test_a_setting_that_only_matters_in_training_is_refused(run, key, value):
 def test_one_checkpoint_file_can_be_picked(run):
     checkpoint, folder = find_checkpoint(None, str(run / "checkpoints/last.ckpt"))
     assert folder == run
-    assert evaluate_checkpoint(checkpoint, folder, {"figures": "false"})["epoch"] == 3
+    assert evaluate_checkpoint(checkpoint, folder, {"figures": "false"}).report["epoch"] == 3
 
 
 def test_a_checkpoint_moved_elsewhere_still_knows_its_config_and_gets_its_figures(run, tmp_path):
     moved = tmp_path / "elsewhere" / "model.ckpt"
     moved.parent.mkdir()
     shutil.copy(run / "checkpoints/best.ckpt", moved)
-    report = evaluate_checkpoint(*find_checkpoint(None, str(moved)))
+    report = evaluate_checkpoint(*find_checkpoint(None, str(moved))).report
     assert report["config"]["routing"]["iters"] == 2
     drawn = {path.name for path in (moved.parent / "figures").iterdir()}
     assert drawn == {
@@ -178,7 +178,7 @@ def test_a_loss_that_names_something_of_the_report_does_not_replace_it(tmp_path,
     config = replace(config_from_dict({"data": {"name": "digits"}, "figures": False}), loss=Boastful())
     report = {"accuracy": 0}
     with contextlib.suppress(ConfigError):  # refused
-        report, _ = evaluate(Mean(), Dataset(config.data), config, tmp_path, tmp_path / "none.ckpt", epoch=None)
+        report, *_ = evaluate(Mean(), Dataset(config.data), config, tmp_path, tmp_path / "none.ckpt", epoch=None)
     assert report["accuracy"] <= 1
 
 
@@ -186,7 +186,7 @@ def test_a_loss_that_names_something_of_the_report_does_not_replace_it(tmp_path,
 def test_only_the_figures_that_apply_are_drawn(network, tmp_path):
     config = config_from_dict({"data": {"name": "digits"}})
     dataset = Dataset(config.data)
-    report, figures = evaluate(network(), dataset, config, tmp_path, tmp_path / "none.ckpt", epoch=None)
+    report, figures, *_ = evaluate(network(), dataset, config, tmp_path, tmp_path / "none.ckpt", epoch=None)
     assert set(figures) == {"confusion", "mistakes"}
     assert {path.name for path in (tmp_path / "figures").iterdir()} == {"confusion.png", "mistakes.png"}
     assert "reconstruction_loss" not in report

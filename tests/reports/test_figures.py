@@ -265,6 +265,31 @@ def error_bars(axes):
     return [bar.tolist() for container in axes.containers for bar in container.lines[2][0].get_segments()]
 
 
+def test_a_sweep_of_networks_of_several_sizes_shows_mean_test_accuracy_over_parameters():
+    sized = [figures.Sized("big", 8_000_000, [0.9, 0.92]), figures.Sized("small", 160_000, [0.95])]
+    figure = figures.sweep_panels({"model": {"big": [0.95, 0.96], "small": [0.97]}}, sized)
+    axes = figure.axes[1]
+    assert axes.get_xlabel() == "parameters"
+    assert axes.get_xscale() == "log"
+    (points, _, _) = axes.containers[0]
+    assert list(points.get_xdata()) == [8_000_000, 160_000]
+    assert list(points.get_ydata()) == pytest.approx([0.91, 0.95])
+    assert {text.get_text() for text in axes.texts} == {"big", "small"}
+
+
+def test_a_sweep_of_networks_of_one_size_has_no_such_panel():
+    sized = [figures.Sized(name, 1000, [0.9]) for name in "ab"]
+    assert len(figures.sweep_panels({"lr": {"1": [0.5], "2": [0.6]}}, sized).axes) == 1
+
+
+def test_labels_of_sizes_keep_their_distance_and_stay_inside():
+    sized = [figures.Sized(f"network {number}", 1000 + number, [0.99]) for number in range(8)]
+    axes = figures.sweep_panels({"model": {"a": [0.99]}}, sized).axes[1]
+    heights = sorted(text.xyann[1] for text in axes.texts)
+    assert min(after - before for before, after in itertools.pairwise(heights)) > 0.06
+    assert heights[-1] <= 1
+
+
 def test_a_sweep_has_a_title_and_says_what_the_dots_are():
     figure = figures.sweep_panels({"optimizer.lr": {"0.1": [0.5, 0.6], "0.2": [0.7]}})
     title, caption = texts_of(figure)

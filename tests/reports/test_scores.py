@@ -79,7 +79,7 @@ def test_scoring_leaves_the_network_in_evaluation_mode_and_makes_no_gradients():
 
 def of_confusion(rows):
     none = torch.zeros(0)
-    return Scores(accuracy=0.0, losses={}, predictions=none, confusion=torch.tensor(rows), confidences=none)
+    return Scores(0.0, {}, predictions=none, confusion=torch.tensor(rows), confidences=none, images_per_second=1.0)
 
 
 def test_balanced_accuracy_is_the_mean_of_the_accuracies_by_class():

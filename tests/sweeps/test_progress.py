@@ -12,10 +12,9 @@ from capsnet.sweeps.plan import Plan, write_plan
 from capsnet.sweeps.progress import progress, progress_lines
 
 JOB = Job(
-    1,
     Path("1"),
     "completed",
-    {"data": "digits", "routing.iters": "1", "model.dropout": "0.5"},
+    ["data=digits", "routing.iters=1", "model.dropout=0.5"],
     val_accuracy=0.93,
     seconds=58.0,
     total_seconds=63.2,
@@ -45,7 +44,7 @@ def test_time_left_counts_the_jobs_of_this_start_alone():
 
 @pytest.mark.parametrize("status", ["failed", "diverged"])
 def test_of_a_job_that_went_wrong_gives_the_reason_on_lines_of_its_own(status):
-    job = Job(3, Path("3"), status, {"model.dropout": "0.5"}, reason='OutOfMemoryError: "large"\nsecond line\033[2J')
+    job = Job(Path("3"), status, ["model.dropout=0.5"], reason='OutOfMemoryError: "large"\nsecond line\033[2J')
     first, *reason = progress(job, plan(4), 4).splitlines()
     assert first == f"[4/4] job 3  model.dropout=0.5  {status}  |  took 0.0 s"
     assert reason == ['    OutOfMemoryError: "large"', "    second line\\x1b[2J"]

@@ -70,21 +70,73 @@ def test_a_record_that_is_not_json_is_a_row(sweep):
 def test_without_a_plan_the_swept_keys_are_those_that_differ(sweep):
     (sweep / "sweep.json").unlink()
     header = summarize(sweep).splitlines()[0].split()
-    assert header == ["job", "routing.iters", "model.dropout", "validation", "test", "time", "status"]
+    assert header[:5] == ["job", "routing.iters", "model.dropout", "validation", "test"]
 
 
-def test_several_seeds_are_summed_up_by_mean_and_deviation(tmp_path):
-    for seed, accuracy in enumerate((0.90, 0.92, 0.94)):
-        make_job(tmp_path, seed, [f"seed={seed}"], val_accuracy=accuracy)
-    Plan(3, ["seed"], started=0.0).write(tmp_path)
-    text = summarize(tmp_path)
-    assert "over 3 seeds (mean ± standard deviation): validation accuracy 92.00% ± 2.00%" in text
-    assert "test accuracy" not in text  # no job has one
+class TestSeeds:
+    """A sweep over settings and seeds is summed up by setting."""
+
+    @pytest.fixture
+    def repeated(self, tmp_path):
+        accuracies = {"1": (0.90, 0.92, 0.97), "3": (0.93, 0.94, 0.95)}  # the best seed is not in the best setting
+        for number, (iters, seed) in enumerate((iters, seed) for iters in accuracies for seed in range(3)):
+            accuracy = accuracies[iters][seed]
+            make_job(
+                *(tmp_path, number, [f"routing.iters={iters}", f"seed={seed}"]),
+                val_accuracy=accuracy,
+                test_accuracy=accuracy - 0.1,
+                parameters=1000 * int(iters),
+                train_images_per_second=100.0 + seed,
+                inference_images_per_second=300.0 + seed,
+            )
+        Plan(6, ["routing.iters", "seed"], started=0.0).write(tmp_path)
+        return tmp_path
+
+    def test_a_row_per_setting_has_mean_and_standard_deviation_best_mean_first(self, repeated):
+        summarize(repeated)
+        first, second = table(repeated / "summary.csv")
+        assert [first["routing.iters"], second["routing.iters"]] == ["3", "1"]
+        assert first["seeds"] == "3"
+        assert float(first["val_accuracy_mean"]) == pytest.approx(0.94)
+        assert float(first["val_accuracy_std"]) == pytest.approx(0.01)
+        assert float(first["test_accuracy_mean"]) == pytest.approx(0.84)
+        assert first["parameters"] == "3000"
+        assert float(first["train_images_per_second"]) == 101
+        assert float(first["inference_images_per_second"]) == 301
+
+    def test_the_table_in_the_terminal_has_the_same_rows(self, repeated):
+        head, first, second, *_ = summarize(repeated).splitlines()
+        assert head.split() == ["routing.iters", "seeds", "validation", "test", "parameters", "train/s", "infer/s"]
+        assert first.split() == ["3", "3", *["94.00%", "±", "1.00%", "84.00%", "±", "1.00%", "3,000", "101", "301"]]
+        assert second.split()[:2] == ["1", "3"]
+
+    def test_best_is_the_setting_with_the_best_mean_and_not_the_luckiest_seed(self, repeated):
+        text = summarize(repeated)
+        assert "best       routing.iters=3, validation accuracy 94.00% ± 1.00%" in text
+        assert f"evaluate.py run={repeated}/3" in text  # its first seed
+
+    def test_a_failed_job_is_not_counted_but_named(self, repeated):
+        make_job(repeated, 6, ["routing.iters=3", "seed=3"], "failed", val_accuracy=0.1)
+        assert "failed     jobs 6, see sweep.csv" in summarize(repeated)
+        assert table(repeated / "summary.csv")[0]["seeds"] == "3"
+
+    def test_without_another_key_there_is_one_row(self, tmp_path):
+        for seed, accuracy in enumerate((0.90, 0.92, 0.94)):
+            make_job(tmp_path, seed, [f"seed={seed}"], val_accuracy=accuracy)
+        Plan(3, ["seed"], started=0.0).write(tmp_path)
+        text = summarize(tmp_path)
+        assert text.splitlines()[1].split() == ["3", *["92.00%", "±", "2.00%", "-", "-", "-", "-"]]
+        assert "best       validation accuracy 92.00% ± 2.00%" in text
+
+    def test_a_single_seed_has_no_deviation(self, sweep):
+        summarize(sweep)
+        row = table(sweep / "summary.csv")[0]
+        assert (row["seeds"], row["val_accuracy_mean"], row["val_accuracy_std"]) == ("1", "0.97", "")
 
 
 def test_accuracies_are_grouped_by_value_in_numerical_order():
     def job(number, iters, accuracy):
-        return Job(number, Path(), "completed", {"routing.iters": iters}, accuracy)
+        return Job(Path(str(number)), "completed", [f"routing.iters={iters}"], val_accuracy=accuracy)
 
     jobs = [job(0, "10", 0.5), job(1, "2", 0.6), job(2, "2", 0.8), job(3, "two", 0.1)]
     found = accuracies_by_value(jobs, ["routing.iters"])["routing.iters"]
@@ -117,7 +169,7 @@ class TestCommand:
 
     def test_control_characters_of_a_foreign_record_do_not_reach_the_terminal(self, tmp_path):
         (tmp_path / "0").mkdir()
-        record = {"status": "failed", "overrides": ["seed=\033]0;title\a1"], "reason": "\033[31mred"}
+        record = {"status": "failed", "overrides": ["routing.iters=\033]0;title\a1"], "reason": "\033[31mred"}
         (tmp_path / "0/results.json").write_text(json.dumps(record))
         done = run_in_process("capsnet.sweeps", str(tmp_path), cwd=tmp_path)
         assert done.returncode == 0, done.stderr

@@ -18,6 +18,18 @@ from conftest import (
 from capsnet.errors import ConfigError
 
 
+@pytest.mark.slow
+def test_all_networks_side_by_side_are_summed_up_by_network(tmp_path):
+    arguments = ("-m", "sweep=networks", "experiment=smoke", "seed=0,1")
+    done = run_in_process("train.py", *arguments, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    rows = table(only_sweep(tmp_path) / "summary.csv")
+    assert {row["model"] for row in rows} == {"capsnet", "efficient_capsnet", "cnn", "small_cnn", "resnet18"}
+    assert {row["seeds"] for row in rows} == {"2"}
+    assert all(float(row[f"{split}_images_per_second"]) > 0 for row in rows for split in ("train", "inference"))
+    assert len({row["parameters"] for row in rows}) == 5
+
+
 def test_a_job_that_fails_is_a_row_and_the_others_continue(tmp_path):
     arguments = ("-m", *DIGITS, "routing.iters=0,2", "trainer.max_epochs=1")
     done = run_in_process("train.py", *arguments, cwd=tmp_path)
@@ -48,7 +60,8 @@ def test_an_interrupted_sweep_is_summed_up_and_continued_by_one_command(tmp_path
     assert done.returncode == 0, done.stderr
     assert (folder / "0/results.json").read_bytes() == first  # finished before, and not done again
     assert [row["status"] for row in table(folder / "sweep.csv")] == ["completed"] * 3
-    assert "over 3 seeds (mean ± standard deviation)" in done.stdout
+    (row,) = table(folder / "summary.csv")
+    assert row["seeds"] == "3"
     other = run_in_process("train.py", *sweep, "seed=4,5,6", cwd=tmp_path)
     assert other.returncode == 2
     assert "has a sweep with other settings" in other.stderr

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 BLUE, ORANGE, RED, GREY = "#4c72b0", "#dd8452", "#c8102e", "#5f5f5f"
+COLOURS = (BLUE, ORANGE, "#55a868", RED, "#8172b3", "#937860", "#da8bc3", "#8c8c8c", "#ccb974", "#64b5cd")
+"""One for each network in a comparison."""
 GREYS = colormaps["gray"]
 DPI = 150
 HEADING_HEIGHT = 0.66  # inches, for `heading`

@@ -1,6 +1,7 @@
-"""A sweep's jobs: best validation accuracy against each swept setting."""
+"""A sweep's jobs: best validation accuracy against each swept setting, and test accuracy against size."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +28,7 @@ LEAST_RATIO_FOR_LOG = 10
 PANEL_HEIGHT, PANEL_WIDTH, ONLY_PANEL_WIDTH = 3.4, 4.0, 6.5  # inches
 TICK_SIZE, TICK_SPACING = 9, 12  # points; pixels between labels
 LONGEST_LABEL = 18  # characters
+LABEL_HEIGHT = 0.065  # of a panel
 
 
 @dataclass
@@ -48,25 +50,41 @@ class Group:
         return float(np.std(self.accuracies, ddof=1)) if len(self.accuracies) > 1 else 0.0
 
 
-def sweep_panels(accuracies: dict[str, dict[str, list[float]]]) -> Figure:
+@dataclass
+class Sized:
+    """A setting, with the size of its network."""
+
+    label: str
+    parameters: int
+    accuracies: list[float]
+    """On the test images, one per seed."""
+
+
+def sweep_panels(accuracies: dict[str, dict[str, list[float]]], sized: Sequence[Sized] = ()) -> Figure:
     """Each job's best validation accuracy against each swept setting: a panel per key, all with one accuracy axis.
 
     Args:
         accuracies: by key, by value as text in the order of the axis, one number per job.
+        sized: the settings; where their networks differ in size, another panel shows test accuracy against it.
     """
-    columns = min(3, len(accuracies))
-    rows = -(-len(accuracies) // columns)
+    differ_in_size = len({setting.parameters for setting in sized}) > 1
+    panels = len(accuracies) + differ_in_size
+    columns = 2 if panels == 4 else min(3, panels)
+    rows = -(-panels // columns)
     panel_width = PANEL_WIDTH if columns > 1 else ONLY_PANEL_WIDTH
     height = PANEL_HEIGHT * rows + HEADING_HEIGHT
     figure = new_figure(panel_width * columns, height, layout="constrained")
     figure.get_layout_engine().set(rect=(0, 0, 1, 1 - HEADING_HEIGHT / height), w_pad=0.08, h_pad=0.08)
-    grid = figure.subplots(rows, columns, squeeze=False, sharey=True).flat
-    for axes in grid[len(accuracies) :]:
+    grid = figure.subplots(rows, columns, squeeze=False, sharey=not differ_in_size).flat
+    for axes in grid[panels:]:
         axes.remove()
     groups_by_key = {key: _groups(key, by_value) for key, by_value in accuracies.items()}
     for axes, (key, groups) in zip(grid, groups_by_key.items(), strict=False):
         _draw_panel(axes, key, groups, (panel_width - 0.9) * DPI)
-    grid[0].set_ylim(_accuracy_range(groups_by_key))
+    for axes in grid[: len(accuracies)]:
+        axes.set_ylim(_accuracy_range(groups_by_key))
+    if differ_in_size:
+        _draw_sizes(grid[len(accuracies)], sized)
     keys = list(accuracies)
     heading(
         figure,
@@ -123,10 +141,7 @@ def _draw_panel(axes: Axes, key: str, groups: list[Group], width: float) -> None
     numeric = not _is_seed(key) and all(_number(group.label) is not None for group in groups)
     (_number_axis if numeric else _category_axis)(axes, groups, width)
     axes.set_xlabel(key, fontsize=fitting_size([key], 10, width), parse_math=False)
-    axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
-    axes.yaxis.set_major_formatter(percent_tick)
-    axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
+    _percent_axis(axes)
     if axes.get_subplotspec().is_first_col():
         axes.set_ylabel("best validation accuracy")
 
@@ -168,6 +183,67 @@ def _draw_means(axes: Axes, groups: list[Group]) -> None:
             linewidth=0.8,
             alpha=0.7,
         )
+
+
+def _draw_sizes(axes: Axes, settings: Sequence[Sized]) -> None:
+    """Mean test accuracy and its standard deviation over the number of parameters, labelled at the right margin."""
+    groups = [Group(setting.label, setting.parameters, setting.accuracies) for setting in settings]
+    axes.errorbar(
+        [group.position for group in groups],
+        [group.mean for group in groups],
+        [group.deviation for group in groups],
+        linestyle="none",
+        marker="o",
+        markersize=5.5,
+        color=ORANGE,
+        elinewidth=1.2,
+        capsize=4,
+        capthick=1.2,
+        clip_on=False,
+        zorder=3,
+    )
+    sizes = [group.position for group in groups]
+    margin = (max(sizes) / min(sizes)) ** 0.08
+    axes.set_xscale("log")
+    axes.set_xlim(min(sizes) / margin, max(sizes) * margin)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 3) if max(sizes) / min(sizes) > 30 else (1, 2, 5)))
+    axes.xaxis.set_major_formatter(lambda size, _: f"{size / 1e6:g} M" if size >= 1e6 else f"{size / 1e3:g} k")
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    bottom, top = _accuracy_range({"": groups})
+    axes.set_ylim(bottom, top)
+    by_height = sorted(groups, key=lambda group: group.mean)
+    heights = _spread_apart([(group.mean - bottom) / (top - bottom) for group in by_height], LABEL_HEIGHT)
+    for group, height in zip(by_height, heights, strict=True):
+        axes.annotate(
+            _shortened(group.label),
+            xy=(group.position, group.mean),
+            xytext=(1.04, height),
+            textcoords="axes fraction",
+            verticalalignment="center",
+            fontsize=TICK_SIZE,
+            parse_math=False,
+            arrowprops={"arrowstyle": "-", "color": GREY, "linewidth": 0.5, "alpha": 0.6, "shrinkB": 4},
+        )
+    axes.set_xlabel("parameters", fontsize=10)
+    axes.set_ylabel("test accuracy")
+    _percent_axis(axes)
+
+
+def _spread_apart(places: list[float], gap: float) -> list[float]:
+    """Rising places moved as little as needed to be `gap` apart, and below 1."""
+    moved = list(places)
+    for index in range(1, len(moved)):
+        moved[index] = max(moved[index], moved[index - 1] + gap)
+    for index in range(len(moved) - 1, -1, -1):
+        moved[index] = min(moved[index], 1 - gap * (len(moved) - 1 - index))
+    return moved
+
+
+def _percent_axis(axes: Axes) -> None:
+    axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+    axes.yaxis.set_major_formatter(percent_tick)
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def _number_axis(axes: Axes, groups: list[Group], width: float) -> None:

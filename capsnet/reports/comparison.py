@@ -1,0 +1,157 @@
+"""Several networks side by side: what tells them apart, and how well each does, averaged over seeds."""
+
+import csv
+import itertools
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import CheckpointError
+from ..files import atomic_write
+from ..runs.folder import METRICS_FILE, ROBUSTNESS_FILE
+from ..runs.metrics import read_metrics
+from ..runs.repetitions import Repetitions, grouped
+from ..runs.result import RunResult
+from ..settings.config import untrained_keys
+from ..text import columns, percent, printable, whole
+from .distortions import DISTORTIONS
+from .robustness import by_distortion, read_robustness
+
+log = logging.getLogger(__name__)
+
+TABLE_FILE, PICTURE_FILE = "comparison.csv", "comparison.png"
+
+
+@dataclass
+class Compared:
+    """Runs that differ only in their seed, with their curves."""
+
+    label: str
+    runs: Repetitions[RunResult]
+    training: list[dict[str, list[float]]]
+    """Each run's metrics.csv by column."""
+    robustness: list[dict[str, dict[float, float]]]
+    """Accuracy by distortion and level, of each run for which it was measured."""
+
+    def mean_under(self, distortion: str) -> float | None:
+        """Mean accuracy over a distortion's levels and the seeds."""
+        accuracies = [list(run[distortion].values()) for run in self.robustness if distortion in run]
+        return float(np.mean(accuracies)) if accuracies else None
+
+
+def compare(runs: Sequence[RunResult]) -> tuple[list[Compared], list[str]]:
+    """Group runs that differ only in their seed, and label each group by what tells it from the others.
+
+    Args:
+        runs: completed ones.
+
+    Returns:
+        The groups, best mean validation accuracy first; and the further settings in which they differ.
+
+    Raises:
+        CheckpointError: a record has no settings, or a table is damaged.
+    """
+    settings = {run.folder: _trained_settings(run) for run in runs}
+    groups = grouped(runs, lambda run: tuple(sorted((key, str(value)) for key, value in settings[run.folder].items())))
+    differing, labels = _distinguished([settings[group.runs[0].folder] for group in groups])
+    compared = [
+        Compared(
+            label,
+            group,
+            [metrics for run in group.runs if (metrics := read_metrics(run.folder / METRICS_FILE))],
+            [curves for run in group.runs if (curves := _robustness_of(run))],
+        )
+        for group, label in zip(groups, labels, strict=True)
+    ]
+    return compared, differing
+
+
+def _trained_settings(run: RunResult) -> dict[str, Any]:
+    """A run's settings by dotted key, without its seed and what has no influence on training."""
+    if run.config is None:
+        raise CheckpointError(f"{run.folder}: its record has no settings to compare")
+    flat: dict[str, Any] = {}
+    for group, values in run.config.items():
+        flat |= (
+            {f"{group}.{key}": value for key, value in values.items()} if isinstance(values, dict) else {group: values}
+        )
+    ignored = untrained_keys() | {"seed"}
+    return {key: value for key, value in flat.items() if key not in ignored}
+
+
+def _robustness_of(run: RunResult) -> dict[str, dict[float, float]]:
+    points = read_robustness(run.folder / ROBUSTNESS_FILE)
+    if points and points[0].epoch != run.best_epoch:
+        log.warning("%s: is not from the best epoch, and is left out", run.folder / ROBUSTNESS_FILE)
+        return {}
+    return by_distortion(points)
+
+
+def _distinguished(settings: list[dict[str, Any]]) -> tuple[list[str], list[str]]:
+    """The fewest settings that tell groups apart, as labels, names of options first; and the other differing keys."""
+    keys = dict.fromkeys(key for one in settings for key in one)
+    differing = [key for key in keys if len({str(one.get(key)) for one in settings}) > 1]
+    chosen: list[str] = []
+    for key in sorted(differing, key=lambda key: not key.endswith(".name")):
+        if _distinct(settings, [*chosen, key]) > _distinct(settings, chosen):
+            chosen.append(key)
+    chosen = chosen or ["model.name"]
+    labels = [", ".join(_worded(key, one[key]) for key in chosen if key in one) for one in settings]
+    return [key for key in differing if key not in chosen], [printable(label) for label in labels]
+
+
+def _distinct(settings: list[dict[str, Any]], keys: list[str]) -> int:
+    return len({tuple(str(one.get(key)) for key in keys) for one in settings})
+
+
+def _worded(key: str, value: Any) -> str:
+    """dynamic; iters=3."""
+    name = key.rpartition(".")[2]
+    return str(value) if name == "name" else f"{name}={value}"
+
+
+def comparison_table(compared: Sequence[Compared]) -> str:
+    """Accuracies, size and speed; and, where it was measured, the mean accuracy under each distortion."""
+    head = ["", "seeds", "epochs", "validation", "test", "parameters", "train/s", "infer/s"]
+    rows = [
+        [
+            one.label,
+            str(len(one.runs.runs)),
+            whole(one.runs.mean("epochs")),
+            str(one.runs.val_accuracy or "-"),
+            str(one.runs.test_accuracy or "-"),
+            whole(one.runs.parameters),
+            whole(one.runs.mean("train_images_per_second")),
+            whole(one.runs.mean("inference_images_per_second")),
+        ]
+        for one in compared
+    ]
+    text = columns([head, *rows])
+    if any(one.robustness for one in compared):
+        names = [distortion.name for distortion in DISTORTIONS]
+        means = [[one.label, *(percent(one.mean_under(name)) for name in names)] for one in compared]
+        text += "\n\n  mean test accuracy over each range of distortions\n" + columns([["", *names], *means])
+    return text
+
+
+def write_comparison(path: Path, compared: Sequence[Compared]) -> None:
+    """Write comparison.csv: a row for each network, with a column for its mean accuracy under each distortion."""
+    accuracies = [f"{split}_accuracy_{figure}" for split, figure in itertools.product(("val", "test"), ("mean", "std"))]
+    means = ["epochs", "train_images_per_second", "inference_images_per_second"]
+    names = [distortion.name for distortion in DISTORTIONS]
+    with atomic_write(path) as draft, draft.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["label", "seeds", *accuracies, "parameters", *means, *names])
+        for one in compared:
+            spreads = [spread or (None, None) for spread in (one.runs.val_accuracy, one.runs.test_accuracy)]
+            writer.writerow(
+                [
+                    *(one.label, len(one.runs.runs), *itertools.chain(*spreads), one.runs.parameters),
+                    *(one.runs.mean(name) for name in means),
+                    *(one.mean_under(name) for name in names),
+                ]
+            )

@@ -1,0 +1,76 @@
+"""Distortions of test images, each over a range of levels: what the robustness of a network is measured with."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..augment.affine import resample, rotation, scaling, shear
+from ..augment.cutout import cutout
+from ..augment.shift import shift
+
+Draws = Tensor
+"""Each image's random numbers in [0, 1), [batch, 2]. They are the same at every level and for every network."""
+
+
+class Distortion(NamedTuple):
+    """A distortion and the levels at which it is measured. What comes into an image from outside is 0."""
+
+    name: str
+    unit: str
+    levels: tuple[float, ...]
+    unchanged: float
+    """The level that leaves images as they are."""
+    apply: Callable[[Tensor, float, Draws], Tensor]
+    """(images [batch, channels, height, width] in [0, 1], level, draws) -> images."""
+
+
+def _signs(draws: Draws) -> Tensor:
+    return torch.where(draws[:, 0] < 0.5, -1.0, 1.0)
+
+
+def _rotate(images: Tensor, degrees: float, draws: Draws) -> Tensor:
+    return resample(images, rotation(degrees * _signs(draws)))
+
+
+def _translate(images: Tensor, share: float, draws: Draws) -> Tensor:
+    """By whole pixels, up, down, left or right."""
+    height, width = images.shape[2:]
+    along_rows, sign = draws[:, 0] < 0.5, torch.where(draws[:, 1] < 0.5, -1, 1)
+    rows = torch.where(along_rows, round(share * height), 0)
+    columns = torch.where(along_rows, 0, round(share * width))
+    return shift(images, torch.stack([rows, columns], dim=1) * sign[:, None])
+
+
+def _scale(images: Tensor, factor: float, draws: Draws) -> Tensor:
+    return resample(images, scaling(torch.full((len(images),), factor, device=images.device)))
+
+
+def _shear(images: Tensor, degrees: float, draws: Draws) -> Tensor:
+    return resample(images, shear(degrees * _signs(draws)))
+
+
+def _add_noise(images: Tensor, deviation: float, draws: Draws) -> Tensor:
+    """Normal noise, cut off at black and white. It depends on the place in the batch alone."""
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(images.shape, generator=generator).to(images.device)
+    return (images + deviation * noise).clamp(0, 1)
+
+
+def _occlude(images: Tensor, share: float, draws: Draws) -> Tensor:
+    """By a black square that lies inside the image."""
+    height, width = images.shape[2:]
+    size = round(share * min(height, width))
+    room = torch.tensor([height - size + 1, width - size + 1], device=images.device)
+    return cutout(images, (draws * room).long() + size // 2, size)
+
+
+DISTORTIONS = (
+    Distortion("rotation", "degrees", (0, 10, 20, 30, 45, 60), 0, _rotate),
+    Distortion("translation", "of the side", (0, 0.05, 0.1, 0.15, 0.2, 0.3), 0, _translate),
+    Distortion("scaling", "times the size", (0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.1, 1.25, 1.5), 1, _scale),
+    Distortion("shear", "degrees", (0, 10, 20, 30, 40), 0, _shear),
+    Distortion("noise", "standard deviation", (0, 0.1, 0.2, 0.3, 0.4, 0.5), 0, _add_noise),
+    Distortion("occlusion", "of the side", (0, 0.1, 0.2, 0.3, 0.4, 0.5), 0, _occlude),
+)

@@ -1,0 +1,74 @@
+"""Several networks side by side: learning curves, and accuracy under distortion."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from .robustness import COLUMNS, PANEL_HEIGHT, PANEL_WIDTH, Curves, draw_band, draw_robustness
+from .style import COLOURS, HEADING_HEIGHT, heading, new_figure, percent_tick
+
+MOST_NETWORKS = len(COLOURS)
+Metrics = Mapping[str, Sequence[float]]
+
+
+def comparison(
+    training: Mapping[str, Sequence[Metrics]], robustness: Mapping[str, Sequence[Curves]], units: Mapping[str, str]
+) -> Figure:
+    """Learning curves of several networks, and their accuracy on distorted test images where it was measured.
+
+    Lines are means over seeds, bands one standard deviation.
+
+    Args:
+        training: columns of each run's metrics.csv, by the network's label; at most `MOST_NETWORKS`.
+        robustness: accuracy by distortion and level of each run, by the network's label.
+        units: of the levels, by distortion.
+    """
+    measured = {label: curves for label, curves in robustness.items() if curves}
+    rows = 1 + (-(-len(units) // COLUMNS) if measured else 0)
+    height = PANEL_HEIGHT * rows + HEADING_HEIGHT
+    figure = new_figure(PANEL_WIDTH * COLUMNS, height, layout="constrained")
+    figure.get_layout_engine().set(rect=(0, 0, 1, 1 - HEADING_HEIGHT / height), w_pad=0.06, h_pad=0.06)
+    grid = figure.subplots(rows, COLUMNS, squeeze=False)
+    lines = _draw_curves(grid[0, 0], training, "val/accuracy", "Validation accuracy")
+    _draw_curves(grid[0, 1], training, "train/accuracy", "Training accuracy")
+    grid[0, 2].set_axis_off()
+    grid[0, 2].legend(lines, list(training), loc="center left", frameon=False, fontsize=9)
+    if measured:
+        labels = list(training)
+        colours = {label: COLOURS[labels.index(label)] for label in measured}
+        draw_robustness(grid[1:].flatten(), measured, units, colours)
+    heading(figure, "Comparison", _caption(training, bool(measured)))
+    return figure
+
+
+def _draw_curves(axes: Axes, training: Mapping[str, Sequence[Metrics]], column: str, title: str) -> list:
+    """Draw a column of the metrics over the epochs, and return the lines."""
+    lines, later = [], []
+    for (label, runs), colour in zip(training.items(), COLOURS, strict=False):
+        series = [np.asarray(run[column], dtype=float) for run in runs if column in run]
+        length = min(map(len, series), default=0)
+        values = np.array([one[:length] for one in series]).reshape(-1, length)
+        shown = np.isfinite(values).all(0)
+        draw_band(axes, np.arange(1, length + 1)[shown], values[:, shown], label, colour)
+        lines.append(axes.lines[-1])
+        later += values[:, shown][:, length // 4 :].flatten().tolist()
+    axes.set_ylim(max(0.0, min(later, default=0) - 0.02), 1.002)
+    axes.set_title(title, fontsize=11, fontweight="bold", loc="left")
+    axes.set_xlabel("epoch", fontsize=9)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.yaxis.set_major_formatter(percent_tick)
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    return lines
+
+
+def _caption(training: Mapping[str, Sequence[Metrics]], measured: bool) -> str:
+    sentences = []
+    if any(len(runs) > 1 for runs in training.values()):
+        sentences.append("Lines: mean over seeds; bands: standard deviation.")
+    if measured:
+        sentences.append("Below: accuracy on distorted test images.")
+    return " ".join(sentences)

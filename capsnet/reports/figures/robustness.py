@@ -1,0 +1,83 @@
+"""Robustness: accuracy over the strength of each distortion, of one network or of several."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from .style import BLUE, HEADING_HEIGHT, heading, new_figure, percent_tick
+
+PANEL_WIDTH, PANEL_HEIGHT = 3.4, 2.7  # inches
+COLUMNS = 3
+
+Curves = Mapping[str, Mapping[float, float]]
+"""Accuracy by distortion and level."""
+
+
+def robustness(curves: Curves, units: Mapping[str, str], title: str) -> Figure:
+    """One network's accuracy on distorted test images, a panel for each distortion.
+
+    Args:
+        curves: accuracy by distortion and level.
+        units: of the levels, by distortion.
+        title: what was scored.
+    """
+    rows = -(-len(curves) // COLUMNS)
+    height = PANEL_HEIGHT * rows + HEADING_HEIGHT
+    figure = new_figure(PANEL_WIDTH * COLUMNS, height, layout="constrained")
+    figure.get_layout_engine().set(rect=(0, 0, 1, 1 - HEADING_HEIGHT / height), w_pad=0.06, h_pad=0.06)
+    grid = figure.subplots(rows, COLUMNS, squeeze=False, sharey=True).flat
+    draw_robustness(grid, {"": [curves]}, units, {"": BLUE})
+    heading(figure, f"{title}: robustness", "Accuracy on distorted test images. Outside the image is black.")
+    return figure
+
+
+def draw_robustness(
+    grid: Sequence[Axes],
+    networks: Mapping[str, Sequence[Curves]],
+    units: Mapping[str, str],
+    colours: Mapping[str, str],
+) -> None:
+    """Draw each network's mean accuracy into a panel for each distortion, with a band of one standard deviation.
+
+    Args:
+        grid: at least as many axes as there are distortions; the others are removed.
+        networks: the curves of each network's runs, by label.
+        units: of the levels, by distortion.
+        colours: by label.
+    """
+    names = list(units)
+    for axes in grid[len(names) :]:
+        axes.remove()
+    for axes, name in zip(grid, names, strict=False):
+        for label, runs in networks.items():
+            measured = [run[name] for run in runs if name in run]
+            if not measured:
+                continue
+            levels = list(measured[0])
+            accuracies = np.array([[run[level] for level in levels] for run in measured if list(run) == levels])
+            draw_band(axes, levels, accuracies, label, colours[label])
+        axes.set_title(name.capitalize(), fontsize=11, fontweight="bold", loc="left")
+        axes.set_xlabel(units[name], fontsize=9)
+        axes.set_ylim(0, 1.02)
+        axes.yaxis.set_major_formatter(percent_tick)
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+
+
+def draw_band(axes: Axes, places: Sequence[float], values: np.ndarray, label: str, colour: str) -> None:
+    """The mean of several runs as a line, with a band of one standard deviation around it.
+
+    Args:
+        axes: to draw into.
+        places: on the x axis, [n].
+        values: [runs, n].
+        label: for the legend.
+        colour: of line and band.
+    """
+    mean = values.mean(0)
+    axes.plot(places, mean, label=label, color=colour, marker="o", markersize=3)
+    if len(values) > 1:
+        deviation = values.std(0, ddof=1)
+        axes.fill_between(places, mean - deviation, mean + deviation, color=colour, alpha=0.2, linewidth=0)

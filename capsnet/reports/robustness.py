@@ -1,0 +1,120 @@
+"""Robustness: accuracy on distorted test images, measured, written to robustness.csv and read again."""
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from ..errors import CheckpointError
+from ..files import atomic_write, read_text
+from ..text import columns, percent
+from .distortions import DISTORTIONS, Distortion
+
+COLUMNS = ("distortion", "level", "unit", "accuracy", "epoch")
+
+
+class Point(NamedTuple):
+    """Accuracy at one level of one distortion; a row of robustness.csv."""
+
+    distortion: str
+    level: float
+    unit: str
+    accuracy: float
+    epoch: int | None
+    """From which the network's weights are, counted from 1."""
+
+
+@torch.no_grad()
+def measure_robustness(
+    network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], accuracy: float, epoch: int | None
+) -> list[Point]:
+    """Accuracy at every level of every distortion, with a progress bar.
+
+    Args:
+        network: on the device of the batches.
+        batches: images [batch, channels, height, width] in [0, 1] with labels, always in the same order.
+        accuracy: on the images as they are.
+        epoch: from which the network is, for the table.
+    """
+    network.eval()
+    points = []
+    measured = sum(level != distortion.unchanged for distortion in DISTORTIONS for level in distortion.levels)
+    with tqdm(total=measured, desc="robustness", leave=False, disable=None) as progress:
+        for distortion in DISTORTIONS:
+            for level in distortion.levels:
+                found = accuracy
+                if level != distortion.unchanged:
+                    found = _accuracy(network, batches, distortion, level)
+                    progress.update()
+                points.append(Point(distortion.name, level, distortion.unit, found, epoch))
+    return points
+
+
+def _accuracy(
+    network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], distortion: Distortion, level: float
+) -> float:
+    generator = torch.Generator().manual_seed(0)
+    hits = count = 0
+    for images, labels in batches:
+        draws = torch.rand(len(images), 2, generator=generator).to(images.device)
+        scores = network(distortion.apply(images, level, draws)).scores
+        hits += int((scores.argmax(1) == labels).sum())
+        count += len(labels)
+    return hits / count
+
+
+def write_robustness(path: Path, points: Sequence[Point]) -> None:
+    with atomic_write(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        writer.writerows(points)
+
+
+def read_robustness(path: Path) -> list[Point]:
+    """The content of robustness.csv; empty if there is no file. Raises CheckpointError if it is damaged."""
+    try:
+        rows = list(csv.DictReader(io.StringIO(read_text(path), newline="")))
+        points = [
+            Point(
+                row["distortion"],
+                float(row["level"]),
+                row["unit"],
+                float(row["accuracy"]),
+                int(row["epoch"]) if row["epoch"] else None,
+            )
+            for row in rows
+        ]
+        if any(point.distortion not in _NAMES or not 0 <= point.accuracy <= 1 for point in points):
+            raise ValueError("a row is not an accuracy of a known distortion")
+        return points
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, TypeError, KeyError, csv.Error) as error:
+        raise CheckpointError(f"{path}: not a table of robustness ({error}); remove it and measure again") from error
+
+
+_NAMES = {distortion.name for distortion in DISTORTIONS}
+
+
+def by_distortion(points: Iterable[Point]) -> dict[str, dict[float, float]]:
+    """Accuracy by distortion and level, both in the order of `DISTORTIONS`."""
+    found: dict[str, dict[float, float]] = {}
+    for point in points:
+        found.setdefault(point.distortion, {})[point.level] = point.accuracy
+    return {name: found[name] for name in (distortion.name for distortion in DISTORTIONS) if name in found}
+
+
+def robustness_table(points: Sequence[Point]) -> str:
+    """Accuracies as text: for each distortion a line of levels above a line of accuracies."""
+    units = {point.distortion: point.unit for point in points}
+    tables = []
+    for name, accuracies in by_distortion(points).items():
+        head = [f"{name} ({units[name]})", *(f"{level:g}" for level in accuracies)]
+        cells = [head, ["", *map(percent, accuracies.values())]]
+        tables.append(columns(cells))
+    return "\n".join(tables)

@@ -1,0 +1,76 @@
+"""Runs that differ only in their seed, summed up by mean and standard deviation."""
+
+import statistics
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Generic, NamedTuple, TypeVar
+
+from .result import RunResult
+
+Run = TypeVar("Run", bound=RunResult)
+
+
+class Spread(NamedTuple):
+    """A number measured in several runs."""
+
+    mean: float
+    deviation: float | None
+    """Standard deviation of the sample; None if it was measured once."""
+
+    def __str__(self) -> str:
+        """As a percentage: 96.15% ± 0.20%."""
+        return f"{self.mean:.2%}" + ("" if self.deviation is None else f" ± {self.deviation:.2%}")
+
+
+def spread(values: Iterable[float | None]) -> Spread | None:
+    """Mean and standard deviation of what is known; None if nothing is."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return None
+    return Spread(statistics.fmean(known), statistics.stdev(known) if len(known) > 1 else None)
+
+
+@dataclass
+class Repetitions(Generic[Run]):
+    """Runs that differ only in their seed."""
+
+    runs: list[Run]
+
+    @property
+    def completed(self) -> list[Run]:
+        return [run for run in self.runs if run.status == "completed"]
+
+    @property
+    def val_accuracy(self) -> Spread | None:
+        return spread(run.val_accuracy for run in self.completed)
+
+    @property
+    def test_accuracy(self) -> Spread | None:
+        return spread(run.test_accuracy for run in self.completed)
+
+    @property
+    def parameters(self) -> int | None:
+        return next((run.parameters for run in self.runs if run.parameters), None)
+
+    def mean(self, name: str) -> float | None:
+        """Mean of an attribute of `RunResult` over the completed runs that have it."""
+        found = spread(getattr(run, name) for run in self.completed)
+        return None if found is None else found.mean
+
+
+def grouped(runs: Sequence[Run], setting: Callable[[Run], Hashable]) -> list[Repetitions[Run]]:
+    """Runs with the same setting together, best mean validation accuracy first.
+
+    Args:
+        runs: of one sweep, or to be compared.
+        setting: what a run has besides its seed.
+    """
+    groups: dict[Hashable, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(setting(run), []).append(run)
+    repetitions = [Repetitions(group) for group in groups.values()]
+    return sorted(repetitions, key=_accuracy, reverse=True)
+
+
+def _accuracy(group: Repetitions) -> float:
+    return -1 if group.val_accuracy is None else group.val_accuracy.mean

@@ -1,0 +1,148 @@
+"""Comparing runs and sweeps by the command line, from folders made here."""
+
+import json
+
+import pytest
+from conftest import make_job, run_in_process, table
+
+CONFIG = {
+    "data": {"name": "digits", "root": "somewhere", "batch_size": 128},
+    "model": {"name": "capsnet", "dropout": 0.0},
+    "routing": {"name": "dynamic", "iters": 3},
+    "optimizer": {"name": "adam", "lr": 0.001},
+    "seed": 0,
+}
+
+
+def make_run(folder, number, seed=0, val=0.9, curve=(0.5, 0.9), **groups):
+    """A completed run of two epochs, whose settings differ from CONFIG in the given groups."""
+    config = CONFIG | {"seed": seed} | groups
+    make_job(
+        *(folder, number, []),
+        config=config,
+        seed=seed,
+        val_accuracy=val,
+        test_accuracy=val - 0.1,
+        parameters=1000,
+        epochs=2,
+        best_epoch=2,
+    )
+    rows = "".join(f"{epoch},{value},{value}\n" for epoch, value in enumerate(curve, 1))
+    (folder / str(number) / "metrics.csv").write_text(f"epoch,train/accuracy,val/accuracy\n{rows}")
+    return folder / str(number)
+
+
+def write_robustness(run, accuracy, epoch=2):
+    lines = [f"rotation,{level},degrees,{accuracy},{epoch}\n" for level in (0, 10)]
+    (run / "robustness.csv").write_text("distortion,level,unit,accuracy,epoch\n" + "".join(lines))
+
+
+def compare(folder, *paths):
+    return run_in_process("capsnet.compare", *map(str, paths), cwd=folder)
+
+
+def comparison(folder):
+    (made,) = (folder / "outputs/comparisons").iterdir()
+    assert (made / "comparison.png").read_bytes().startswith(b"\x89PNG")
+    return table(made / "comparison.csv")
+
+
+CNN = {"model": {"name": "cnn", "dropout": 0.5}, "routing": {"name": "none"}}
+
+
+def test_runs_that_differ_in_their_seed_are_one_row_with_mean_and_deviation(tmp_path):
+    runs = [make_run(tmp_path, seed, seed, val=0.9 + seed / 100) for seed in range(3)]
+    done = compare(tmp_path, *runs, make_run(tmp_path, 3, val=0.8, **CNN))
+    assert done.returncode == 0, done.stderr
+    first, second = comparison(tmp_path)
+    assert [first["label"], second["label"]] == ["capsnet", "cnn"]
+    assert first["seeds"] == "3"
+    assert float(first["val_accuracy_mean"]) == pytest.approx(0.91)
+    assert float(first["test_accuracy_std"]) == pytest.approx(0.01)
+    assert "91.00% ± 1.00%" in done.stdout
+
+
+def test_networks_are_labelled_by_the_fewest_settings_that_tell_them_apart(tmp_path):
+    runs = [
+        make_run(tmp_path, 0),
+        make_run(tmp_path, 1, routing={"name": "dynamic", "iters": 1}),
+        make_run(tmp_path, 2, routing={"name": "uniform"}),
+        make_run(tmp_path, 3, optimizer={"name": "adam", "lr": 0.01}, **CNN),
+    ]
+    done = compare(tmp_path, *runs)
+    assert {row["label"] for row in comparison(tmp_path)} == {
+        "capsnet, dynamic, iters=3",
+        "capsnet, dynamic, iters=1",
+        "capsnet, uniform",
+        "cnn, none",
+    }
+    assert "they also differ in  model.dropout, optimizer.lr" in done.stdout
+
+
+def test_where_the_data_lie_and_how_they_are_computed_tells_no_networks_apart(tmp_path):
+    elsewhere = {"data": CONFIG["data"] | {"root": "elsewhere"}}
+    compare(tmp_path, make_run(tmp_path, 0), make_run(tmp_path, 1, seed=1, **elsewhere))
+    (row,) = comparison(tmp_path)
+    assert (row["label"], row["seeds"]) == ("capsnet", "2")
+
+
+def test_the_jobs_of_a_sweep_are_compared_and_unfinished_ones_left_out(tmp_path):
+    sweep = tmp_path / "sweep"
+    for seed in range(2):
+        make_run(sweep, seed, seed)
+    make_job(sweep, 2, ["seed=2"], "running")
+    done = compare(tmp_path, "sweep")
+    assert "sweep/2: running, and left out" in done.stdout
+    (row,) = comparison(tmp_path)
+    assert row["seeds"] == "2"
+
+
+def test_robustness_is_compared_where_it_was_measured_in_the_best_epoch(tmp_path):
+    measured, other, never = (
+        make_run(tmp_path, number, optimizer={"name": "adam", "lr": number + 1}) for number in range(3)
+    )
+    write_robustness(measured, 0.5)
+    write_robustness(other, 0.5, epoch=1)
+    done = compare(tmp_path, measured, other, never)
+    assert "1/robustness.csv: is not from the best epoch, and is left out" in done.stdout
+    assert sorted(row["rotation"] for row in comparison(tmp_path)) == ["", "", "0.5"]
+
+
+class TestRefused:
+    def refusal(self, folder, *paths):
+        done = compare(folder, *paths)
+        assert done.returncode == 2
+        assert not (folder / "outputs").exists()
+        return done.stderr
+
+    def test_a_folder_that_does_not_exist(self, tmp_path):
+        assert self.refusal(tmp_path, "nowhere") == "Error: nowhere: there is no such folder\n"
+
+    def test_a_folder_without_runs(self, tmp_path):
+        (tmp_path / "empty").mkdir()
+        assert self.refusal(tmp_path, "empty") == "Error: empty: has no run and no sweep\n"
+
+    def test_only_unfinished_runs(self, tmp_path):
+        make_job(tmp_path, 0, [], "running")
+        assert "no completed run to compare" in self.refusal(tmp_path, "0")
+
+    def test_a_damaged_record(self, tmp_path):
+        make_run(tmp_path, 0)
+        (tmp_path / "0/results.json").write_text("{")
+        assert "not a run's record" in self.refusal(tmp_path, "0")
+
+    def test_a_record_without_settings(self, tmp_path):
+        make_job(tmp_path, 0, [])
+        assert "its record has no settings to compare" in self.refusal(tmp_path, "0")
+
+    @pytest.mark.parametrize("name", ["metrics.csv", "robustness.csv"])
+    def test_a_damaged_table(self, tmp_path, name):
+        (make_run(tmp_path, 0) / name).write_text("epoch\nx\n")
+        assert name in self.refusal(tmp_path, "0")
+
+
+def test_a_changed_record_is_a_warning(tmp_path):
+    run = make_run(tmp_path, 0)
+    record = json.loads((run / "results.json").read_text())
+    (run / "results.json").write_text(json.dumps(record | {"val_accuracy": 1.0}))
+    assert "0: its record or metrics were changed" in compare(tmp_path, run).stdout
