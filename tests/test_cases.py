@@ -155,7 +155,7 @@ class TestCheckpoints:
         shutil.copy(interrupted_once / "checkpoints/best.ckpt", completed / "checkpoints/best.ckpt")
         done = run_in_process("evaluate.py", "run=run", "figures=false", cwd=completed.parent)
         assert done.returncode == 0, done.stderr
-        assert "best.ckpt: is not the checkpoint that its run ended with" in done.stdout
+        assert "best.ckpt: was changed or replaced after the run ended" in done.stdout
         assert "best.ckpt" in json.loads((completed / "evaluation.json").read_text())["differences"][0]
 
     @pytest.mark.parametrize("damage", ["best.ckpt", "metrics.csv"])

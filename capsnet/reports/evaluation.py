@@ -171,7 +171,7 @@ def _differences(
         found.append(f"{report_dir / METRICS_FILE}: was changed after the run wrote it")
     best = record.get("best_epoch") if record.get("status") == "completed" else epoch
     if checkpoint == report_dir / BEST_CHECKPOINT and best_changed(report_dir, record):
-        found.append(f"{checkpoint}: is not the checkpoint that its run ended with")
+        found.append(f"{checkpoint}: was changed or replaced after the run ended")
     elif checkpoint == report_dir / BEST_CHECKPOINT and epoch != best:
         found.append(f"{checkpoint}: is from epoch {epoch}, but its run's best epoch is {best}")
     asked = [

@@ -44,7 +44,8 @@ def summarize(folder: Path) -> str:
     planned = plan.jobs if plan else len(jobs)
     unfinished = planned - sum(job.status in FINISHED for job in jobs)
     if unfinished > 0:
-        lines.append(f"  {unfinished} of {planned} jobs are not finished")
+        begun = [f"job {job.number} is {job.status}" for job in jobs if job.status in ("running", "interrupted")]
+        lines.append(f"  {unfinished} of {planned} jobs are not finished" + (f": {', '.join(begun)}" if begun else ""))
     for status in ("failed", "diverged", "unreadable"):
         if (numbers := [str(job.number) for job in jobs if job.status == status]) and SEED in swept:
             lines.append(f"  {status:<10} jobs {', '.join(numbers)}, see {JOBS_FILE}")
