@@ -49,6 +49,10 @@ class Repetitions(Generic[Run]):
         return spread(run.test_accuracy for run in self.completed)
 
     @property
+    def test_balanced_accuracy(self) -> Spread | None:
+        return spread(run.test_balanced_accuracy for run in self.completed)
+
+    @property
     def parameters(self) -> int | None:
         return next((run.parameters for run in self.runs if run.parameters), None)
 

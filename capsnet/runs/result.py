@@ -26,6 +26,7 @@ class RunResult:
     best_epoch: int | None = None
     val_accuracy: float | None = None
     test_accuracy: float | None = None
+    test_balanced_accuracy: float | None = None
     seconds: float | None = None
     """Of training and validation."""
     total_seconds: float | None = None
@@ -57,6 +58,7 @@ def read_result(folder: Path) -> RunResult:
         best_epoch=_whole(record.get("best_epoch")),
         val_accuracy=_number(record.get("val_accuracy")),
         test_accuracy=_number(record.get("test_accuracy")),
+        test_balanced_accuracy=_number(record.get("test_balanced_accuracy")),
         seconds=_number(record.get("train_seconds")),
         total_seconds=_number(record.get("total_seconds")),
         train_images_per_second=_number(record.get("train_images_per_second")),

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import CheckpointError
 from ..files import atomic_write
-from ..reports.terminal import command
+from ..reports.terminal import LEAST_DIFFERENCE, command
 from ..runs.folder import RECORD_FILE
 from ..runs.record import FINISHED
 from ..runs.repetitions import Repetitions, grouped
@@ -19,6 +19,8 @@ from .plan import PLAN_FILE, read_plan
 
 JOBS_FILE, SETTINGS_FILE, PICTURE_FILE = "sweep.csv", "summary.csv", "sweep.png"
 SEED = "seed"
+SIZE_AND_SPEED = ["parameters", "train/s", "infer/s"]
+ACCURACIES = ("val_accuracy", "test_accuracy", "test_balanced_accuracy")
 
 Setting = Repetitions[Job]
 
@@ -74,7 +76,7 @@ def _best(setting: Setting, swept: list[str], keys: list[str]) -> list[str]:
 
 
 def _write_jobs(path: Path, jobs: list[Job], swept: list[str]) -> None:
-    measured = ["status", "val_accuracy", "test_accuracy", "seconds", "best_epoch", "reason"]
+    measured = ["status", *ACCURACIES, "seconds", "best_epoch", "reason"]
     _write_csv(path, ["job", *swept, *measured], [{**asdict(job), **job.values, "job": job.number} for job in jobs])
 
 
@@ -86,12 +88,12 @@ def _write_settings(path: Path, settings: list[Setting], keys: list[str]) -> Non
             "seeds": len(setting.completed),
             "parameters": setting.parameters,
         }
-        for name in ("val_accuracy", "test_accuracy"):
+        for name in ACCURACIES:
             if (accuracy := getattr(setting, name)) is not None:
                 row |= {f"{name}_mean": accuracy.mean, f"{name}_std": accuracy.deviation}
         row |= {name: setting.mean(name) for name in ("train_images_per_second", "inference_images_per_second")}
         rows.append(row)
-    accuracies = [f"{split}_accuracy_{figure}" for split in ("val", "test") for figure in ("mean", "std")]
+    accuracies = [f"{name}_{figure}" for name in ACCURACIES for figure in ("mean", "std")]
     speeds = ["train_images_per_second", "inference_images_per_second"]
     _write_csv(path, [*keys, "seeds", *accuracies, "parameters", *speeds], rows)
 
@@ -104,36 +106,45 @@ def _write_csv(path: Path, header: list[str], rows: Sequence[dict[str, Any]]) ->
 
 
 def _table_of_jobs(jobs: list[Job], swept: list[str]) -> str:
+    unbalanced = _is_unbalanced(jobs)
     rows = [
         [
             str(job.number),
             *_values(job, swept),
             percent(job.val_accuracy),
             percent(job.test_accuracy),
+            *([percent(job.test_balanced_accuracy)] if unbalanced else []),
             *_size_and_speed(Repetitions([job])),
             "-" if job.seconds is None else duration(job.seconds),
             printable(job.status),
         ]
         for job in jobs
     ]
-    return columns([["job", *swept, "validation", "test", *SIZE_AND_SPEED, "time", "status"], *rows])
-
-
-SIZE_AND_SPEED = ["parameters", "train/s", "infer/s"]
+    head = ["job", *swept, "validation", "test", *(["balanced"] if unbalanced else [])]
+    return columns([[*head, *SIZE_AND_SPEED, "time", "status"], *rows])
 
 
 def _table_of_settings(settings: list[Setting], keys: list[str]) -> str:
+    unbalanced = _is_unbalanced([job for setting in settings for job in setting.completed])
     rows = [
         [
             *_values(setting.runs[0], keys),
             str(len(setting.completed)),
             str(setting.val_accuracy or "-"),
             str(setting.test_accuracy or "-"),
+            *([str(setting.test_balanced_accuracy or "-")] if unbalanced else []),
             *_size_and_speed(setting),
         ]
         for setting in settings
     ]
-    return columns([[*keys, "seeds", "validation", "test", *SIZE_AND_SPEED], *rows])
+    head = [*keys, "seeds", "validation", "test", *(["balanced"] if unbalanced else [])]
+    return columns([[*head, *SIZE_AND_SPEED], *rows])
+
+
+def _is_unbalanced(jobs: list[Job]) -> bool:
+    """Does the balanced accuracy say something else than the accuracy?"""
+    known = [job for job in jobs if job.test_accuracy is not None and job.test_balanced_accuracy is not None]
+    return any(abs(job.test_accuracy - job.test_balanced_accuracy) >= LEAST_DIFFERENCE for job in known)
 
 
 def _values(job: Job, keys: list[str]) -> list[str]:

@@ -39,6 +39,7 @@ def test_table_is_sorted_by_validation_accuracy_and_has_a_row_per_job(sweep):
         "status": "completed",
         "val_accuracy": "0.97",
         "test_accuracy": "0.95",
+        "test_balanced_accuracy": "",
         "seconds": "60.0",
         "best_epoch": "2",
         "reason": "",
@@ -114,6 +115,18 @@ class TestSeeds:
         text = summarize(repeated)
         assert "best       routing.iters=3, validation accuracy 94.00% ± 1.00%" in text
         assert f"evaluate.py run={repeated}/3" in text  # its first seed
+
+    def test_the_balanced_accuracy_is_a_column_where_classes_are_unbalanced(self, repeated):
+        assert "balanced" not in summarize(repeated).splitlines()[0]
+        for number, seed in enumerate((3, 4), 6):
+            make_job(
+                *(repeated, number, ["routing.iters=3", f"seed={seed}"]),
+                val_accuracy=0.94,
+                test_accuracy=0.9,
+                test_balanced_accuracy=0.6 + number / 100,
+            )
+        assert "66.50% ± 0.71%" in summarize(repeated)
+        assert float(table(repeated / "summary.csv")[0]["test_balanced_accuracy_mean"]) == pytest.approx(0.665)
 
     def test_a_failed_job_is_not_counted_but_named(self, repeated):
         make_job(repeated, 6, ["routing.iters=3", "seed=3"], "failed", val_accuracy=0.1)
