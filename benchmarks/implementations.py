@@ -44,7 +44,7 @@ def training_step(
         device: "cpu" or "cuda".
         classes: number of classes.
         precision: "fp32" or "bf16".
-        channels_last: keep the weights of the convolutions in that layout.
+        channels_last: keep the weights of the convolutions in that layout rather than in the contiguous one.
         image_shape: (channels, height, width).
     """
     torch.manual_seed(0)

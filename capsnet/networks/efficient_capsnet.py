@@ -11,6 +11,7 @@ from ..routing.squash import steep_squash
 from ..settings import model as settings
 from ..settings.routing import Attention
 from .decoder import Decoder
+from .layout import channels_last
 
 STEM = ((32, 5, 1), (64, 3, 1), (64, 3, 1), (128, 3, 2))  # channels, kernel and stride of the convolutions
 BATCH_NORM = {"eps": 1e-3, "momentum": 0.01}  # Keras' defaults, which the authors used; its momentum is 0.99
@@ -83,7 +84,7 @@ class EfficientCapsNet(nn.Module):
             nn.init.zeros_(convolution.bias)
             layers += [convolution, nn.ReLU(inplace=True), nn.BatchNorm2d(out_channels, **BATCH_NORM)]
             channels = out_channels
-        self.stem = nn.Sequential(*layers)
+        self.stem = channels_last(nn.Sequential(*layers))
         self.primary = PrimaryCapsules(features, rows, columns, primary_dim)
         self.routing = (routing or Attention()).build(features // primary_dim, primary_dim, num_classes, class_dim)
         self.decoder = Decoder(num_classes, class_dim, self.image_shape, dropout)

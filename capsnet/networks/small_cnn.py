@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from ..output import Output
+from .layout import channels_last
 
 BLOCKS = ((32, 32), (64, 64), (128,))  # channels of 3x3 convolutions; each block but the last ends with pooling
 HEAD_UNITS = 160
@@ -35,6 +36,7 @@ class SmallCNN(nn.Sequential):
         super().__init__(
             *layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(dropout), nn.Linear(HEAD_UNITS, num_classes)
         )
+        channels_last(self)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Output:
         """[batch, *image_shape], values in [0, 1] -> scores [batch, classes], logits."""
