@@ -1,57 +1,79 @@
 """Augmentation of whole batches on their device, each image with its own random draw."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from ..errors import ConfigError
-from .cutout import cutout
-from .shift import shift
+from .affine import Affine
+from .cutout import Cutout
+from .elastic import Elastic
+from .erasing import Erasing
+from .shift import Shift
+from .stroke import Stroke
+
+Draws = dict[str, Tensor]
+"""The random choices for n images by kind, [n, ...]. They are made before batches are cut, so they depend on no batch
+size."""
 
 
-class Draws(NamedTuple):
-    """The random choices for n images. They are made before batches are cut, so they depend on no batch size."""
+class Kind(Protocol):
+    """One kind of augmentation."""
 
-    shifts: Tensor
-    """Pixels down and right, [n, 2] int64; [n, 0] if nothing is shifted."""
-    centres: Tensor
-    """Row and column of the blanked square's middle, [n, 2] int64; [n, 0] if nothing is cut out."""
+    def draw(self, count: int, height: int, width: int, generator: torch.Generator) -> Tensor:
+        """Draw for `count` images, on the CPU, where the same seed gives the same draws on every machine."""
 
-    def rows(self, index: Tensor) -> "Draws":
-        return Draws(self.shifts[index], self.centres[index])
-
-    def to(self, device: torch.device) -> "Draws":
-        return Draws(self.shifts.to(device), self.centres.to(device))
+    def __call__(self, images: Tensor, draws: Tensor) -> Tensor:
+        """[batch, channels, height, width] in [0, 1] -> the same, augmented by the `draws` of the same batch."""
 
 
-class Augmentation(NamedTuple):
-    """Random shifts, then cutout; a size of 0 switches one off."""
+class Augmentation:
+    """All kinds that are switched on, in the order in which they are applied. See `settings.augment`."""
 
-    max_shift: int = 0
-    cutout_size: int = 0
+    def __init__(
+        self,
+        max_shift: int = 0,
+        cutout_size: int = 0,
+        rotation: float = 0,
+        scaling: float = 0,
+        shear: float = 0,
+        translation: float = 0,
+        elastic: float = 0,
+        stroke: float = 0,
+        erasing: float = 0,
+    ):
+        self.sizes = {"max_shift": max_shift, "cutout_size": cutout_size, "translation": translation}
+        affine = Affine(rotation, scaling, shear, translation)
+        kinds: dict[str, tuple[float, Kind]] = {
+            "stroke": (stroke, Stroke(stroke)),
+            "affine": (max(affine), affine),
+            "elastic": (elastic, Elastic(elastic)),
+            "shift": (max_shift, Shift(max_shift)),
+            "cutout": (cutout_size, Cutout(cutout_size)),
+            "erasing": (erasing, Erasing(erasing)),
+        }
+        self.kinds = {name: kind for name, (strength, kind) in kinds.items() if strength}
 
     def check_fits(self, height: int, width: int) -> None:
         """Raise ConfigError if a size is larger than the images."""
-        for key, size in self._asdict().items():
+        for key, size in self.sizes.items():
             if size > min(height, width):
                 raise ConfigError(f"augment.{key}={size}: larger than the images, {height}x{width} pixels")
 
-    def draw(self, count: int, height: int, width: int, generator: torch.Generator) -> Draws:
-        """Draw for `count` images, on the CPU, where the same seed gives the same draws on every machine."""
-        shifts = centres = torch.empty(count, 0, dtype=torch.int64)
-        if self.max_shift:
-            shifts = torch.randint(-self.max_shift, self.max_shift + 1, (count, 2), generator=generator)
-        if self.cutout_size:
-            rows = torch.randint(height, (count,), generator=generator)
-            columns = torch.randint(width, (count,), generator=generator)
-            centres = torch.stack([rows, columns], dim=1)
-        return Draws(shifts, centres)
+    def draw(self, count: int, height: int, width: int, generator_of: Callable[[str], torch.Generator]) -> Draws:
+        """Draw for `count` images.
+
+        Args:
+            count: number of images.
+            height, width: of the images.
+            generator_of: random numbers for each kind, so that switching one on changes no other's draws.
+        """
+        return {name: kind.draw(count, height, width, generator_of(name)) for name, kind in self.kinds.items()}
 
     def __call__(self, images: Tensor, draws: Draws) -> Tensor:
-        """[batch, channels, height, width] -> the same, augmented by the `draws` of the same batch."""
-        if self.max_shift:
-            images = shift(images, draws.shifts)
-        if self.cutout_size:
-            images = cutout(images, draws.centres, self.cutout_size)
+        """[batch, channels, height, width] in [0, 1] -> the same, augmented by the `draws` of the same batch."""
+        for name, kind in self.kinds.items():
+            images = kind(images, draws[name])
         return images

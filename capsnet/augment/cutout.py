@@ -1,7 +1,24 @@
 """Cutout (DeVries & Taylor 2017, arXiv:1708.04552)."""
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
+
+
+class Cutout(NamedTuple):
+    """Blank a square of `size` pixels, whose middle may be any pixel."""
+
+    size: int
+
+    def draw(self, count: int, height: int, width: int, generator: torch.Generator) -> Tensor:
+        """Row and column of the square's middle, [count, 2] int64."""
+        rows = torch.randint(height, (count,), generator=generator)
+        columns = torch.randint(width, (count,), generator=generator)
+        return torch.stack([rows, columns], dim=1)
+
+    def __call__(self, images: Tensor, draws: Tensor) -> Tensor:
+        return cutout(images, draws, self.size)
 
 
 def cutout(images: Tensor, centres: Tensor, size: int) -> Tensor:

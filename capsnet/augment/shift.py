@@ -1,7 +1,22 @@
 """Shifts by whole pixels."""
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
+
+
+class Shift(NamedTuple):
+    """Shift by up to `most` pixels along each axis."""
+
+    most: int
+
+    def draw(self, count: int, height: int, width: int, generator: torch.Generator) -> Tensor:
+        """Pixels down and right, [count, 2] int64."""
+        return torch.randint(-self.most, self.most + 1, (count, 2), generator=generator)
+
+    def __call__(self, images: Tensor, draws: Tensor) -> Tensor:
+        return shift(images, draws)
 
 
 def shift(images: Tensor, shifts: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Batches for training and evaluation: cut by index from tensors on the device, and augmented as a whole."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 import torch
@@ -11,9 +12,9 @@ from ..errors import ConfigError
 from .source import LabelledImages
 
 
-def epoch_generator(seed: int, epoch: int) -> torch.Generator:
-    """Random numbers that depend only on the seed and the epoch, so that an epoch can be drawn again."""
-    mixed = np.random.SeedSequence((seed, epoch)).generate_state(1)[0]
+def epoch_generator(seed: int, epoch: int, stream: str = "") -> torch.Generator:
+    """Random numbers that depend only on the seed, the epoch and the stream, so that an epoch can be drawn again."""
+    mixed = np.random.SeedSequence((seed, epoch, *stream.encode())).generate_state(1)[0]
     return torch.Generator().manual_seed(int(mixed))
 
 
@@ -86,9 +87,11 @@ class TrainingBatches(Batches):
         self.augmentation, self.seed, self.epoch = augmentation, seed, epoch
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        generator = epoch_generator(self.seed, self.epoch())
+        stream = partial(epoch_generator, self.seed, self.epoch())
         count, _, height, width = self.images.shape
-        order = torch.randperm(count, generator=generator)
-        draws = self.augmentation.draw(count, height, width, generator).to(self.images.device)
+        order = torch.randperm(count, generator=stream())
+        draws = self.augmentation.draw(count, height, width, stream)
+        draws = {kind: drawn.to(self.images.device) for kind, drawn in draws.items()}
         for rows in self._shares(order):
-            yield to_float(self.augmentation(self.images[rows], draws.rows(rows))), self.labels[rows]
+            images = to_float(self.images[rows])
+            yield self.augmentation(images, {kind: drawn[rows] for kind, drawn in draws.items()}), self.labels[rows]

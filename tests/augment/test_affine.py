@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from capsnet.augment.affine import resample, rotation, scaling, shear
+from capsnet.augment.affine import Affine, resample, rotation, scaling, shear
 
 IMAGES = torch.rand(3, 2, 7, 7, generator=torch.Generator().manual_seed(0))
 
@@ -45,3 +45,25 @@ def test_outside_the_image_is_black():
     smaller = resample(torch.ones(1, 1, 8, 8), scaling(torch.tensor([0.5])))
     assert smaller[0, 0, 0].tolist() == [0.0] * 8
     assert float(smaller[0, 0, 3, 3]) == 1
+
+
+def test_displacements_are_where_each_pixel_comes_from():
+    image = torch.zeros(1, 1, 7, 7)
+    image[0, 0, 3, 3] = 1
+    unchanged = torch.eye(2)[None]
+    moved = resample(image, unchanged, torch.tensor([1.0, -2.0]).view(1, 1, 1, 2))
+    assert moved.nonzero()[:, 2:].tolist() == [[5, 2]]  # a pixel to the left and two down
+
+
+def test_random_transformations_stay_within_their_limits_and_reach_both_ends():
+    affine = Affine(rotation=20, scaling=0.5, shear=0, translation=0)
+    draws = affine.draw(2_000, 9, 9, torch.Generator().manual_seed(0))
+    assert draws.shape == (2_000, 5)
+    assert (draws.abs() <= 1).all()
+    assert (draws.min(0).values < -0.99).all()
+    assert (draws.max(0).values > 0.99).all()
+
+
+def test_limits_of_zero_leave_images_as_they_are():
+    draws = Affine(0, 0, 0, 0).draw(3, 7, 7, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(Affine(0, 0, 0, 0)(IMAGES, draws), IMAGES)

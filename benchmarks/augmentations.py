@@ -1,0 +1,114 @@
+"""What augmentation costs next to a training step, and a picture of what it does.
+
+    python benchmarks/augmentations.py                                    the presets next to a step of CapsNet
+    python benchmarks/augmentations.py --picture docs/augmentations.png   draw one character under each preset
+
+In each round step and presets take turns; shares are medians within a round.
+"""
+
+import argparse
+import random
+import statistics
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import torch
+from implementations import config_with, training_step
+from report import print_headline, save_results
+from timing import seconds
+from tqdm import tqdm
+
+from capsnet.augment import Augmentation
+from capsnet.data.batches import epoch_generator, to_float
+from capsnet.data.kmnist_7k import KMNIST7k
+from capsnet.reports.figures.style import heading, new_sheet, place, save, text_width
+from capsnet.settings.parse import config_from_omegaconf
+from capsnet.text import columns
+
+PRESETS = ("shift", "cutout", "shift_cutout", "affine", "elastic", "strong")
+STEP = "a step of CapsNet"
+DRAWN, SCALE = 10, 3  # images in a row, pixels of the picture for one of an image
+
+
+def preset(name: str) -> Augmentation:
+    """The augmentation of a file in configs/augment/."""
+    import hydra
+
+    from capsnet.cli import CONFIGS
+    from capsnet.cli.composing import prepare_hydra
+
+    prepare_hydra([])
+    with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        return config_from_omegaconf(hydra.compose("config", overrides=[f"augment={name}"])).augment.build()
+
+
+def augmenting(augmentation: Augmentation, batch_size: int, device: str) -> Callable[[], None]:
+    """A function that draws for a batch of 28x28 images and augments it."""
+    images = torch.rand(batch_size, 1, 28, 28, device=device)
+
+    def step() -> None:
+        draws = augmentation.draw(batch_size, 28, 28, partial(epoch_generator, 0, 0))
+        augmentation(images, {kind: drawn.to(device) for kind, drawn in draws.items()})
+
+    return step
+
+
+def draw_picture(path: Path) -> None:
+    """One character under each preset, ten draws in a row."""
+    source = KMNIST7k()
+    source.prepare()
+    image = to_float(source.train().images[7:8])
+    rows = {"none": Augmentation()} | {name: preset(name) for name in PRESETS}
+    side = 28 * SCALE
+    label_width = max(round(text_width(name, 10)) for name in rows) + 20
+    width = label_width + DRAWN * (side + SCALE)
+    figure, axes, corners = new_sheet(len(rows), 1, width, side + SCALE)
+    for (name, augmentation), (left, top) in zip(rows.items(), corners, strict=True):
+        axes.text(left, top + side / 2, name, fontsize=10, verticalalignment="center", parse_math=False)
+        draws = augmentation.draw(DRAWN, 28, 28, partial(epoch_generator, 0, 0))
+        for column, drawn in enumerate(augmentation(image.expand(DRAWN, -1, -1, -1), draws)):
+            place(axes, drawn[0].numpy(), left + label_width + column * (side + SCALE), top, SCALE)
+    heading(figure, "Augmentation", "One character of KMNIST-7k under each preset, ten draws.")
+    save(figure, path)
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--picture", type=Path, metavar="FILE")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--json", type=Path, default=Path("outputs/benchmarks/augmentations.json"))
+    return parser.parse_args()
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    if arguments.picture:
+        draw_picture(arguments.picture)
+        return
+    print_headline(arguments.device)
+    steps = {STEP: training_step(config_with("ours"), arguments.batch_size, arguments.device, 10)}
+    steps |= {name: augmenting(preset(name), arguments.batch_size, arguments.device) for name in PRESETS}
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    for step in steps.values():
+        seconds(step, arguments.device)
+    for _ in tqdm(range(arguments.rounds), leave=False, disable=None):
+        for name in random.sample(list(steps), len(steps)):
+            times[name].append(seconds(steps[name], arguments.device))
+    rows = [
+        {
+            "name": name,
+            "ms_per_image": statistics.median(measured) / arguments.batch_size * 1e3,
+            "share_of_step": statistics.median(own / base for own, base in zip(measured, times[STEP], strict=True)),
+        }
+        for name, measured in times.items()
+    ]
+    cells = [[row["name"], f"{row['ms_per_image']:.3f}", f"{row['share_of_step']:.2%}"] for row in rows]
+    print(columns([["", "ms/image", "share of the step"], *cells]))
+    save_results(arguments.json, arguments.device, rows, batch_size=arguments.batch_size)
+
+
+if __name__ == "__main__":
+    main()
