@@ -9,7 +9,7 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 
 def read_bytes(path: Path, count: int = -1) -> bytes:
@@ -19,12 +19,17 @@ def read_bytes(path: Path, count: int = -1) -> bytes:
         path: of the file.
         count: how many bytes to read from its beginning; -1: all.
     """
+    with open_regular(path) as file:
+        return file.read(count)
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """A regular file, opened to read its bytes. Raises OSError; also for a FIFO or a device."""
     mode = path.stat().st_mode
     if not stat.S_ISREG(mode):
         code = errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
         raise OSError(code, "is a folder" if stat.S_ISDIR(mode) else "is not a regular file", str(path))
-    with path.open("rb") as file:
-        return file.read(count)
+    return path.open("rb")
 
 
 def read_text(path: Path) -> str:
@@ -93,6 +98,11 @@ def remove_made_folder(folder: Path) -> None:
                 return
             path.rmdir()
             _made_folders.discard(path)
+
+
+def user_path(path: str) -> Path:
+    """A path in which ~ at the beginning is the home folder, if there is one."""
+    return Path(os.path.expanduser(path))
 
 
 def file_digest(path: Path) -> str | None:

@@ -6,18 +6,22 @@ import json
 import logging
 import os
 import sys
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import PIL
 
 from ..files import atomic_write, make_folder
 
 log = logging.getLogger(__name__)
 
 FORMAT = 1  # raise it when the same files would be read as other pixels
+MADE_HERE = f"{'[0-9a-f]' * 20}-{'[0-9a-f]' * 40}.npz"
+ABANDONED = 3600  # seconds in which nobody wrote to a draft
 
 
 class ReadImages(NamedTuple):
@@ -27,17 +31,21 @@ class ReadImages(NamedTuple):
     """Of the files that could be read, in their order, [n, channels, height, width] uint8."""
     broken: dict[int, str]
     """Why each of the other files cannot be read, by its place in the list."""
+    lasting: bool = True
+    """Reading them again would give the same; False if the system could not read a file."""
 
 
-def user_cache() -> Path:
-    """The folder for this project's files in the user's cache folder."""
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA")
-    elif sys.platform == "darwin":
-        base = str(Path.home() / "Library" / "Caches")
-    else:
-        base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "capsnet"
+def user_cache() -> Path | None:
+    """The folder for this project's files in the user's cache folder. None, with a warning, if there is none."""
+    base = os.environ.get({"win32": "LOCALAPPDATA", "darwin": ""}.get(sys.platform, "XDG_CACHE_HOME"))
+    if base:
+        return Path(base) / "capsnet"
+    try:
+        home = Path.home()
+    except RuntimeError:
+        _warn_not_kept("~", "there is no home folder")
+        return None
+    return home / ("Library/Caches" if sys.platform == "darwin" else ".cache") / "capsnet"
 
 
 def cached(folder: Path | None, origin: str, state: str, read: Callable[[], ReadImages]) -> ReadImages:
@@ -52,17 +60,24 @@ def cached(folder: Path | None, origin: str, state: str, read: Callable[[], Read
     if folder is None:
         return read()
     beginning = hashlib.sha256(f"{FORMAT}\n{origin}".encode(errors="surrogateescape")).hexdigest()[:20]
-    ending = hashlib.sha256(state.encode(errors="surrogateescape")).hexdigest()[:40]
+    ending = hashlib.sha256(f"{PIL.__version__}\n{state}".encode(errors="surrogateescape")).hexdigest()[:40]
     path = folder / f"{beginning}-{ending}.npz"
     found = _load(path)
     if found is None:
         found = read()
-        _save(path, found)
-        for earlier in folder.glob(f"{beginning}-*.npz"):
-            if earlier != path:
-                with contextlib.suppress(OSError):
-                    earlier.unlink()
+        if found.lasting:
+            _save(path, found)
+            _remove_old(path, beginning)
     return found
+
+
+def _remove_old(path: Path, beginning: str) -> None:
+    """Remove the earlier states of what is in a file of the cache, and what killed processes left."""
+    earlier = [other for other in path.parent.glob(f"{beginning}-*.npz") if other != path]
+    for other in [*earlier, *path.parent.glob(f"{MADE_HERE}.*.part")]:
+        with contextlib.suppress(OSError):
+            if other in earlier or other.stat().st_mtime < time.time() - ABANDONED:
+                other.unlink()
 
 
 def _load(path: Path) -> ReadImages | None:
@@ -87,8 +102,10 @@ def _save(path: Path, found: ReadImages) -> None:
             broken = np.frombuffer(json.dumps(found.broken).encode(), np.uint8)
             np.savez(file, images=found.images, broken=broken)
     except OSError as error:
-        log.warning(
-            "%s: the images that were read cannot be kept here (%s); set data.cache=FOLDER, or data.cache=null",
-            path.parent,
-            error.strerror or error,
-        )
+        _warn_not_kept(str(path.parent), error.strerror or str(error))
+
+
+def _warn_not_kept(where: str, why: str) -> None:
+    log.warning(
+        "%s: the images that were read cannot be kept here (%s); set data.cache=FOLDER, or data.cache=null", where, why
+    )

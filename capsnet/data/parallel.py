@@ -7,16 +7,20 @@ import sys
 import threading
 import time
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
 
 from tqdm import tqdm
 
+from ..errors import DataError
+
 Item, Result = TypeVar("Item"), TypeVar("Result")
 
 CHUNK = 64  # items that a process gets at a time
+IN_FLIGHT = 4  # chunks for each core that are worked on or wait for the caller, so that few results are held
 WORTH_PROCESSES = 1_000  # items; for fewer, threads are as fast
 
 # From Python 3.12 on. The copies need none of this process's threads.
@@ -30,13 +34,21 @@ def in_parallel(function: Callable[[Item], Result], items: Sequence[Item], title
         function: gives a small result that can be pickled; it uses no torch.
         items: what it is called with.
         title: of the progress bar.
+
+    Raises:
+        DataError: there is too little memory.
     """
     chunks = [items[start : start + CHUNK] for start in range(0, len(items), CHUNK)]
     off = not sys.stderr.isatty()
     with tqdm(total=len(items), desc=title, disable=off, leave=False, dynamic_ncols=True) as bar:
-        for results in _mapped(partial(_each, function), chunks, len(items) >= WORTH_PROCESSES):
-            yield from results
-            bar.update(len(results))
+        try:
+            for results in _mapped(partial(_each, function), chunks, len(items) >= WORTH_PROCESSES):
+                yield from results
+                bar.update(len(results))
+        except BrokenExecutor as error:
+            raise DataError(f"{title}: a process that read images was killed, probably for lack of memory") from error
+        except MemoryError as error:
+            raise DataError(f"{title}: there is too little memory") from error
 
 
 def _each(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
@@ -50,7 +62,13 @@ def _mapped(function: Callable, chunks: Sequence, many: bool) -> Iterable:
         return
     with _copies(cores) if many and sys.platform == "linux" else ThreadPoolExecutor(cores) as executor:
         try:
-            yield from executor.map(function, chunks)
+            waiting: deque[Future] = deque()
+            for chunk in chunks:
+                waiting.append(executor.submit(function, chunk))
+                if len(waiting) >= IN_FLIGHT * cores:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
         finally:
             executor.shutdown(wait=True, cancel_futures=True)  # if the caller stops early
 

@@ -7,11 +7,12 @@ import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from ..files import read_bytes
+from ..files import open_regular
 from ..text import on_one_line
 
 SUFFIXES = frozenset([".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".tif", ".tiff", ".webp"])
@@ -29,7 +30,20 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 class BrokenPictureError(Exception):
-    """A file is not a picture that can be read; the message says why, without the file's name."""
+    """A file is not a picture that can be read; the message says why, without the file's name.
+
+    Args:
+        reason: the message.
+        temporary: the system could not read the file, so that it may be readable at another time.
+    """
+
+    def __init__(self, reason: str, temporary: bool = False):
+        super().__init__(reason)
+        self.temporary = temporary
+
+
+class TemporaryReason(str):
+    """Why a file cannot be read that may be readable at another time."""
 
 
 def is_picture_name(name: str) -> bool:
@@ -39,7 +53,7 @@ def is_picture_name(name: str) -> bool:
 
 def picture_size(path: Path) -> tuple[int, int]:
     """Width and height that a file's header gives. Raises BrokenPictureError."""
-    with _reasons(), _open(_content(path)) as picture:
+    with _reasons(), _opened(path) as file, _open(file) as picture:
         return picture.size
 
 
@@ -53,7 +67,7 @@ def read_picture(path: Path, at_least: int | None = None) -> Image.Image:
     Raises:
         BrokenPictureError: the file is missing, damaged, not a picture, or too large.
     """
-    with _reasons(), _open(_content(path)) as picture:
+    with _reasons(), _opened(path) as file, _open(io.BytesIO(file.read())) as picture:
         if at_least is not None:
             picture.draft(None, (2 * at_least, 2 * at_least))
         with _libtiff_silenced() if picture.format == "TIFF" else contextlib.nullcontext():
@@ -116,11 +130,11 @@ def read_pixels(path: Path, height: int, width: int, channels: int | None = None
 
 
 def pixels_or_reason(path: Path, height: int, width: int, channels: int | None = None) -> np.ndarray | str:
-    """The same, or why the file cannot be read."""
+    """The same, or why the file cannot be read: a TemporaryReason if it may be readable at another time."""
     try:
         return read_pixels(path, height, width, channels)
     except BrokenPictureError as error:
-        return str(error)
+        return TemporaryReason(error) if error.temporary else str(error)
 
 
 def has_colors(picture: Image.Image) -> bool:
@@ -137,17 +151,19 @@ def border(pixels: np.ndarray) -> np.ndarray:
     return np.concatenate([side.reshape(*pixels.shape[:-2], -1) for side in (rows, columns)], axis=-1)
 
 
-def _content(path: Path) -> bytes:
-    if path.stat().st_size > MOST_BYTES:
-        raise BrokenPictureError(f"is larger than {MOST_BYTES // 2**20:,} MiB")
-    content = read_bytes(path)
-    if not content:
-        raise BrokenPictureError("is empty")
-    return content
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > MOST_BYTES:
+            raise BrokenPictureError(f"is larger than {MOST_BYTES // 2**20:,} MiB")
+        if not size:
+            raise BrokenPictureError("is empty")
+        yield file
 
 
-def _open(content: bytes) -> Image.Image:
-    picture = Image.open(io.BytesIO(content), formats=FORMATS)
+def _open(file: BinaryIO) -> Image.Image:
+    picture = Image.open(file, formats=FORMATS)
     width, height = picture.size
     if width * height > MOST_PIXELS:
         raise BrokenPictureError(f"has too many pixels ({width:,} x {height:,})")
@@ -182,10 +198,10 @@ def _libtiff_silenced() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _reasons() -> Iterator[None]:
-    """Turns what Pillow raises into BrokenPictureError."""
+    """Turns what Pillow raises into BrokenPictureError. MemoryError, not the file's fault, stays."""
     try:
         yield
-    except BrokenPictureError:
+    except (BrokenPictureError, MemoryError):
         raise
     except UnidentifiedImageError as error:
         raise BrokenPictureError("is not a picture in a known format, or its beginning is damaged") from error
@@ -193,5 +209,5 @@ def _reasons() -> Iterator[None]:
         raise BrokenPictureError("has too many pixels") from error
     except Exception as error:  # Pillow raises errors of any kind for damaged files
         if isinstance(error, OSError) and error.strerror:
-            raise BrokenPictureError(f"cannot be read ({error.strerror})") from error
+            raise BrokenPictureError(f"cannot be read ({error.strerror})", temporary=True) from error
         raise BrokenPictureError(f"is damaged ({on_one_line(error)[:100]})") from error

@@ -1,5 +1,7 @@
 """Claims about the cache: what is found again, and what is not."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -28,6 +30,34 @@ def test_the_same_state_is_read_once_and_another_replaces_it(tmp_path):
     assert len(list(tmp_path.iterdir())) == 1
     cached(tmp_path, "another folder", "state", read)
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_what_may_be_readable_at_another_time_is_not_kept(tmp_path):
+    cached(tmp_path, "folder", "state", lambda: ReadImages(IMAGES, {0: "cannot be read"}, lasting=False))
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_pillow_reads_again(tmp_path, monkeypatch):
+    read = Reader()
+    for version in ("1.0", "1.1"):
+        monkeypatch.setattr("PIL.__version__", version)
+        cached(tmp_path, "folder", "state", read)
+    assert read.calls == 2
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_what_killed_processes_left_is_removed(tmp_path):
+    cached(tmp_path, "folder", "state", Reader())
+    (kept,) = tmp_path.iterdir()
+    old, new, foreign = (tmp_path / name for name in (f"{kept.name}.1.part", f"{kept.name}.2.part", "film.part"))
+    for path in (old, new, foreign):
+        path.write_bytes(b"")
+    for path in (old, foreign):
+        os.utime(path, (0, 0))
+    cached(tmp_path, "another folder", "state", Reader())
+    assert not old.exists()
+    assert new.exists()
+    assert foreign.exists()
 
 
 def test_nothing_is_kept_without_a_folder():

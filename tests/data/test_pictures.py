@@ -10,7 +10,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from capsnet.data.pictures import BrokenPictureError, has_colors, picture_size, read_picture, to_pixels, upright
+from capsnet.data.pictures import (
+    BrokenPictureError,
+    TemporaryReason,
+    has_colors,
+    picture_size,
+    pixels_or_reason,
+    read_picture,
+    to_pixels,
+    upright,
+)
 
 GRADIENT = np.arange(30 * 20, dtype=np.float64).reshape(30, 20) / (30 * 20)
 
@@ -144,6 +153,26 @@ def test_a_missing_file_a_folder_and_a_pipe_have_a_reason(tmp_path):
     for name, reason in (("none.png", "No such file"), ("folder.png", "is a folder"), ("pipe.png", "regular")):
         with pytest.raises(BrokenPictureError, match=reason):
             read_picture(tmp_path / name)
+
+
+def test_only_an_error_of_the_system_may_pass(tmp_path, monkeypatch):
+    (tmp_path / "empty.png").write_bytes(b"")
+    reasons = [pixels_or_reason(tmp_path / name, 8, 8) for name in ("empty.png", "none.png")]
+    assert [isinstance(reason, TemporaryReason) for reason in reasons] == [False, True]
+
+    def too_much(*given, **more):
+        raise MemoryError
+
+    gray().save(tmp_path / "a.png")
+    monkeypatch.setattr("PIL.Image.open", too_much)
+    with pytest.raises(MemoryError):
+        pixels_or_reason(tmp_path / "a.png", 8, 8)
+
+
+def test_the_size_needs_only_the_beginning_of_a_file(tmp_path):
+    gray().save(tmp_path / "a.png")
+    (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:60])
+    assert picture_size(tmp_path / "a.png") == (20, 30)
 
 
 def test_a_large_jpeg_is_read_faster_and_nearly_the_same(tmp_path):
