@@ -60,15 +60,18 @@ class Dataset:
         held_out = int(val_size) if val_size >= 1 else round(val_size * len(labels))
         if val_size and self._has_val():
             self.val_split = self._read("val")
-        elif held_out:
+        elif val_size:
             train, val = self._hold_out("data.val_size", labels, held_out)
             self.val_split = LabelledImages(images[val], labels[val])
             images, labels = take_rows(images, train, own), labels[train]
         if self.data.batch_size > len(labels):
             raise ConfigError(
-                f"data.batch_size={self.data.batch_size}: larger than the training set, {len(labels):,} images"
+                f"data.batch_size={self.data.batch_size}: larger than the training set, {len(labels):,} images;"
+                f" set data.batch_size={1 << (len(labels).bit_length() - 1)}"
             )
         self.train_split = LabelledImages(images, labels)
+        if getattr(self.source, "reads_test_images_first", False):
+            self._read("test")  # for its digest in the record
 
     def read_test_images(self) -> LabelledImages:
         """Fill `test_split`. Raises DataError."""
@@ -100,9 +103,18 @@ class Dataset:
         if not classes <= count <= len(labels) - classes:
             raise ConfigError(
                 f"{key}={vars(self.data)[key.split('.')[1]]:g}: cannot split off {count:,} of {len(labels):,} images"
-                f" so that both parts have images of all {classes} classes"
+                f" so that both parts have images of all {classes} classes; {self._advice(key, count, len(labels))}"
             )
         return stratified_split(labels, count, self.seed)
+
+    def _advice(self, key: str, count: int, available: int) -> str:
+        """What to set instead of a number of images that cannot be held out."""
+        least, most = len(self.class_names), available - len(self.class_names)
+        nothing = f"{key}=0" if key == "data.val_size" else f"{key}=null"
+        if least > most:
+            return f"set {nothing}"
+        bound = f"{least} or more" if count < least else f"{most} or less"
+        return f"set {key}={bound}, or {nothing.partition('=')[2]}"
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

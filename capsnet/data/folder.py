@@ -16,16 +16,19 @@ import numpy as np
 import torch
 
 from ..errors import ConfigError, DataError
+from ..files import user_path
+from ..settings import data as settings
 from ..text import counted, printable
 from .cache import ReadImages, cached, user_cache
 from .parallel import in_parallel
-from .pictures import BrokenPictureError, is_picture_name, picture_size, pixels_or_reason
+from .pictures import BrokenPictureError, TemporaryReason, is_picture_name, picture_size, pixels_or_reason
 from .source import LabelledImages
 from .splits import take_rows
 
 log = logging.getLogger(__name__)
 
 PARTS = ("train", "val", "test")
+OTHER_NAMES = {"training": "train", "testing": "test", "validation": "val", "valid": "val"}
 LEAST_SIDE, MOST_SIDE = 28, 64  # pixels, where `image_size` does not say
 MOST_MEASURED = 1_000  # files whose size is looked up to choose that of the images
 MOST_NAMED = 5  # files in a message
@@ -61,6 +64,7 @@ class Folder:
     """
 
     gives_away = True
+    reads_test_images_first = True
 
     def __init__(
         self,
@@ -71,9 +75,10 @@ class Folder:
         skip_broken: bool,
         cache: str | None,
     ):
-        self.root, self.test_size, self.channels, self.skip_broken = Path(root), test_size, channels, skip_broken
+        self.root, self.test_size, self.channels, self.skip_broken = user_path(root), test_size, channels, skip_broken
         self.size = None if image_size is None else (image_size, image_size)
-        self.cache = user_cache() / "folder" if cache == "auto" else None if cache is None else Path(cache)
+        own_cache = user_cache() if cache == "auto" else None
+        self.cache = own_cache and own_cache / "folder" if cache in ("auto", None) else user_path(cache)
         self.title = printable(self.root.absolute().name)
         self.class_names: tuple[str, ...] = ()
         self.class_characters: tuple[str, ...] | None = None
@@ -130,7 +135,7 @@ class Folder:
         if not self._network_wants:
             self.class_names = tuple(sorted(learned, key=natural_order))
             if not learned:
-                raise DataError(f"{self.root / 'train'}: has no images")
+                raise DataError(f"{self.root / 'train'}: has no images{_renaming(_subfolders(self.root))}")
         for name, file in in_folders.items():
             if name not in self.class_names:
                 folder = self.root / Path(file.name).parent
@@ -168,7 +173,11 @@ class Folder:
     def _split(self, files: Sequence[PictureFile], labels: np.ndarray) -> dict[str, np.ndarray]:
         """Rows of the images of each part."""
         parts = np.array([file.part or "train" for file in files])
+        if "test" in parts and self.test_size != settings.Folder.test_size:
+            log.info("data.test_size: not used, there is a test/")
         if "test" not in parts:
+            if not self._network_wants:
+                self._check_class_sizes(np.bincount(labels[parts == "train"], minlength=len(self.class_names)), 3)
             candidates = np.flatnonzero(parts == "train")
             names = [files[row].name for row in candidates]
             parts[candidates[_held_out(names, labels[candidates], self.test_size)]] = "test"
@@ -177,29 +186,37 @@ class Folder:
     def _check_counts(self, labels: dict[str, np.ndarray]) -> None:
         if self._network_wants:  # it is trained already
             return
-        counts = np.bincount(labels["train"], minlength=len(self.class_names))
-        if counts.min() < 2:
-            few = self.class_names[int(counts.argmin())]
-            raise DataError(
-                f"{self.root}: class {few} has {counted(int(counts.min()), 'image')} for training; two are the least,"
-                " one of them for validation"
-            )
+        self._check_class_sizes(np.bincount(labels["train"], minlength=len(self.class_names)), 2)
         tested = np.bincount(labels["test"], minlength=len(self.class_names))
         if missing := [name for name, count in zip(self.class_names, tested, strict=True) if not count]:
             log.warning("%s: no test images of %s", printable(str(self.root)), _shortened(missing))
 
-    def _count_duplicates(self, files: Sequence[PictureFile], images: np.ndarray, rows: dict[str, np.ndarray]) -> None:
-        """Warn of test images that are also training or validation images, pixel for pixel."""
-        digests = [hashlib.blake2b(image.data, digest_size=16).digest() for image in images]
-        elsewhere = {digests[row]: row for part in ("train", "val") for row in rows[part]}
-        twice = [row for row in rows["test"] if digests[row] in elsewhere]
-        if twice:
-            first = f"{files[twice[0]].name} = {files[elsewhere[digests[twice[0]]]].name}"
-            log.warning(
-                "%s: %d of %d test images are training images, too, so the test is too easy (such as %s)",
-                *(printable(str(self.root)), len(twice), len(rows["test"]), printable(first)),
+    def _check_class_sizes(self, counts: np.ndarray, least: int) -> None:
+        """Raise DataError if a class has fewer images than one for each part that images are taken for."""
+        if counts.min() < least:
+            few = self.class_names[int(counts.argmin())]
+            why = "to train, to validate and to test" if least == 3 else "to train and to validate"
+            number = {2: "two", 3: "three"}[least]
+            raise DataError(
+                f"{self.root}: class {few} has {counted(int(counts.min()), 'image')}; {number} are the least, {why}"
             )
-            self.details["test_images_in_training"] = len(twice)
+
+    def _count_duplicates(self, files: Sequence[PictureFile], images: np.ndarray, rows: dict[str, np.ndarray]) -> None:
+        """Warn of test images and images in val/ that are training images, too, pixel for pixel."""
+        digests = [hashlib.blake2b(image.data, digest_size=16).digest() for image in images]
+        for part, others, name, what in (
+            ("test", ("train", "val"), "test", "the test is too easy"),
+            ("val", ("train",), "validation", "the choice of the best epoch is worse"),
+        ):
+            elsewhere = {digests[row]: row for other in others for row in rows[other]}
+            twice = [row for row in rows[part] if digests[row] in elsewhere]
+            if twice:
+                first = f"{files[twice[0]].name} = {files[elsewhere[digests[twice[0]]]].name}"
+                log.warning(
+                    "%s: %d of %d %s images are training images, too, so %s (such as %s)",
+                    *(printable(str(self.root)), len(twice), len(rows[part]), name, what, printable(first)),
+                )
+                self.details[f"{part}_images_in_training"] = len(twice)
 
 
 def find_pictures(root: Path) -> list[PictureFile]:
@@ -214,9 +231,13 @@ def find_pictures(root: Path) -> list[PictureFile]:
         inside = os.path.realpath(root)
         folders = _folders(root, inside)
         has_parts = any(name in folders and _folders(root / name, inside) for name in ("train", "test"))
+        _refuse_flat_parts(root, folders, inside, has_parts)
         parts = [part for part in PARTS if part in folders] if has_parts else [""]
         if has_parts and (others := [name for name in folders if name not in PARTS]):
-            log.warning("%s: not read: %s; only train, val and test are", printable(str(root)), _shortened(others))
+            log.warning(
+                "%s: not read: %s; only train, val and test are%s",
+                *(printable(str(root)), _shortened(others), _renaming(others)),
+            )
         files: list[PictureFile] = []
         ignored: list[str] = []
         empty: list[Path] = []
@@ -234,6 +255,16 @@ def find_pictures(root: Path) -> list[PictureFile]:
     if ignored:
         log.warning("%s: not read, as they do not end as images do: %s", printable(str(root)), _shortened(ignored))
     return files
+
+
+def _refuse_flat_parts(root: Path, folders: Sequence[str], inside: str, has_parts: bool) -> None:
+    """Raise DataError for a part in which images lie without class folders. A class may be called train."""
+    only_parts = has_parts or set(folders) <= set(PARTS)
+    for part in PARTS if only_parts else ("val", "test"):
+        if part in folders and not _folders(root / part, inside) and any(map(is_picture_name, os.listdir(root / part))):
+            raise DataError(
+                f"{root / part}: has images but no class folders; sort them into {part}/CLASS/, or move them out"
+            )
 
 
 def _add_class(files: list[PictureFile], ignored: list[str], part: str, folder: str, root: Path, inside: str) -> None:
@@ -271,8 +302,26 @@ def _is_below(path: str, folder: str) -> bool:
     return Path(os.path.realpath(path)).is_relative_to(folder)
 
 
+def _subfolders(folder: Path) -> list[str]:
+    return _folders(folder, os.path.realpath(folder))
+
+
+def _renaming(folders: Sequence[str]) -> str:
+    """Which folders are probably meant as parts, but have other names."""
+    meant = {name: OTHER_NAMES.get(name.lower(), name.lower()) for name in folders if name not in PARTS}
+    pairs = sorted(
+        ((name, part) for name, part in meant.items() if part in PARTS), key=lambda pair: PARTS.index(pair[1])
+    )
+    if not pairs:
+        return ""
+    given, wanted = (" and ".join(f"{printable(name)}/" for name in names) for names in zip(*pairs, strict=True))
+    return f"; {given} must be called {wanted}"
+
+
 def _hint(root: Path, folders: Sequence[str]) -> str:
-    """Where the images may be, if it is one level further down."""
+    """Where the images may be: in folders with other names, or one level further down."""
+    if renaming := _renaming(folders):
+        return renaming
     if len(folders) == 1 and any(path.is_dir() for path in (root / folders[0]).iterdir()):
         return f"; did you mean data.root={root / folders[0]}?"
     return ""
@@ -302,21 +351,25 @@ def _characters(names: Sequence[str]) -> tuple[str, ...] | None:
 def _held_out(names: Sequence[str], labels: np.ndarray, test_size: float) -> np.ndarray:
     """Indices of the test images: of each class those whose names have the smallest digests.
 
-    So they never move: another seed chooses the same, and a new image leaves nearly all where they are.
+    So they never move: another seed chooses the same, and a new image leaves nearly all where they are. Two images of
+    each class always stay.
     """
     count = round(test_size * len(names)) if test_size < 1 else int(test_size)
     classes = Counter(labels.tolist())
-    if not len(classes) <= count <= len(names) - len(classes):
+    least, most = len(classes), sum(max(0, own - 2) for own in classes.values())
+    if not least <= count <= most:
+        possible = f"; set data.test_size={least} to {most:,}" if least <= most else ""
         raise ConfigError(
             f"data.test_size={test_size:g}: cannot hold out {count:,} of {len(names):,} images"
-            f" so that both parts have images of all {len(classes)} classes"
+            f" so that one of each of the {least} classes is held out, and two stay{possible}"
         )
     order = sorted(range(len(names)), key=lambda row: hashlib.sha256(os.fsencode(names[row])).digest())
     seen: Counter[int] = Counter()
     places = np.empty(len(names))
     for row in order:
         label = int(labels[row])
-        places[row] = seen[label] / classes[label]  # from 0 to 1 within each class
+        stays = seen[label] >= classes[label] - 2
+        places[row] = np.inf if stays else seen[label] / classes[label]  # from 0 to 1 within each class
         seen[label] += 1
     return np.argsort(places, kind="stable")[:count]
 
@@ -359,7 +412,8 @@ def read_pictures(root: Path, files: Sequence[PictureFile], size: tuple[int, int
             images[:count] = gray[:count]
         images[count] = pixels
         count += 1
-    return ReadImages(images[:count], broken)
+    lasting = not any(isinstance(why, TemporaryReason) for why in broken.values())
+    return ReadImages(images[:count], broken, lasting)
 
 
 def _pixels_or_reason(root: Path, size: tuple[int, int], channels: int | None, file: PictureFile) -> np.ndarray | str:

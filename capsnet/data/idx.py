@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 from torchvision.datasets import MNIST
 
 from ..errors import DataError
-from ..files import make_folder, read_bytes, remove_made_folder
+from ..files import make_folder, read_bytes, remove_made_folder, user_path
 from ..text import on_one_line, printable
 from .source import LabelledImages
 
@@ -53,7 +53,7 @@ class IdxSource:
         digests: dict[str, str] | None = None,
     ):
         self.name, self.class_names, self.class_characters = dataset.__name__, class_names, class_characters
-        self.root, self.may_download, self.digests = Path(root), download, digests or {}
+        self.root, self.may_download, self.digests = user_path(root), download, digests or {}
         self.raw = self.root / dataset.__name__ / "raw"
         self.files = [archive.removesuffix(".gz") for archive, _ in dataset.resources]
         self.sha256: dict[str, str] = {}
@@ -181,7 +181,7 @@ class IdxFiles:
     """
 
     def __init__(self, root: str, train_images: str, train_labels: str, test_images: str, test_labels: str):
-        self.root = Path(root)
+        self.root = user_path(root)
         self.title = printable(self.root.absolute().name)
         self.class_names: tuple[str, ...] = ()
         self.sha256: dict[str, str] = {}

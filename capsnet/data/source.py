@@ -30,6 +30,7 @@ class Source(Protocol):
     read_as(image_shape, class_names): called before prepare() if a network is trained already; what is read then
         has this shape, and labels that count in these classes.
     title: the dataset's name for people, where it is not that of the option.
+    reads_test_images_first: True if prepare() has read the test images, so that their digest is known from the start.
     gives_away: True if the images of train() belong to the caller, who may change them; train() is called once.
     details: a dictionary of what else the run's record should say.
     """

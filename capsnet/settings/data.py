@@ -126,8 +126,9 @@ class Folder:
         "height and width in pixels; null: the median of the files' longer sides, but from 28 to 64",
         at_least=1,
         at_most=4096,
+        evaluated=False,
     )
-    channels: int | None = setting(None, "1: gray, 3: color; null: color if an image has colors", one_of=(1, 3))
+    channels: int | None = _batching(None, "1: gray, 3: color; null: color if an image has colors", one_of=(1, 3))
     skip_broken: bool = setting(False, "leave out files that cannot be read, rather than stop")
     cache: str | None = _location(
         "auto",

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Union, get_args, get_origin, get_type_hints
 from omegaconf import OmegaConf
 
 from ..errors import PluginError
-from ..files import read_bytes
+from ..files import read_bytes, user_path
 from ..text import either, on_one_line
 from .config import OPTIONS, SHARED
 from .parse import section_schema
@@ -46,7 +46,7 @@ def load_plugin(path: str | Path) -> Plugin:
         PluginError: the file is missing, fails, or its OPTIONS are not in the form that docs/extending.md describes.
     """
     global _loaded
-    file = Path(path).absolute()
+    file = user_path(str(path)).absolute()
     try:
         plugin = Plugin(file, hashlib.sha256(read_bytes(file)).hexdigest())
     except (OSError, ValueError) as error:

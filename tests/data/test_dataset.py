@@ -72,13 +72,19 @@ def test_a_limit_keeps_every_class_in_proportion_and_one_above_the_images_change
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"batch_size": 2000}, "data.batch_size=2000: larger than the training set, 1,293 images"),
+        (
+            {"batch_size": 2000},
+            "data.batch_size=2000: larger than the training set, 1,293 images; set data.batch_size=1024",
+        ),
         (
             {"limit": 5},
             "data.limit=5: cannot split off 5 of 1,437 images so that both parts have images of all 10 classes",
         ),
+        ({"limit": 5}, "; set data.limit=10 or more, or null"),
         ({"val_size": 1437}, "data.val_size=1437: cannot split off 1,437 of 1,437 images"),
+        ({"val_size": 1437}, "; set data.val_size=1427 or less, or 0"),
         ({"val_size": 0.001}, "data.val_size=0.001: cannot split off 1 of 1,437 images"),
+        ({"val_size": 0.0001}, "data.val_size=0.0001: .*; set data.val_size=10 or more, or 0"),
     ],
 )
 def test_sizes_that_leave_nothing_to_train_or_validate_on_are_refused(settings, message):

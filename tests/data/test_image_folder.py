@@ -1,5 +1,6 @@
 """Claims about your own images: how files become labelled images, and what is said of files that cannot."""
 
+import errno
 import os
 import shutil
 import time
@@ -10,7 +11,7 @@ import torch
 from conftest import make_folder_of_digits
 from PIL import Image
 
-from capsnet.data import folder
+from capsnet.data import folder, pictures
 from capsnet.data.dataset import Dataset, TrainingImages
 from capsnet.data.folder import natural_order
 from capsnet.errors import ConfigError, DataError
@@ -97,7 +98,7 @@ def test_whatever_is_held_out_each_image_is_in_one_part_and_has_its_own_label(tm
 @pytest.mark.parametrize("test_size", [2, 58, 0.01, 0.99])
 def test_a_test_part_that_leaves_a_class_out_is_refused(tmp_path, test_size):
     make_folder_of_digits(tmp_path, {"": 20})
-    with pytest.raises(ConfigError, match=r"data.test_size=.*all 3 classes"):
+    with pytest.raises(ConfigError, match=r"data.test_size=.*of the 3 classes.*; set data.test_size=3 to 54"):
         opened(tmp_path, test_size=test_size)
 
 
@@ -180,6 +181,21 @@ class TestCache:
         assert not torch.equal(first, changed)
         assert len(list(cache.iterdir())) == 1
 
+    def test_a_file_that_the_system_could_not_read_is_tried_again(self, digits, tmp_path_factory, monkeypatch):
+        cache = tmp_path_factory.mktemp("cache")
+        original = pictures.open_regular
+
+        def failing(path):
+            if path.name == "3.png":
+                raise OSError(errno.EIO, "Input/output error")
+            return original(path)
+
+        monkeypatch.setattr(pictures, "open_regular", failing)
+        with pytest.raises(DataError, match=r"train/one/3.png cannot be read \(Input/output error\)"):
+            opened(digits, cache=str(cache), val_size=6)
+        monkeypatch.undo()
+        assert opened(digits, cache=str(cache), val_size=6).counts["train"] == 24
+
     def test_another_size_is_kept_beside_the_first(self, digits, tmp_path_factory):
         cache = tmp_path_factory.mktemp("cache")
         for size in (28, 32, 28):
@@ -226,7 +242,10 @@ class TestBadInput:
             (lambda root: shutil.rmtree(root / "test/two"), "no test images of two"),
             (lambda root: shutil.rmtree(root / "train/two"), r"test/two: is not a class in train/"),
             (lambda root: [path.unlink() for path in (root / "train/two").iterdir()], "train/two: has no images"),
-            (lambda root: [(root / f"train/two/{n}.png").unlink() for n in range(9)], "class two has 1 image"),
+            (
+                lambda root: [(root / f"train/two/{n}.png").unlink() for n in range(9)],
+                "class two has 1 image; two are the least",
+            ),
             (
                 lambda root: [shutil.rmtree(root / p / c) for p in ("train", "test") for c in ("two", "one")],
                 "one class",
@@ -249,6 +268,51 @@ class TestBadInput:
         assert "3 of 15 test images are training images, too" in caplog.text
         assert "test/one/copy0.png = train/one/0.png" in caplog.text
         assert data.record()["test_images_in_training"] == 3
+        assert "val_images_in_training" not in data.record()
+
+    def test_validation_images_that_are_training_images_are_counted_too(self, digits, caplog):
+        shutil.copytree(digits / "train", digits / "val")
+        assert opened(digits).record()["val_images_in_training"] == 30
+        assert "30 of 30 validation images are training images, too" in caplog.text
+
+    @pytest.mark.parametrize("part", ["test", "val"])
+    def test_a_part_without_class_folders_is_refused(self, digits, part):
+        shutil.rmtree(digits / part, ignore_errors=True)
+        shutil.copytree(digits / "train/one", digits / part)
+        with pytest.raises(DataError, match=rf"{part}: has images but no class folders; sort them into {part}/CLASS/"):
+            opened(digits)
+
+    def test_parts_without_class_folders_are_no_classes_but_a_class_may_be_called_train(self, digits, tmp_path_factory):
+        root = tmp_path_factory.mktemp("flat")
+        for name in ("train", "test"):
+            shutil.copytree(digits / "train/one", root / name)
+        with pytest.raises(DataError, match="train: has images but no class folders"):
+            opened(root)
+        (root / "test").rename(root / "bus")
+        assert opened(root, val_size=2).class_names == ("bus", "train")
+
+    @pytest.mark.parametrize(("train", "test"), [("Train", "Test"), ("training", "testing"), ("Training", "test")])
+    def test_parts_with_other_names_are_named(self, digits, train, test):
+        (digits / "train").rename(digits / train)
+        (digits / "test").rename(digits / test)
+        with pytest.raises(DataError, match=f"{train}/ (and {test}/ )?must be called train/"):
+            opened(digits)
+
+    def test_a_class_too_small_for_three_parts_is_named_with_its_count(self, tmp_path):
+        make_folder_of_digits(tmp_path, {"": 20})
+        save(tmp_path / "lonely/1.png", noise(1))
+        with pytest.raises(DataError, match="class lonely has 1 image; three are the least"):
+            opened(tmp_path)
+        for number in (2, 3):
+            save(tmp_path / f"lonely/{number}.png", noise(number))
+        data = opened(tmp_path, test_size=40, val_size=4)
+        assert data.test_split.labels.tolist().count(0) == 1
+        assert data.train_split.labels.tolist().count(0) >= 1
+
+    def test_a_test_size_that_is_not_used_is_said(self, digits, caplog):
+        caplog.set_level("INFO", "capsnet")
+        opened(digits, test_size=5)
+        assert "data.test_size: not used, there is a test/" in caplog.text
 
     def test_links_that_lead_out_of_the_folder_are_refused_and_others_followed(self, digits, tmp_path_factory):
         outside = tmp_path_factory.mktemp("outside") / "secret.png"
@@ -269,7 +333,7 @@ class TestBadInput:
         (digits / "valid").mkdir()
         assert opened(digits, val_size=6).counts["train"] == 24
         assert "train/one/README.txt" in caplog.text
-        assert "not read: valid; only train, val and test are" in caplog.text
+        assert "not read: valid; only train, val and test are; valid/ must be called val/" in caplog.text
         assert "DS_Store" not in caplog.text
 
 
@@ -282,3 +346,28 @@ def test_for_a_trained_network_images_are_read_as_it_was_trained(digits):
     assert data.class_names == known.class_names
     with pytest.raises(DataError, match="zero: is not a class that the network was trained on"):
         dataset(digits, trained_on=known._replace(class_names=("one", "two"))).read_test_images()
+
+
+def test_the_home_folder_may_be_written_as_a_tilde(digits, monkeypatch):
+    monkeypatch.setenv("HOME", str(digits.parent))
+    assert opened(f"~/{digits.name}", cache=f"~/{digits.name}-cache").counts["test"] == 12
+    assert digits.with_name(f"{digits.name}-cache").is_dir()
+
+
+def test_without_a_home_folder_nothing_is_kept(digits, monkeypatch, caplog):
+    def no_home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr("pathlib.Path.home", no_home)
+    assert opened(digits, cache="auto").counts["test"] == 12
+    assert "cannot be kept here (there is no home folder)" in caplog.text
+
+
+def test_the_digest_of_the_test_images_is_recorded_from_the_start(digits):
+    data = dataset(digits)
+    data.read_training_images()
+    before = data.record()["files"]
+    data.read_test_images()
+    assert data.record()["files"] == before
+    assert "test" in before
