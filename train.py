@@ -13,7 +13,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from capsnet.cli.arguments import continued_folder, multirun_first
-from capsnet.cli.composing import prepare_hydra
+from capsnet.cli.composing import prepare_hydra, with_quoted_paths
 from capsnet.cli.continuing import rerun, resume
 from capsnet.cli.help import train_help
 from capsnet.cli.program import one_line_errors, run_program
@@ -51,7 +51,7 @@ def main() -> None:
     elif word == "resume" and not (folder / SWEEP_FILE).exists():
         resume(folder, others)
     else:
-        sys.argv[1:] = arguments if word is None else continuing_arguments(folder, others)
+        sys.argv[1:] = with_quoted_paths(arguments) if word is None else continuing_arguments(folder, others)
         train_composed()
 
 

@@ -103,7 +103,19 @@ def _parse(given: Sequence[str]) -> argparse.Namespace:
     arguments.plugin = plugins[-1].partition("=")[2] if plugins else None
     if not arguments.run.exists():
         raise ConfigError(f"{arguments.run}: there is no such run or checkpoint")
+    if arguments.csv:
+        _check_csv(arguments.csv)
     return arguments
+
+
+def _check_csv(path: Path) -> None:
+    """Raise ConfigError if a file cannot be written there, before all pictures are read for nothing."""
+    if not path.parent.is_dir():
+        raise ConfigError(f"--csv {path}: there is no folder {path.parent}")
+    if path.exists() and not path.is_file():
+        raise ConfigError(f"--csv {path}: is {'a folder' if path.is_dir() else 'not a regular file'}; name a file")
+    if not os.access(path.parent, os.W_OK):
+        raise ConfigError(f"--csv {path}: {path.parent} cannot be written")
 
 
 def picture_files(given: Path) -> list[Path]:

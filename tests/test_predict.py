@@ -84,6 +84,8 @@ def test_inverted_pictures_are_noted_and_can_be_turned_round(finished_run, pictu
         (["nothing", "a.png"], "nothing: there is no such run or checkpoint"),
         (["."], "arguments are required: PICTURE_OR_FOLDER"),
         ([".", "empty"], "empty: has no pictures"),
+        ([".", "a.png", "--csv", "none/found.csv"], "--csv none/found.csv: there is no folder none"),
+        ([".", "a.png", "--csv", "empty"], "--csv empty: is a folder"),
         ([".", "a.png", "--jsn"], "unrecognized arguments: --jsn"),
         ([".", "a.png"], "best.ckpt: there is no such checkpoint"),
     ],
@@ -105,10 +107,11 @@ def test_help_says_what_it_does(tmp_path):
 
 
 def test_a_folder_is_trained_on_evaluated_and_predicted(tmp_path):
-    make_folder_of_digits(tmp_path / "digits", {"train": 40, "test": 20}, classes=2)
-    (tmp_path / "digits/train/one/0.png").write_bytes(b"")
+    digits = tmp_path / "Meine Bücher (it's)"
+    make_folder_of_digits(digits, {"train": 40, "test": 20}, classes=2)
+    (digits / "train/one/0.png").write_bytes(b"")
     small = ("model.conv_channels=4", "model.primary_capsules=2", "trainer=cpu", "trainer.max_epochs=4")
-    train = ("train.py", "data=folder", "data.root=digits", "data.batch_size=8", *small)
+    train = ("train.py", "data=folder", f"data.root={digits.name}", "data.batch_size=8", *small)
     refused = run_in_process(*train, cwd=tmp_path)
     assert refused.returncode == 2
     assert "1 file cannot be used: train/one/0.png is empty" in refused.stderr
@@ -123,5 +126,9 @@ def test_a_folder_is_trained_on_evaluated_and_predicted(tmp_path):
     scored = run_in_process("evaluate.py", f"run={run}", cwd=tmp_path)
     assert f"{record['test_accuracy']:.2%} of 40 images" in scored.stdout
     assert json.loads((run / "evaluation.json").read_text())["differences"] == []
-    found = run_in_process(PREDICT, str(run), "digits/test", cwd=tmp_path)
+    found = run_in_process(PREDICT, str(run), f"{digits.name}/test", cwd=tmp_path)
     assert f"{record['test_accuracy']:.2%} of them, {round(40 * record['test_accuracy'])}, are" in found.stdout
+    (digits / "test/one/0.png").unlink()
+    resumed = run_in_process("train.py", f"resume={run}", "trainer.max_epochs=5", cwd=tmp_path)
+    assert resumed.returncode == 2
+    assert "not the data that this run began with: test has changed" in resumed.stderr

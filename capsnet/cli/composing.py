@@ -8,17 +8,20 @@ from typing import Any, get_type_hints
 import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import setup_globals
-from hydra.errors import MissingConfigException
+from hydra.errors import HydraException, MissingConfigException
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ..errors import ConfigError
 from ..settings.config import OPTIONS, Config, fields_of
-from ..settings.parse import DEFAULT_OPTIONS, explain, flat, unknown_key
+from ..settings.parse import DEFAULT_OPTIONS, explain, flat, quoted, unknown_key
 from ..settings.plugins import load_plugin
 from ..text import either
 from . import CONFIGS
+
+PATH_KEYS = ("data.root", "data.cache", "plugin")
 
 LAUNCHER_PACKAGES = {"joblib": "hydra-joblib-launcher", "submitit_slurm": "hydra-submitit-launcher"}
 """Options of hydra/launcher that come with an optional package."""
@@ -37,6 +40,25 @@ def prepare_hydra(arguments: list[str]) -> None:
         if argument.startswith("plugin=") and argument != "plugin=null":
             load_plugin(argument.partition("=")[2].strip("'\""))
     _register_options()
+
+
+def with_quoted_paths(arguments: list[str]) -> list[str]:
+    """The same arguments with quotes around paths that Hydra cannot read, such as ~/pictures or My Photos (2024).
+
+    A path with a comma is left alone: it may be several, for a sweep.
+    """
+    return [_with_quoted_path(argument) for argument in arguments]
+
+
+def _with_quoted_path(argument: str) -> str:
+    key, equals, value = argument.partition("=")
+    if key.lstrip("+") not in PATH_KEYS or not value or "," in value:
+        return argument
+    try:
+        OverridesParser.create().parse_override(argument)
+    except HydraException:
+        return f"{key}{equals}{quoted(value)}"
+    return argument
 
 
 def _register_options() -> None:

@@ -63,13 +63,16 @@ class TrainedModel:
 
         Raises:
             DataError: a file cannot be read.
-            ValueError: an array or tensor does not have such a form.
+            TypeError: it is nothing of all this.
+            ValueError: a picture, array or tensor does not have such a form.
         """
         if not isinstance(images, Tensor):
             pixels = [self.pixels(image) for image in _listed(images)]
             images = torch.from_numpy(np.stack(pixels)) if pixels else torch.empty(0, *self.image_shape)
         if images.shape[1:] != self.image_shape or images.ndim != 4:
             raise ValueError(f"expected images [n, {', '.join(map(str, self.image_shape))}], got {list(images.shape)}")
+        if images.dtype != torch.uint8 and not (images.is_floating_point() and _in_range(images)):
+            raise ValueError(f"expected a tensor of uint8, or of numbers in [0, 1], got {images.dtype}")
         return self.classify(images)
 
     def pixels(self, image: Any) -> np.ndarray:
@@ -78,6 +81,8 @@ class TrainedModel:
         try:
             if isinstance(image, str | Path):
                 return read_pixels(Path(image), height, width, channels)
+            if isinstance(image, Image.Image) and 0 in image.size:
+                raise ValueError(f"expected a picture with pixels, got one of {image.width} x {image.height}")
             picture = upright(image if isinstance(image, Image.Image) else _picture_of(np.asarray(image)))
             return to_pixels(picture, height, width, channels)
         except BrokenPictureError as error:
@@ -142,13 +147,21 @@ def _listed(images: Any) -> Sequence[Any]:
     """One image, or several, as a list."""
     if isinstance(images, str | Path | Image.Image) or (isinstance(images, np.ndarray) and images.ndim < 4):
         return [images]
-    return list(images)
+    try:
+        return list(images)
+    except TypeError as error:
+        raise TypeError(f"expected paths, PIL images, arrays or a tensor, got {type(images).__name__}") from error
+
+
+def _in_range(numbers: Tensor | np.ndarray) -> bool:
+    """Are all in [0, 1]? NaN is not."""
+    return bool(((numbers >= 0) & (numbers <= 1)).all())
 
 
 def _picture_of(array: np.ndarray) -> Image.Image:
     """An array [height, width] or [height, width, channels], uint8 or in [0, 1], as a picture. Raises ValueError."""
     if array.dtype != np.uint8:
-        if not np.issubdtype(array.dtype, np.floating) or not ((array >= 0) & (array <= 1)).all():
+        if not np.issubdtype(array.dtype, np.floating) or not _in_range(array):
             raise ValueError(f"expected an array of uint8, or of numbers in [0, 1], got {array.dtype}")
         array = (array * 255).round().astype(np.uint8)
     if array.ndim == 3 and array.shape[2] == 1:
