@@ -30,7 +30,7 @@ def error_line(done: subprocess.CompletedProcess[str]) -> str:
         ("optimizer.lr=nan", "optimizer.lr=nan: must be a finite number"),
         ("model=[1,2]", "model"),
         ("nonsense", "nonsense"),
-        ("data.root=/x(1)", "data.root=/x(1)"),
+        ("hydra.run.dir=/x(1)", "hydra.run.dir=/x(1)"),
         ("trainer.devices=many", "trainer.devices=many: must be a number of devices"),
         (
             "trainer.limit_train_batches=0",
