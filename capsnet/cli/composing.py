@@ -21,7 +21,7 @@ from ..settings.plugins import load_plugin
 from ..text import either
 from . import CONFIGS
 
-PATH_KEYS = ("data.root", "data.cache", "plugin")
+PATH_KEYS = ("data.root", "data.cache", "plugin")  # of which no value is code to Hydra, but for a sweep's commas
 
 LAUNCHER_PACKAGES = {"joblib": "hydra-joblib-launcher", "submitit_slurm": "hydra-submitit-launcher"}
 """Options of hydra/launcher that come with an optional package."""

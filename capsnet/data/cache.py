@@ -20,7 +20,7 @@ from ..files import atomic_write, make_folder
 log = logging.getLogger(__name__)
 
 FORMAT = 1  # raise it when the same files would be read as other pixels
-MADE_HERE = f"{'[0-9a-f]' * 20}-{'[0-9a-f]' * 40}.npz"
+MADE_HERE = f"{'[0-9a-f]' * 20}-{'[0-9a-f]' * 40}.npz"  # pattern of the files' names
 ABANDONED = 3600  # seconds in which nobody wrote to a draft
 
 

@@ -36,7 +36,7 @@ def in_parallel(function: Callable[[Item], Result], items: Sequence[Item], title
         title: of the progress bar.
 
     Raises:
-        DataError: there is too little memory.
+        DataError: there is too little memory, or a process was killed.
     """
     chunks = [items[start : start + CHUNK] for start in range(0, len(items), CHUNK)]
     off = not sys.stderr.isatty()
