@@ -32,8 +32,8 @@ def make_run(folder, number, seed=0, val=0.9, curve=(0.5, 0.9), **groups):
     return folder / str(number)
 
 
-def write_robustness(run, accuracy, epoch=2):
-    lines = [f"rotation,{level},degrees,{accuracy},{epoch}\n" for level in (0, 10)]
+def write_robustness(run, accuracy=0.4, unchanged=0.8, epoch=2):
+    lines = [f"rotation,{level},degrees,{found},{epoch}\n" for level, found in ((0, unchanged), (10, accuracy))]
     (run / "robustness.csv").write_text("distortion,level,unit,accuracy,epoch\n" + "".join(lines))
 
 
@@ -55,7 +55,7 @@ def test_runs_that_differ_in_their_seed_are_one_row_with_mean_and_deviation(tmp_
     done = compare(tmp_path, *runs, make_run(tmp_path, 3, val=0.8, **CNN))
     assert done.returncode == 0, done.stderr
     first, second = comparison(tmp_path)
-    assert [first["label"], second["label"]] == ["capsnet", "cnn"]
+    assert [first["label"], second["label"]] == ["capsnet, dynamic", "cnn"]
     assert first["seeds"] == "3"
     assert float(first["val_accuracy_mean"]) == pytest.approx(0.91)
     assert float(first["test_accuracy_std"]) == pytest.approx(0.01)
@@ -74,9 +74,9 @@ def test_networks_are_labelled_by_the_fewest_settings_that_tell_them_apart(tmp_p
         "capsnet, dynamic, iters=3",
         "capsnet, dynamic, iters=1",
         "capsnet, uniform",
-        "cnn, none",
+        "cnn",
     }
-    assert "they also differ in  model.dropout, optimizer.lr" in done.stdout
+    assert "they also differ in  model.dropout, optimizer.lr\n" in done.stdout
 
 
 def test_where_the_data_lie_and_how_they_are_computed_tells_no_networks_apart(tmp_path):
@@ -97,15 +97,51 @@ def test_the_jobs_of_a_sweep_are_compared_and_unfinished_ones_left_out(tmp_path)
     assert row["seeds"] == "2"
 
 
-def test_robustness_is_compared_where_it_was_measured_in_the_best_epoch(tmp_path):
-    measured, other, never = (
-        make_run(tmp_path, number, optimizer={"name": "adam", "lr": number + 1}) for number in range(3)
+def test_robustness_is_compared_where_it_was_measured_in_the_best_epoch_on_the_same_images(tmp_path):
+    measured, other_epoch, other_images, never = (
+        make_run(tmp_path, number, optimizer={"name": "adam", "lr": number + 1}) for number in range(4)
     )
-    write_robustness(measured, 0.5)
-    write_robustness(other, 0.5, epoch=1)
-    done = compare(tmp_path, measured, other, never)
+    write_robustness(measured)
+    write_robustness(other_epoch, epoch=1)
+    write_robustness(other_images, unchanged=0.7)
+    done = compare(tmp_path, measured, other_epoch, other_images, never)
     assert "1/robustness.csv: is not from the best epoch, and is left out" in done.stdout
-    assert sorted(row["rotation"] for row in comparison(tmp_path)) == ["", "", "0.5"]
+    assert "2/robustness.csv: was not measured on the run's test images, and is left out" in done.stdout
+    means = sorted(row["rotation"] for row in comparison(tmp_path))
+    assert means[:3] == ["", "", ""]
+    assert float(means[3]) == pytest.approx(0.6)
+
+
+def test_runs_on_other_images_are_never_averaged(tmp_path):
+    runs = [make_run(tmp_path, number, seed=number) for number in range(2)]
+    for run, digest in zip(runs, ("a" * 64, "b" * 64), strict=True):
+        record = json.loads((run / "results.json").read_text())
+        (run / "results.json").write_text(json.dumps(record | {"dataset": {"name": "folder", "sha256": digest}}))
+    done = compare(tmp_path, *runs)
+    assert {row["label"] for row in comparison(tmp_path)} == {"images=aaaaaaaa", "images=bbbbbbbb"}
+    assert "tested on different images" in done.stdout
+
+
+def test_the_same_seed_twice_counts_once(tmp_path):
+    done = compare(tmp_path, make_run(tmp_path, 0), make_run(tmp_path, 1))
+    assert "1: same settings and seed as" in done.stdout
+    (row,) = comparison(tmp_path)
+    assert (row["seeds"], row["val_accuracy_std"]) == ("1", "")
+
+
+def test_a_run_without_metrics_has_no_curves(tmp_path):
+    run = make_run(tmp_path, 0)
+    (run / "metrics.csv").unlink()
+    assert compare(tmp_path, run).returncode == 0
+    comparison(tmp_path)
+
+
+def test_the_balanced_accuracy_is_shown_where_classes_are_unbalanced(tmp_path):
+    run = make_run(tmp_path, 0)
+    record = json.loads((run / "results.json").read_text())
+    (run / "results.json").write_text(json.dumps(record | {"test_balanced_accuracy": 0.5}))
+    assert "50.00%" in compare(tmp_path, run).stdout
+    assert comparison(tmp_path)[0]["test_balanced_accuracy_mean"] == "0.5"
 
 
 class TestRefused:

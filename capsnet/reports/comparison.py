@@ -14,7 +14,7 @@ from ..errors import CheckpointError
 from ..files import atomic_write
 from ..runs.folder import METRICS_FILE, ROBUSTNESS_FILE
 from ..runs.metrics import read_metrics
-from ..runs.repetitions import Repetitions, grouped
+from ..runs.repetitions import Repetitions, grouped, is_unbalanced
 from ..runs.result import RunResult
 from ..settings.config import untrained_keys
 from ..text import columns, percent, printable, whole
@@ -23,6 +23,9 @@ from .robustness import by_distortion, read_robustness
 
 log = logging.getLogger(__name__)
 
+IMAGES = "data.images"
+"""Stands for the images themselves among the settings: data.root names other images on another machine."""
+SAME_ACCURACY = 0.001  # GPUs and CPUs round differently
 TABLE_FILE, PICTURE_FILE = "comparison.csv", "comparison.png"
 
 
@@ -57,6 +60,10 @@ def compare(runs: Sequence[RunResult]) -> tuple[list[Compared], list[str]]:
     """
     settings = {run.folder: _trained_settings(run) for run in runs}
     groups = grouped(runs, lambda run: tuple(sorted((key, str(value)) for key, value in settings[run.folder].items())))
+    for group in groups:
+        _leave_out_repeated_seeds(group)
+    if len({run.images for run in runs}) > 1:
+        log.warning("these runs were tested on different images, so their accuracies cannot be compared")
     differing, labels = _distinguished([settings[group.runs[0].folder] for group in groups])
     compared = [
         Compared(
@@ -80,7 +87,17 @@ def _trained_settings(run: RunResult) -> dict[str, Any]:
             {f"{group}.{key}": value for key, value in values.items()} if isinstance(values, dict) else {group: values}
         )
     ignored = untrained_keys() | {"seed"}
-    return {key: value for key, value in flat.items() if key not in ignored}
+    settings = {key: value for key, value in flat.items() if key not in ignored}
+    return settings | ({IMAGES: run.images[:8]} if run.images else {})
+
+
+def _leave_out_repeated_seeds(group: Repetitions[RunResult]) -> None:
+    """Keep one run for each seed: the same training twice says nothing about chance."""
+    kept: dict[int | None, RunResult] = {}
+    for run in group.runs:
+        if kept.setdefault(run.seed, run) is not run:
+            log.warning("%s: same settings and seed as %s, and left out", run.folder, kept[run.seed].folder)
+    group.runs = list(kept.values())
 
 
 def _robustness_of(run: RunResult) -> dict[str, dict[float, float]]:
@@ -88,20 +105,31 @@ def _robustness_of(run: RunResult) -> dict[str, dict[float, float]]:
     if points and points[0].epoch != run.best_epoch:
         log.warning("%s: is not from the best epoch, and is left out", run.folder / ROBUSTNESS_FILE)
         return {}
-    return by_distortion(points)
+    curves = by_distortion(points)
+    unchanged = {distortion.name: distortion.unchanged for distortion in DISTORTIONS}
+    for name, accuracies in curves.items():
+        accuracy = accuracies.get(unchanged[name])
+        if accuracy is None or run.test_accuracy is None or abs(accuracy - run.test_accuracy) > SAME_ACCURACY:
+            log.warning("%s: was not measured on the run's test images, and is left out", run.folder / ROBUSTNESS_FILE)
+            return {}
+    return curves
 
 
 def _distinguished(settings: list[dict[str, Any]]) -> tuple[list[str], list[str]]:
-    """The fewest settings that tell groups apart, as labels, names of options first; and the other differing keys."""
+    """What tells groups apart, as labels; and the other settings that all have, with different values.
+
+    The names of data, network and routing come first. Of the rest, as few are added as needed.
+    """
     keys = dict.fromkeys(key for one in settings for key in one)
     differing = [key for key in keys if len({str(one.get(key)) for one in settings}) > 1]
-    chosen: list[str] = []
-    for key in sorted(differing, key=lambda key: not key.endswith(".name")):
+    chosen = [key for key in ("data.name", "model.name", "routing.name") if key in differing]
+    for key in sorted(differing, key=lambda key: (not key.endswith(".name"), key == IMAGES)):
         if _distinct(settings, [*chosen, key]) > _distinct(settings, chosen):
             chosen.append(key)
     chosen = chosen or ["model.name"]
-    labels = [", ".join(_worded(key, one[key]) for key in chosen if key in one) for one in settings]
-    return [key for key in differing if key not in chosen], [printable(label) for label in labels]
+    labels = [", ".join(_worded(key, one[key]) for key in chosen if one.get(key, "none") != "none") for one in settings]
+    also = [key for key in differing if key not in chosen and all(key in one for one in settings)]
+    return also, [printable(label) for label in labels]
 
 
 def _distinct(settings: list[dict[str, Any]], keys: list[str]) -> int:
@@ -116,7 +144,9 @@ def _worded(key: str, value: Any) -> str:
 
 def comparison_table(compared: Sequence[Compared]) -> str:
     """Accuracies, size and speed; and, where it was measured, the mean accuracy under each distortion."""
-    head = ["", "seeds", "epochs", "validation", "test", "parameters", "train/s", "infer/s"]
+    unbalanced = is_unbalanced(run for one in compared for run in one.runs.runs)
+    head = ["", "seeds", "epochs", "validation", "test", *(["balanced"] if unbalanced else [])]
+    head += ["parameters", "train/s", "infer/s"]
     rows = [
         [
             one.label,
@@ -124,6 +154,7 @@ def comparison_table(compared: Sequence[Compared]) -> str:
             whole(one.runs.mean("epochs")),
             str(one.runs.val_accuracy or "-"),
             str(one.runs.test_accuracy or "-"),
+            *([str(one.runs.test_balanced_accuracy or "-")] if unbalanced else []),
             whole(one.runs.parameters),
             whole(one.runs.mean("train_images_per_second")),
             whole(one.runs.mean("inference_images_per_second")),
@@ -140,14 +171,15 @@ def comparison_table(compared: Sequence[Compared]) -> str:
 
 def write_comparison(path: Path, compared: Sequence[Compared]) -> None:
     """Write comparison.csv: a row for each network, with a column for its mean accuracy under each distortion."""
-    accuracies = [f"{split}_accuracy_{figure}" for split, figure in itertools.product(("val", "test"), ("mean", "std"))]
+    measured = ("val_accuracy", "test_accuracy", "test_balanced_accuracy")
+    accuracies = [f"{name}_{figure}" for name, figure in itertools.product(measured, ("mean", "std"))]
     means = ["epochs", "train_images_per_second", "inference_images_per_second"]
     names = [distortion.name for distortion in DISTORTIONS]
     with atomic_write(path) as draft, draft.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["label", "seeds", *accuracies, "parameters", *means, *names])
         for one in compared:
-            spreads = [spread or (None, None) for spread in (one.runs.val_accuracy, one.runs.test_accuracy)]
+            spreads = [getattr(one.runs, name) or (None, None) for name in measured]
             writer.writerow(
                 [
                     *(one.label, len(one.runs.runs), *itertools.chain(*spreads), one.runs.parameters),

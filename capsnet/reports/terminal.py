@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..data.balance import is_unbalanced
 from ..runs.folder import BEST_CHECKPOINT, FIGURES_FOLDER, LAST_CHECKPOINT
 from ..runs.record import RunRecord
+from ..runs.repetitions import LEAST_DIFFERENCE
 from ..settings.config import Config, fields_of, name_of
 from ..settings.plugins import loaded_plugin
 from ..text import aligned, counted, duration, percent, relative
@@ -19,8 +20,6 @@ if TYPE_CHECKING:  # loads torch
 MOST_CLASSES, WORST_CLASSES = 25, 15
 """With more classes, an evaluation lists only the worst; all of them are in evaluation.json."""
 
-LEAST_DIFFERENCE = 0.005
-"""Between accuracy and balanced accuracy, from which on a run's outcome shows both."""
 
 SPLITS = {"train": "training", "val": "validation", "test": "test"}
 

@@ -62,6 +62,19 @@ class Repetitions(Generic[Run]):
         return None if found is None else found.mean
 
 
+LEAST_DIFFERENCE = 0.005
+"""Between accuracy and balanced accuracy, from which on a table shows both."""
+
+
+def is_unbalanced(runs: Iterable[RunResult]) -> bool:
+    """Does the balanced accuracy of any of these runs say something else than its accuracy?"""
+    pairs = [(run.test_accuracy, run.test_balanced_accuracy) for run in runs]
+    return any(
+        accuracy is not None and balanced is not None and abs(accuracy - balanced) >= LEAST_DIFFERENCE
+        for accuracy, balanced in pairs
+    )
+
+
 def grouped(runs: Sequence[Run], setting: Callable[[Run], Hashable]) -> list[Repetitions[Run]]:
     """Runs with the same setting together, best mean validation accuracy first.
 

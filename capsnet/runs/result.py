@@ -21,6 +21,8 @@ class RunResult:
     seed: int | None = None
     config: dict[str, Any] | None = None
     """Every setting, nested."""
+    images: str | None = None
+    """sha256 of the files that were read."""
     parameters: int | None = None
     epochs: int | None = None
     best_epoch: int | None = None
@@ -46,13 +48,14 @@ def read_result(folder: Path) -> RunResult:
         record = read_record(folder)
     except CheckpointError as error:
         return RunResult(folder, "unreadable", reason=str(error))
-    config = record.get("config")
+    config, dataset = record.get("config"), record.get("dataset")
     return RunResult(
         folder,
         str(record.get("status")),
         recorded_overrides(record),
         seed=_whole(record.get("seed")),
         config=config if isinstance(config, dict) else None,
+        images=dataset.get("sha256") if isinstance(dataset, dict) else None,
         parameters=_whole(record.get("parameters")),
         epochs=_whole(record.get("epochs")),
         best_epoch=_whole(record.get("best_epoch")),

@@ -9,10 +9,10 @@ from typing import Any
 
 from ..errors import CheckpointError
 from ..files import atomic_write
-from ..reports.terminal import LEAST_DIFFERENCE, command
+from ..reports.terminal import command
 from ..runs.folder import RECORD_FILE
 from ..runs.record import FINISHED
-from ..runs.repetitions import Repetitions, grouped
+from ..runs.repetitions import Repetitions, grouped, is_unbalanced
 from ..text import columns, duration, percent, printable, relative, whole
 from .jobs import Job, read_jobs, swept_keys
 from .plan import PLAN_FILE, read_plan
@@ -106,7 +106,7 @@ def _write_csv(path: Path, header: list[str], rows: Sequence[dict[str, Any]]) ->
 
 
 def _table_of_jobs(jobs: list[Job], swept: list[str]) -> str:
-    unbalanced = _is_unbalanced(jobs)
+    unbalanced = is_unbalanced(jobs)
     rows = [
         [
             str(job.number),
@@ -125,7 +125,7 @@ def _table_of_jobs(jobs: list[Job], swept: list[str]) -> str:
 
 
 def _table_of_settings(settings: list[Setting], keys: list[str]) -> str:
-    unbalanced = _is_unbalanced([job for setting in settings for job in setting.completed])
+    unbalanced = is_unbalanced([job for setting in settings for job in setting.completed])
     rows = [
         [
             *_values(setting.runs[0], keys),
@@ -139,12 +139,6 @@ def _table_of_settings(settings: list[Setting], keys: list[str]) -> str:
     ]
     head = [*keys, "seeds", "validation", "test", *(["balanced"] if unbalanced else [])]
     return columns([[*head, *SIZE_AND_SPEED], *rows])
-
-
-def _is_unbalanced(jobs: list[Job]) -> bool:
-    """Does the balanced accuracy say something else than the accuracy?"""
-    known = [job for job in jobs if job.test_accuracy is not None and job.test_balanced_accuracy is not None]
-    return any(abs(job.test_accuracy - job.test_balanced_accuracy) >= LEAST_DIFFERENCE for job in known)
 
 
 def _values(job: Job, keys: list[str]) -> list[str]:

@@ -286,8 +286,18 @@ def test_labels_of_sizes_keep_their_distance_and_stay_inside():
     sized = [figures.Sized(f"network {number}", 1000 + number, [0.99]) for number in range(8)]
     axes = figures.sweep_panels({"model": {"a": [0.99]}}, sized).axes[1]
     heights = sorted(text.xyann[1] for text in axes.texts)
+    assert len(heights) == 8
     assert min(after - before for before, after in itertools.pairwise(heights)) > 0.06
     assert heights[-1] <= 1
+
+
+def test_of_more_sizes_than_have_room_the_best_are_labelled():
+    sized = [figures.Sized(f"network {number}", 1000 + number, [0.5 + number / 100]) for number in range(30)]
+    axes = figures.sweep_panels({"model": {"a": [0.99]}}, sized).axes[1]
+    labels = [text.get_text() for text in axes.texts]
+    assert "network 29" in labels
+    assert "network 0" not in labels
+    assert min(text.xyann[1] for text in axes.texts) >= 0
 
 
 def test_a_sweep_has_a_title_and_says_what_the_dots_are():

@@ -50,7 +50,7 @@ def _draw_curves(axes: Axes, training: Mapping[str, Sequence[Metrics]], column: 
     for (label, runs), colour in zip(training.items(), COLOURS, strict=False):
         series = [np.asarray(run[column], dtype=float) for run in runs if column in run]
         length = min(map(len, series), default=0)
-        values = np.array([one[:length] for one in series]).reshape(-1, length)
+        values = np.array([one[:length] for one in series]).reshape(max(1, len(series)), length)
         shown = np.isfinite(values).all(0)
         draw_band(axes, np.arange(1, length + 1)[shown], values[:, shown], label, colour)
         lines.append(axes.lines[-1])

@@ -211,7 +211,7 @@ def _draw_sizes(axes: Axes, settings: Sequence[Sized]) -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
     bottom, top = _accuracy_range({"": groups})
     axes.set_ylim(bottom, top)
-    by_height = sorted(groups, key=lambda group: group.mean)
+    by_height = sorted(groups, key=lambda group: group.mean)[-int(1 / LABEL_HEIGHT) :]  # as many as have room
     heights = _spread_apart([(group.mean - bottom) / (top - bottom) for group in by_height], LABEL_HEIGHT)
     for group, height in zip(by_height, heights, strict=True):
         axes.annotate(
