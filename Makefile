@@ -14,7 +14,7 @@ test: .venv/ready
 	$(BIN)/python -m pytest --numprocesses 2
 
 test-slow: .venv/ready
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow --numprocesses 2 --dist loadfile
 
 bench: .venv/ready
 	$(BIN)/python benchmarks/throughput.py
