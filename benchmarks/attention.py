@@ -8,15 +8,13 @@ iterations of dynamic routing. In each round the routings take turns in random o
 """
 
 import argparse
-import random
 import statistics
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from report import print_headline, save_results
-from timing import seconds
-from tqdm import tqdm
+from timing import median_ratio, times_in_turns
 
 from capsnet.settings.routing import Attention, Dynamic, Uniform
 from capsnet.text import columns
@@ -73,17 +71,12 @@ def main() -> None:
     print_headline(arguments.device)
     shape, bf16 = tuple(arguments.shape), arguments.precision == "bf16"
     steps = {name: routing_step(name, shape, arguments.batch_size, arguments.device, bf16) for name in ROUTINGS}
-    times: dict[str, list[float]] = {name: [] for name in steps}
-    for step in steps.values():
-        seconds(step, arguments.device, 2)
-    for _ in tqdm(range(arguments.rounds), leave=False, disable=None):
-        for name in random.sample(list(steps), len(steps)):
-            times[name].append(seconds(steps[name], arguments.device))
+    times = times_in_turns(steps, arguments.rounds, arguments.device)
     rows = [
         {
             "routing": name,
             "ms_per_image": statistics.median(measured) / arguments.batch_size * 1e3,
-            "to_baseline": statistics.median(own / base for own, base in zip(measured, times[BASELINE], strict=True)),
+            "to_baseline": median_ratio(times, name, BASELINE),
         }
         for name, measured in times.items()
     ]

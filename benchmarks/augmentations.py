@@ -7,7 +7,6 @@ In each round step and presets take turns; shares are medians within a round.
 """
 
 import argparse
-import random
 import statistics
 from collections.abc import Callable
 from functools import partial
@@ -16,8 +15,7 @@ from pathlib import Path
 import torch
 from implementations import config_with, training_step
 from report import print_headline, save_results
-from timing import seconds
-from tqdm import tqdm
+from timing import median_ratio, times_in_turns
 
 from capsnet.augment import Augmentation
 from capsnet.data.batches import epoch_generator, to_float
@@ -91,17 +89,12 @@ def main() -> None:
     print_headline(arguments.device)
     steps = {STEP: training_step(config_with("ours"), arguments.batch_size, arguments.device, 10)}
     steps |= {name: augmenting(preset(name), arguments.batch_size, arguments.device) for name in PRESETS}
-    times: dict[str, list[float]] = {name: [] for name in steps}
-    for step in steps.values():
-        seconds(step, arguments.device)
-    for _ in tqdm(range(arguments.rounds), leave=False, disable=None):
-        for name in random.sample(list(steps), len(steps)):
-            times[name].append(seconds(steps[name], arguments.device))
+    times = times_in_turns(steps, arguments.rounds, arguments.device)
     rows = [
         {
             "name": name,
             "ms_per_image": statistics.median(measured) / arguments.batch_size * 1e3,
-            "share_of_step": statistics.median(own / base for own, base in zip(measured, times[STEP], strict=True)),
+            "share_of_step": median_ratio(times, name, STEP),
         }
         for name, measured in times.items()
     ]

@@ -8,15 +8,13 @@ each round all take turns in random order; ratios are medians within a round.
 """
 
 import argparse
-import random
 import statistics
 from pathlib import Path
 from typing import Any
 
 from implementations import training_step
 from report import print_headline, save_results
-from timing import seconds
-from tqdm import tqdm
+from timing import median_ratio, times_in_turns
 
 from capsnet.settings.config import OPTIONS, Config
 from capsnet.settings.parse import config_from_dict
@@ -61,21 +59,14 @@ def main() -> None:
         )
         for variant in variants
     }
-    times: dict[tuple[str, bool], list[float]] = {variant: [] for variant in variants}
-    for step in steps.values():
-        seconds(step, arguments.device)
-    for _ in tqdm(range(arguments.rounds), leave=False, disable=None):
-        for variant in random.sample(variants, len(variants)):
-            times[variant].append(seconds(steps[variant], arguments.device))
+    times = times_in_turns(steps, arguments.rounds, arguments.device)
     rows = [
         {
             "network": network,
             "channels_last": channels_last,
             "ms_per_image": statistics.median(measured) / arguments.batch_size * 1e3,
-            "to_capsnet": statistics.median(own / base for own, base in zip(measured, times[BASELINE], strict=True)),
-            "to_contiguous": statistics.median(
-                own / base for own, base in zip(measured, times[network, False], strict=True)
-            ),
+            "to_capsnet": median_ratio(times, (network, channels_last), BASELINE),
+            "to_contiguous": median_ratio(times, (network, channels_last), (network, False)),
         }
         for (network, channels_last), measured in times.items()
     ]
@@ -86,7 +77,7 @@ def main() -> None:
             "channels-last" if row["channels_last"] else "contiguous",
             f"{row['ms_per_image']:.2f}",
             f"{row['to_capsnet']:.2f}",
-            f"{row['to_default_layout']:.2f}",
+            f"{row['to_contiguous']:.2f}",
         ]
         for row in rows
     ]

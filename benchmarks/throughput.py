@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from implementations import ROUTINGS, config_with, training_step
 from report import machine_name, print_headline, save_results
-from timing import seconds
+from timing import median_ratio, seconds
 from tqdm import tqdm
 
 from capsnet.settings.trainer import Trainer
@@ -76,18 +76,13 @@ def measure(variants: list[Variant], batch_size: int, rounds: int, device: str, 
             "batch_size": batch_size,
             "ms_per_image": statistics.median(times[variant]) / batch_size * 1e3,
             "images_per_second": batch_size / statistics.median(times[variant]),
-            "to_floor": median_ratio(times, variant, Variant(FLOOR, variant.precision)),
-            "to_best_public": median_ratio(times, variant, BEST_PUBLIC),
+            **{
+                key: median_ratio(times, variant, baseline) if baseline in times else None
+                for key, baseline in (("to_floor", Variant(FLOOR, variant.precision)), ("to_best_public", BEST_PUBLIC))
+            },
         }
         for variant in variants
     ]
-
-
-def median_ratio(times: dict[Variant, list[float]], variant: Variant, baseline: Variant) -> float | None:
-    """Median over the rounds of a variant's time, divided by the baseline's; None if the baseline was not timed."""
-    if baseline not in times:
-        return None
-    return statistics.median(own / other for own, other in zip(times[variant], times[baseline], strict=True))
 
 
 def print_head(machine: str) -> None:
