@@ -1,13 +1,14 @@
 """Files and folders that are written whole or not at all, and removed only when empty."""
 
 import contextlib
+import csv
 import errno
 import hashlib
 import json
 import math
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -63,6 +64,14 @@ def write_json(path: Path, content: Any) -> None:
     text = json.dumps(without_nan(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     with atomic_write(path) as draft:
         draft.write_bytes(text.encode("utf-8", "backslashreplace"))  # a lone surrogate becomes JSON's \udc80
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write a table with these columns, atomically. What a row lacks, or is None, stays empty; the rest is left out."""
+    with atomic_write(path) as draft, draft.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
+        writer = csv.DictWriter(file, header, restval="", extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def without_nan(content: Any) -> Any:

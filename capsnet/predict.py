@@ -18,7 +18,6 @@ import capsnet.cli.loading  # noqa: F401 (must come first)
 
 import argparse
 import contextlib
-import csv
 import itertools
 import json
 import logging
@@ -32,7 +31,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from capsnet.cli.program import run_program, start_logging
 from capsnet.errors import ConfigError, DataError
-from capsnet.files import atomic_write
+from capsnet.files import write_csv
 from capsnet.text import counted, printable, relative
 
 if TYPE_CHECKING:  # loads torch
@@ -72,7 +71,7 @@ def main() -> None:
     model = load(arguments.run, arguments.plugin)
     rows = list(predict(model, files, arguments.invert))
     if arguments.csv:
-        _write_csv(arguments.csv, rows)
+        write_csv(arguments.csv, list(Row("").record()), [row.record() for row in rows])
     if arguments.json:
         print(json.dumps([row.record() for row in rows], indent=1, ensure_ascii=False))
     else:
@@ -206,13 +205,6 @@ def _notes(rows: Sequence[Row], arguments: argparse.Namespace, class_names: Sequ
     if arguments.csv:
         notes.append(f"written to {relative(arguments.csv)}")
     return notes
-
-
-def _write_csv(path: Path, rows: Sequence[Row]) -> None:
-    with atomic_write(path) as draft, draft.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
-        writer = csv.DictWriter(file, Row("").record(), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(row.record() for row in rows)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,5 @@
 """Several networks side by side: what tells them apart, and how well each does, averaged over seeds."""
 
-import csv
-import itertools
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from ..errors import CheckpointError
-from ..files import atomic_write
+from ..files import write_csv
 from ..runs.folder import METRICS_FILE, ROBUSTNESS_FILE
 from ..runs.metrics import read_metrics
-from ..runs.repetitions import Repetitions, grouped, is_unbalanced
+from ..runs.repetitions import SPEEDS, SUMMED_COLUMNS, Repetitions, grouped, is_unbalanced
 from ..runs.result import RunResult
 from ..settings.config import untrained_keys
 from ..text import columns, percent, printable, whole
@@ -156,8 +154,7 @@ def comparison_table(compared: Sequence[Compared]) -> str:
             str(one.runs.test_accuracy or "-"),
             *([str(one.runs.test_balanced_accuracy or "-")] if unbalanced else []),
             whole(one.runs.parameters),
-            whole(one.runs.mean("train_images_per_second")),
-            whole(one.runs.mean("inference_images_per_second")),
+            *(whole(one.runs.mean(name)) for name in SPEEDS),
         ]
         for one in compared
     ]
@@ -171,19 +168,11 @@ def comparison_table(compared: Sequence[Compared]) -> str:
 
 def write_comparison(path: Path, compared: Sequence[Compared]) -> None:
     """Write comparison.csv: a row for each network, with a column for its mean accuracy under each distortion."""
-    measured = ("val_accuracy", "test_accuracy", "test_balanced_accuracy")
-    accuracies = [f"{name}_{figure}" for name, figure in itertools.product(measured, ("mean", "std"))]
-    means = ["epochs", "train_images_per_second", "inference_images_per_second"]
     names = [distortion.name for distortion in DISTORTIONS]
-    with atomic_write(path) as draft, draft.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["label", "seeds", *accuracies, "parameters", *means, *names])
-        for one in compared:
-            spreads = [getattr(one.runs, name) or (None, None) for name in measured]
-            writer.writerow(
-                [
-                    *(one.label, len(one.runs.runs), *itertools.chain(*spreads), one.runs.parameters),
-                    *(one.runs.mean(name) for name in means),
-                    *(one.mean_under(name) for name in names),
-                ]
-            )
+    rows = [
+        {"label": one.label, "epochs": one.runs.mean("epochs")}
+        | one.runs.summed()
+        | {name: one.mean_under(name) for name in names}
+        for one in compared
+    ]
+    write_csv(path, ["label", *SUMMED_COLUMNS, "epochs", *names], rows)

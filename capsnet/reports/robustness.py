@@ -11,11 +11,9 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from ..errors import CheckpointError
-from ..files import atomic_write, read_text
+from ..files import read_text, write_csv
 from ..text import columns, percent
 from .distortions import DISTORTIONS, Distortion
-
-COLUMNS = ("distortion", "level", "unit", "accuracy", "epoch")
 
 
 class Point(NamedTuple):
@@ -69,10 +67,7 @@ def _accuracy(
 
 
 def write_robustness(path: Path, points: Sequence[Point]) -> None:
-    with atomic_write(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        writer.writerows(points)
+    write_csv(path, Point._fields, [point._asdict() for point in points])
 
 
 def read_robustness(path: Path) -> list[Point]:

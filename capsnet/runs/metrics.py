@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import CheckpointError
-from ..files import atomic_write, read_text
+from ..files import read_text, write_csv
 
 
 def append_metrics(path: Path, columns: Sequence[str], row: dict[str, float]) -> None:
@@ -37,10 +37,7 @@ def write_metrics(path: Path, columns: Sequence[str], rows: Sequence[dict[str, f
     if not rows:
         path.unlink(missing_ok=True)
         return
-    with atomic_write(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(path, columns, rows)
 
 
 def read_metrics(path: Path) -> dict[str, list[float]]:

@@ -9,6 +9,11 @@ from .result import RunResult
 
 Run = TypeVar("Run", bound=RunResult)
 
+ACCURACIES = ("val_accuracy", "test_accuracy", "test_balanced_accuracy")
+SPEEDS = ("train_images_per_second", "inference_images_per_second")
+SUMMED_COLUMNS = ["seeds", *(f"{name}_{of}" for name in ACCURACIES for of in ("mean", "std")), "parameters", *SPEEDS]
+"""Of the tables for programs, summary.csv and comparison.csv; see `Repetitions.summed`."""
+
 
 class Spread(NamedTuple):
     """A number measured in several runs."""
@@ -60,6 +65,13 @@ class Repetitions(Generic[Run]):
         """Mean of an attribute of `RunResult` over the completed runs that have it."""
         found = spread(getattr(run, name) for run in self.completed)
         return None if found is None else found.mean
+
+    def summed(self) -> dict[str, int | float | None]:
+        """The numbers for `SUMMED_COLUMNS`."""
+        row: dict[str, int | float | None] = {"seeds": len(self.completed), "parameters": self.parameters}
+        for name in ACCURACIES:
+            row[f"{name}_mean"], row[f"{name}_std"] = getattr(self, name) or (None, None)
+        return row | {name: self.mean(name) for name in SPEEDS}
 
 
 LEAST_DIFFERENCE = 0.005

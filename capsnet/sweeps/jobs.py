@@ -1,6 +1,7 @@
 """The jobs of a sweep, read from their folders."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from ..errors import CheckpointError
@@ -18,7 +19,7 @@ class Job(RunResult):
     def number(self) -> int:
         return int(self.folder.name)
 
-    @property
+    @cached_property
     def values(self) -> dict[str, str]:
         """Overrides by key."""
         return values_by_key(self.overrides)

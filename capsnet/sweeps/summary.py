@@ -1,18 +1,15 @@
 """A sweep in two tables and one picture, read from the folders of its jobs."""
 
-import csv
 import os
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from ..errors import CheckpointError
-from ..files import atomic_write
+from ..files import write_csv
 from ..reports.terminal import command
 from ..runs.folder import RECORD_FILE
 from ..runs.record import FINISHED
-from ..runs.repetitions import Repetitions, grouped, is_unbalanced
+from ..runs.repetitions import ACCURACIES, SPEEDS, SUMMED_COLUMNS, Repetitions, grouped, is_unbalanced
 from ..text import columns, duration, percent, printable, relative, whole
 from .jobs import Job, read_jobs, swept_keys
 from .plan import PLAN_FILE, read_plan
@@ -20,7 +17,6 @@ from .plan import PLAN_FILE, read_plan
 JOBS_FILE, SETTINGS_FILE, PICTURE_FILE = "sweep.csv", "summary.csv", "sweep.png"
 SEED = "seed"
 SIZE_AND_SPEED = ["parameters", "train/s", "infer/s"]
-ACCURACIES = ("val_accuracy", "test_accuracy", "test_balanced_accuracy")
 
 Setting = Repetitions[Job]
 
@@ -77,32 +73,11 @@ def _best(setting: Setting, swept: list[str], keys: list[str]) -> list[str]:
 
 def _write_jobs(path: Path, jobs: list[Job], swept: list[str]) -> None:
     measured = ["status", *ACCURACIES, "seconds", "best_epoch", "reason"]
-    _write_csv(path, ["job", *swept, *measured], [{**asdict(job), **job.values, "job": job.number} for job in jobs])
+    write_csv(path, ["job", *swept, *measured], [{**asdict(job), **job.values, "job": job.number} for job in jobs])
 
 
 def _write_settings(path: Path, settings: list[Setting], keys: list[str]) -> None:
-    rows = []
-    for setting in settings:
-        row: dict[str, Any] = {
-            **setting.runs[0].values,
-            "seeds": len(setting.completed),
-            "parameters": setting.parameters,
-        }
-        for name in ACCURACIES:
-            if (accuracy := getattr(setting, name)) is not None:
-                row |= {f"{name}_mean": accuracy.mean, f"{name}_std": accuracy.deviation}
-        row |= {name: setting.mean(name) for name in ("train_images_per_second", "inference_images_per_second")}
-        rows.append(row)
-    accuracies = [f"{name}_{figure}" for name in ACCURACIES for figure in ("mean", "std")]
-    speeds = ["train_images_per_second", "inference_images_per_second"]
-    _write_csv(path, [*keys, "seeds", *accuracies, "parameters", *speeds], rows)
-
-
-def _write_csv(path: Path, header: list[str], rows: Sequence[dict[str, Any]]) -> None:
-    with atomic_write(path) as draft, draft.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
-        writer = csv.DictWriter(file, header, restval="", extrasaction="ignore", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(path, [*keys, *SUMMED_COLUMNS], [setting.runs[0].values | setting.summed() for setting in settings])
 
 
 def _table_of_jobs(jobs: list[Job], swept: list[str]) -> str:
@@ -147,8 +122,7 @@ def _values(job: Job, keys: list[str]) -> list[str]:
 
 def _size_and_speed(setting: Setting) -> list[str]:
     """Parameters; images per second in training and in the test."""
-    speeds = (setting.mean(name) for name in ("train_images_per_second", "inference_images_per_second"))
-    return [whole(setting.parameters), *map(whole, speeds)]
+    return [whole(setting.parameters), *(whole(setting.mean(name)) for name in SPEEDS)]
 
 
 def _draw(path: Path, settings: list[Setting], keys: list[str]) -> bool:

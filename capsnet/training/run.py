@@ -182,11 +182,10 @@ def _outcome_recorded(
         results.status, results.reason = "failed", f"{type(error).__name__}: {error}"
         raise
     finally:
-        results.metrics_sha256, results.best_sha256 = map(
-            file_digest, (run_dir / METRICS_FILE, run_dir / BEST_CHECKPOINT)
-        )
         results.total_seconds = round(time.perf_counter() - began, 3)
         if is_main:
+            results.metrics_sha256 = file_digest(run_dir / METRICS_FILE)
+            results.best_sha256 = file_digest(run_dir / BEST_CHECKPOINT)
             with contextlib.nullcontext() if results.status == "completed" else contextlib.suppress(OSError):
                 results.write(run_dir)
             with contextlib.suppress(OSError):
