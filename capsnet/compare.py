@@ -6,6 +6,10 @@ Each network is labelled by what tells it from the others. The table and the pic
 outputs/comparisons/DATE_TIME. `python evaluate.py run=RUN_DIR robustness=true` measures robustness.
 """
 
+import capsnet.cli.loading  # noqa: F401 (must come first)
+
+# isort: split
+
 import logging
 import sys
 import time
@@ -13,8 +17,6 @@ from pathlib import Path
 
 from .cli.program import run_program, start_logging
 from .errors import CheckpointError
-from .reports.comparison import PICTURE_FILE, TABLE_FILE, compare, comparison_table, write_comparison
-from .reports.distortions import DISTORTIONS
 from .runs.folder import RECORD_FILE, new_folder
 from .runs.result import RunResult, read_result
 from .sweeps.jobs import job_folders
@@ -37,7 +39,12 @@ def compare_folders(folders: list[Path]) -> None:
         CheckpointError: a folder has no run or sweep, none is completed, or a file in it is damaged.
     """
     start_logging()
-    compared, also = compare(_completed(folders))
+    runs = _completed(folders)
+    # These load torch, so only if there is something to compare.
+    from .reports.comparison import PICTURE_FILE, TABLE_FILE, compare, comparison_table, write_comparison
+    from .reports.distortions import DISTORTIONS
+
+    compared, also = compare(runs)
     print(comparison_table(compared))
     if also:
         print(f"\n  they also differ in  {', '.join(map(printable, also))}")
