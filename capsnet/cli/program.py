@@ -23,13 +23,14 @@ from .loading import INTERRUPTED, exit_at_once
 USAGE_ERROR = 2
 
 _FULL_ERROR = "HYDRA_FULL_ERROR"
+_was_interrupted = False
 _wants_traceback = os.environ.get(_FULL_ERROR, "0") not in ("", "0")
 
 
 def run_program(main: Callable[[], Any]) -> None:
     """Run a program's main function, which may be Hydra's, as it is run from a terminal."""
-    if signal.getsignal(signal.SIGINT) is exit_at_once:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGINT) in (exit_at_once, signal.default_int_handler):
+        signal.signal(signal.SIGINT, _interrupt)
     for name in ("SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), _interrupt)
@@ -49,8 +50,17 @@ def run_program(main: Callable[[], Any]) -> None:
 
 def _interrupt(number: int, frame: Any) -> None:
     """Treat SIGTERM, or a terminal that closes, as Ctrl-C, once."""
-    signal.signal(number, signal.SIG_IGN)
+    global _was_interrupted
+    _was_interrupted = True
+    if number != signal.SIGINT:
+        signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
+
+
+def _broke_an_import(error: Exception) -> bool:
+    """Whether Ctrl-C came while a library was loading, and the library made another error of it."""
+    names = [(frame.f_code.co_name, frame.f_globals["__name__"]) for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return _was_interrupted and any(code == "<module>" and name != "__main__" for code, name in names)
 
 
 def _discard_output() -> None:
@@ -64,6 +74,8 @@ def one_line_errors() -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        if _broke_an_import(error):
+            raise KeyboardInterrupt from error
         message = None if isinstance(error, BrokenPipeError) else _message(error)
         if message is None or _wants_traceback:
             raise

@@ -5,6 +5,7 @@ import os
 import resource
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,20 @@ class TestInterrupt:
         finally:
             process.kill()
         assert_interrupted(only_run(tmp_path), process.returncode, printed, errors)
+
+    def test_ctrl_c_during_an_import_is_no_bug_whatever_the_library_makes_of_it(self, tmp_path):
+        (tmp_path / "confused.py").write_text(
+            "import signal\n"
+            "try:\n"
+            "    signal.raise_signal(signal.SIGINT)\n"
+            "except KeyboardInterrupt:\n"
+            "    raise RecursionError('an attribute that looks for itself') from None\n"
+        )
+        program = "from capsnet.cli.program import run_program\ndef main():\n    import confused\nrun_program(main)\n"
+        done = subprocess.run(
+            [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
     def test_so_does_every_signal_that_asks_a_program_to_end(self, tmp_path, monkeypatch, number):
