@@ -9,6 +9,7 @@ demo: .venv/ready
 	$(BIN)/python evaluate.py run=$(RUN)
 	@echo
 	@echo "Look at $(RUN)/figures, and at the curves by: $(BIN)/tensorboard --logdir outputs"
+	@echo "Explore what the capsules know, in the browser: $(BIN)/python -m capsnet.explore $(RUN)"
 
 test: .venv/ready
 	$(BIN)/python -m pytest --numprocesses 2

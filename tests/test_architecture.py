@@ -11,7 +11,20 @@ from conftest import REPO
 PACKAGE = REPO / "capsnet"
 
 LAYERS = (
-    *("cli", "sweeps", "training", "reports", "runs", "data", "augment", "networks", "routing", "losses", "output"),
+    *(
+        "cli",
+        "sweeps",
+        "training",
+        "explorer",
+        "reports",
+        "runs",
+        "data",
+        "augment",
+        "networks",
+        "routing",
+        "losses",
+        "output",
+    ),
     *("settings", "files", "text", "errors"),
 )
 """From top to bottom; a module may import from its own layer and from those below. The commands are above all."""

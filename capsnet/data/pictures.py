@@ -67,11 +67,16 @@ def read_picture(path: Path, at_least: int | None = None) -> Image.Image:
     Raises:
         BrokenPictureError: the file is missing, damaged, not a picture, or too large.
     """
-    with _reasons(), _opened(path) as file, _open(io.BytesIO(file.read())) as picture:
-        if at_least is not None:
-            picture.draft(None, (2 * at_least, 2 * at_least))
-        with _libtiff_silenced() if picture.format == "TIFF" else contextlib.nullcontext():
-            return upright(picture)
+    with _reasons(), _opened(path) as file:
+        return _decoded(file.read(), at_least)
+
+
+def decode_picture(content: bytes, at_least: int | None = None) -> Image.Image:
+    """The same of what a file contains. Raises BrokenPictureError."""
+    with _reasons():
+        if not content:
+            raise BrokenPictureError("is empty")
+        return _decoded(content, at_least)
 
 
 def upright(picture: Image.Image) -> Image.Image:
@@ -160,6 +165,14 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
         if not size:
             raise BrokenPictureError("is empty")
         yield file
+
+
+def _decoded(content: bytes, at_least: int | None) -> Image.Image:
+    with _open(io.BytesIO(content)) as picture:
+        if at_least is not None:
+            picture.draft(None, (2 * at_least, 2 * at_least))
+        with _libtiff_silenced() if picture.format == "TIFF" else contextlib.nullcontext():
+            return upright(picture)
 
 
 def _open(file: BinaryIO) -> Image.Image:

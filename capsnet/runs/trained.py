@@ -13,7 +13,7 @@ from ..data.batches import to_float
 from ..data.dataset import TrainingImages, recorded_training_images
 from ..data.pictures import BrokenPictureError, border, read_pixels, to_pixels, upright
 from ..errors import CheckpointError, DataError
-from ..output import confidences
+from ..output import Output, confidences
 from ..settings.plugins import load_plugin
 from ..text import on_one_line
 from .checkpoints import build_network, check_weights, load_checkpoint
@@ -88,16 +88,23 @@ class TrainedModel:
         except BrokenPictureError as error:
             raise DataError(f"{image if isinstance(image, str | Path) else 'image'}: {error}") from error
 
-    @torch.no_grad()
     def classify(self, images: Tensor) -> Predictions:
         """Classify images [n, *image_shape], uint8 or in [0, 1], in batches."""
         scores = torch.empty(len(images), len(self.class_names))
         for first in range(0, len(images), BATCH):
-            batch = images[first : first + BATCH].to(self.device)
-            output = self.network(to_float(batch) if batch.dtype == torch.uint8 else batch.float())
-            scores[first : first + BATCH] = confidences(output, self._logits)
+            scores[first : first + BATCH] = self.confidences(self.output(images[first : first + BATCH]))
         labels = scores.argmax(1)
         return Predictions(labels, [self.class_names[label] for label in labels.tolist()], scores)
+
+    @torch.no_grad()
+    def output(self, images: Tensor) -> Output:
+        """Everything that the network says about one batch of images [n, *image_shape], uint8 or in [0, 1]."""
+        images = images.to(self.device)
+        return self.network(to_float(images) if images.dtype == torch.uint8 else images.float())
+
+    def confidences(self, output: Output) -> Tensor:
+        """The scores in an output, each in [0, 1]: lengths of the class capsules, or probabilities."""
+        return confidences(output, self._logits)
 
     def looks_inverted(self, pixels: np.ndarray) -> bool:
         """Is an image, prepared by `pixels`, dark on light where the training images were light on dark, or vice versa?

@@ -1,0 +1,619 @@
+// The explorer's page. What is shown is kept here; the server computes, and keeps nothing.
+
+const SHEET = 280; // pixels of the sheet to draw on
+const FAR = 0.75; // how far a slider goes, unless the capsule has larger numbers
+const FEW_CLASSES = 12; // with more, they are sorted by their score
+const WHY = {
+  capsules: "Each class has a capsule. Its length, from 0 to 1, says how sure the network is that the class is in the picture.",
+  drawings: " The small pictures are what the decoder draws of each capsule. Click one to explore it.",
+  scores: "The bars are the network's probabilities for the classes.",
+  pushes: "How much the votes from each place lengthen the class capsule. Orange: they agree with it. Blue: they point the other way, and shorten it.",
+  shares: "Each primary capsule shares its vote out over all classes. Orange: what sees this place gives the class more than an equal share. Blue: less. In the first iteration all shares are equal; then each capsule turns to the classes that its vote agrees with.",
+  couplings: "Every primary capsule of this network sees the whole picture, so that shares have no place in it. The bars are what the vote of each is multiplied with: its coupling coefficient and, in attention routing, a learned prior.",
+};
+
+const byId = (id) => document.getElementById(id);
+const about = await ask("/about");
+const [channels, height, width] = about.shape;
+
+const now = {
+  pixels: null, // of the picture, Uint8Array, channel by channel
+  look: null, // what the network says about it
+  pinned: null, // the class that was clicked; null: the one with the largest score
+  capsule: [], // numbers of the class's capsule, as they were moved
+  dimension: 0, // the one that was moved last
+  kept: null, // another picture: {look}, what the network says about it
+  map: "pushes",
+};
+
+// Asking the server
+
+async function ask(path, question) {
+  const request = { method: "POST", body: question instanceof Blob ? question : JSON.stringify(question) };
+  let reply;
+  try {
+    reply = await fetch(path, question === undefined ? {} : request);
+  } catch {
+    throw new Error("The explorer does not answer. Is it still running in the terminal?");
+  }
+  const answer = await reply.json().catch(() => ({}));
+  if (!reply.ok) throw new Error(answer.message ?? `The explorer answers with error ${reply.status}.`);
+  return answer;
+}
+
+// Makes of an asynchronous function one that runs once at a time: of calls in the meantime, only the last one counts.
+function latest(work) {
+  let running = false;
+  let wanted = null;
+  return async (...given) => {
+    wanted = given;
+    if (running) return;
+    running = true;
+    while (wanted) {
+      const next = wanted;
+      wanted = null;
+      await work(...next).catch((error) => say(error.message));
+    }
+    running = false;
+  };
+}
+
+let quiet;
+function say(text) {
+  clearTimeout(quiet);
+  byId("message").textContent = text ?? "";
+  byId("message").hidden = !text;
+  if (text) quiet = setTimeout(() => say(null), 8000);
+}
+
+// Pictures
+
+const fromBase64 = (text) => Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+
+function toBase64(bytes) {
+  let text = "";
+  for (let start = 0; start < bytes.length; start += 32768) {
+    text += String.fromCharCode(...bytes.subarray(start, start + 32768));
+  }
+  return btoa(text);
+}
+
+// Shows bytes, channel by channel, on a canvas; `tint` may change the color of each pixel.
+function paint(canvas, bytes, tint) {
+  if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
+  const image = new ImageData(width, height);
+  const area = width * height;
+  for (let place = 0; place < area; place++) {
+    let color = [0, 1, 2].map((channel) => bytes[channels === 1 ? place : channel * area + place]);
+    if (tint) color = tint(color, place);
+    image.data.set([...color, 255], 4 * place);
+  }
+  canvas.getContext("2d").putImageData(image, 0, 0);
+  canvas.dataset.painted = Number(canvas.dataset.painted ?? 0) + 1;
+}
+
+function pictureOf(bytes) {
+  const canvas = document.createElement("canvas");
+  paint(canvas, bytes);
+  return canvas;
+}
+
+// With a proper minus sign, and none before zero.
+const number = (value, digits = 2) => value.toFixed(digits).replace(/^-(?=0\.0*$)/, "").replace("-", "−");
+
+function element(name, className, text) {
+  const made = document.createElement(name);
+  if (className) made.className = className;
+  if (text !== undefined) made.textContent = text;
+  return made;
+}
+
+function nameOf(label) {
+  const { name, character } = about.classes[label];
+  return character ? `${character} ${name}` : name;
+}
+
+// The picture, and how it is changed
+
+const CHANGES = {
+  rotation: (value) => `${value}°`,
+  right: (value) => `${Math.round(value * 100)} %`,
+  down: (value) => `${Math.round(value * 100)} %`,
+  size: (value) => `× ${value.toFixed(2)}`,
+};
+
+function change() {
+  return Object.fromEntries(Object.keys(CHANGES).map((key) => [key, Number(byId(key).value)]));
+}
+
+function showChange() {
+  for (const [key, shown] of Object.entries(CHANGES)) {
+    byId(key).nextElementSibling.textContent = shown(Number(byId(key).value));
+  }
+}
+
+function unchange() {
+  for (const key of Object.keys(CHANGES)) byId(key).value = key === "size" ? 1 : 0;
+  byId("swap").checked = false;
+  showChange();
+}
+
+function setPicture(pixels, { another = true } = {}) {
+  now.pixels = pixels;
+  if (another) {
+    now.pinned = null;
+    unchange();
+  }
+  return refreshLook();
+}
+
+const shownPixels = () => (byId("swap").checked ? now.pixels.map((value) => 255 - value) : now.pixels);
+
+const refreshLook = latest(async () => {
+  if (!now.pixels) return;
+  now.look = await ask("/look", { pixels: toBase64(shownPixels()), change: change() });
+  paint(byId("seen"), fromBase64(now.look.seen));
+  showClasses();
+  chooseCapsule();
+  refreshBetween();
+  refreshVotes();
+});
+
+const winner = (look) => look.scores.indexOf(Math.max(...look.scores));
+const chosen = () => now.pinned ?? winner(now.look);
+
+// Classes
+
+const rows = about.classes.map((_, label) => {
+  const row = element("li");
+  const button = element("button");
+  const picture = element("canvas");
+  const bar = element("span", "bar");
+  bar.append(element("i"));
+  button.append(picture, element("span", "name", nameOf(label)), bar, element("output"));
+  button.title = nameOf(label);
+  button.disabled = !about.dimensions;
+  picture.hidden = !about.decoder;
+  button.addEventListener("click", () => {
+    now.pinned = label;
+    showClasses();
+    chooseCapsule();
+    refreshVotes();
+  });
+  row.append(button);
+  byId("classes").append(row);
+  return row;
+});
+
+function showClasses() {
+  const { scores, drawn, drawings } = now.look;
+  const best = winner(now.look);
+  const sure = about.dimensions ? `length ${scores[best].toFixed(2)}` : `${Math.round(scores[best] * 100)} %`;
+  byId("verdict").replaceChildren(element("b", "", nameOf(best)), ` ${sure}`);
+  rows.forEach((row, label) => {
+    const button = row.firstChild;
+    row.classList.toggle("winner", label === best);
+    button.setAttribute("aria-pressed", String(label === chosen() && Boolean(about.dimensions)));
+    button.querySelector("i").style.transform = `scaleX(${Math.min(1, scores[label])})`;
+    button.querySelector("output").textContent = scores[label].toFixed(2);
+    const place = drawn.indexOf(label);
+    const picture = button.firstChild;
+    if (place >= 0) paint(picture, fromBase64(drawings[place]));
+    picture.style.visibility = place >= 0 ? "visible" : "hidden";
+  });
+  if (rows.length > FEW_CLASSES) {
+    const sorted = rows.map((row, label) => [row, scores[label]]).sort((one, other) => other[1] - one[1]);
+    byId("classes").append(...sorted.map(([row]) => row));
+  }
+  byId("follow").hidden = now.pinned === null || now.pinned === best;
+}
+
+// One capsule
+
+const sliders = Array.from({ length: about.dimensions ?? 0 }, (_, dimension) => {
+  const label = element("label");
+  const slot = element("span", "slot");
+  const slider = element("input");
+  Object.assign(slider, { type: "range", min: -FAR, max: FAR, step: 0.01, id: `dimension-${dimension + 1}` });
+  slider.setAttribute("aria-label", `Dimension ${dimension + 1}`);
+  slot.append(slider, element("i"));
+  label.append(String(dimension + 1), slot, element("output"));
+  slider.addEventListener("input", () => {
+    now.capsule[dimension] = Number(slider.value);
+    now.dimension = dimension;
+    showCapsule();
+    refreshDrawing();
+  });
+  slider.addEventListener("focus", () => {
+    if (now.dimension === dimension) return;
+    now.dimension = dimension;
+    showCapsule();
+    refreshWalk();
+  });
+  byId("dimensions").append(label);
+  byId("dimension").append(new Option(String(dimension + 1), dimension));
+  return label;
+});
+
+const far = () => (Math.max(...now.look.capsules[chosen()].map(Math.abs)) > FAR ? 1 : FAR);
+
+// The chosen class's capsule, as the network made it.
+function chooseCapsule() {
+  if (!about.dimensions) return;
+  now.capsule = [...now.look.capsules[chosen()]];
+  byId("capsule-title").textContent = `What the capsule of ${nameOf(chosen())} knows`;
+  showCapsule();
+  const place = now.look.drawn.indexOf(chosen());
+  if (place >= 0 && about.decoder) {
+    paint(byId("drawing"), fromBase64(now.look.drawings[place]));
+    refreshWalk();
+  } else {
+    refreshDrawing();
+  }
+}
+
+function showCapsule() {
+  const limit = far();
+  sliders.forEach((label, dimension) => {
+    const [slider, mark] = label.querySelector(".slot").children;
+    const unmoved = now.look.capsules[chosen()][dimension];
+    Object.assign(slider, { min: -limit, max: limit, value: now.capsule[dimension] });
+    // A slider's knob does not reach its ends: half of it, 8 pixels, is always inside.
+    mark.style.left = `calc(8px + (100% - 16px) * ${(unmoved + limit) / (2 * limit)})`;
+    label.lastChild.textContent = number(now.capsule[dimension]);
+    label.classList.toggle("current", dimension === now.dimension);
+  });
+  byId("length").textContent = Math.hypot(...now.capsule).toFixed(2);
+  byId("dimension").value = now.dimension;
+}
+
+const refreshDrawing = latest(async () => {
+  if (!about.decoder) return;
+  const { drawing } = await ask("/draw", { label: chosen(), capsule: now.capsule });
+  paint(byId("drawing"), fromBase64(drawing));
+  refreshWalkSoon();
+});
+
+// A walk, and the way to another picture
+
+let soon;
+function refreshWalkSoon() {
+  clearTimeout(soon);
+  soon = setTimeout(refreshWalk, 150); // while a slider moves, its own picture comes first
+}
+
+const refreshWalk = latest(async () => {
+  if (!about.decoder || !now.look || !byId("walk").open) return;
+  const { dimension } = now;
+  const question = { label: chosen(), capsule: now.capsule, dimension, limit: far() };
+  const { values, drawings } = await ask("/walk", question);
+  const distances = values.map((value) => Math.abs(value - now.capsule[dimension]));
+  const nearest = distances.indexOf(Math.min(...distances));
+  byId("walk-strip").replaceChildren(
+    ...drawings.map((drawing, place) => {
+      const button = element("button", place === nearest ? "here" : "");
+      button.append(pictureOf(fromBase64(drawing)), number(values[place]));
+      button.addEventListener("click", () => {
+        now.capsule[dimension] = values[place];
+        showCapsule();
+        refreshDrawing();
+      });
+      return button;
+    }),
+  );
+  const [strip, here] = [byId("walk-strip"), byId("walk-strip").children[nearest]];
+  strip.scrollLeft = here.offsetLeft - strip.offsetLeft - (strip.clientWidth - here.clientWidth) / 2;
+});
+
+const refreshBetween = latest(async () => {
+  if (!about.decoder || !now.look || !now.kept || !byId("between").open) return;
+  const { kept, look, pixels } = now;
+  const labels = [...new Set([winner(kept.look), winner(look)])];
+  const strips = [];
+  for (const label of labels) {
+    const question = { label, first: kept.look.capsules[label], second: look.capsules[label] };
+    const { drawings } = await ask("/between", question);
+    const strip = element("div", "strip");
+    strip.append(ending(fromBase64(kept.look.seen), "kept"));
+    for (const drawing of drawings) {
+      const figure = element("figure");
+      figure.append(pictureOf(fromBase64(drawing)));
+      strip.append(figure);
+    }
+    strip.append(ending(fromBase64(look.seen), "now"));
+    const words = labels.length > 1 ? `As the capsule of ${nameOf(label)} sees them` : `Capsule of ${nameOf(label)}`;
+    strips.push(element("p", "", words), strip);
+  }
+  if (pixels === now.pixels) byId("between-rows").replaceChildren(...strips);
+});
+
+function ending(pixels, caption) {
+  const figure = element("figure", "end");
+  figure.append(pictureOf(pixels), element("figcaption", "", caption));
+  return figure;
+}
+
+// Votes
+
+const refreshVotes = latest(async () => {
+  if (!now.look || !byId("votes").open || byId("votes-body").hidden) return;
+  const label = chosen();
+  try {
+    const votes = await ask("/votes", { pixels: toBase64(shownPixels()), change: change(), label });
+    showVotes(votes, label);
+  } catch (error) {
+    byId("maps").replaceChildren();
+    unable("votes", error.message);
+  }
+});
+
+function showVotes(votes, label) {
+  byId("votes-class").textContent = nameOf(label);
+  const found = votes[now.map];
+  const neutral = now.map === "shares" ? 1 / about.classes.length : 0;
+  const seen = fromBase64(votes.seen);
+  byId("map-why").textContent = found || !votes.seesEverything ? WHY[now.map] : WHY.couplings;
+  byId("legend").hidden = !found;
+  byId("maps").replaceChildren();
+  if (found) {
+    const reach = Math.max(Math.abs(found.high - neutral), Math.abs(found.low - neutral), 1e-6);
+    const least = now.map === "shares" ? Math.max(reach, 0.1 * neutral) : reach;
+    found.maps.map(fromBase64).forEach((map, step) => {
+      const heat = (place) => (found.low + (map[place] / 255) * (found.high - found.low) - neutral) / least;
+      const canvas = element("canvas");
+      paint(canvas, seen, (color, place) => heated(color, heat(place)));
+      const figure = element("figure");
+      const words = `${found.maps.length > 1 ? `Iteration ${step + 1}: ` : ""}length ${votes.lengths[step].toFixed(2)}`;
+      figure.append(canvas, element("figcaption", "", words));
+      byId("maps").append(figure);
+    });
+    const shown = (value) => (now.map === "shares" ? `${(value * 100).toFixed(0)} %` : number(value, 3));
+    byId("legend-low").textContent = shown(Math.max(neutral - least, now.map === "shares" ? 0 : -Infinity));
+    byId("legend-high").textContent = shown(neutral + least);
+  }
+  showCouplings(now.map === "shares" && !found ? votes.couplings.at(-1) ?? [] : []);
+  byId("window-why").textContent = !votes.grid
+    ? "Where the primary capsules of this network look is not known here, so that their votes have no place in the picture."
+    : `The network looks at ${votes.grid.join(" × ")} places, each ${votes.window} pixels wide; neighbors overlap. ` +
+      "The color of a pixel is the mean over the places that see it.";
+}
+
+// A pixel of the picture under a color: orange above 0, blue below.
+function heated(color, heat) {
+  const [strength, over] = [Math.min(1, Math.abs(heat)), heat > 0 ? [232, 116, 30] : [47, 120, 208]];
+  return color.map((value, channel) => (1 - 0.75 * strength) * (0.85 * value) + 0.75 * strength * over[channel]);
+}
+
+function showCouplings(couplings) {
+  const most = Math.max(...couplings.map(Math.abs), 1e-9);
+  byId("couplings").replaceChildren(
+    ...couplings.map((value, place) => {
+      const bar = element("span");
+      const fill = element("i");
+      const share = Math.abs(value) / most / 2;
+      Object.assign(fill.style, value > 0 ? { top: `${50 - 100 * share}%`, bottom: "50%" } : { top: "50%", bottom: `${50 - 100 * share}%` });
+      fill.style.background = value > 0 ? "var(--for)" : "var(--against)";
+      bar.title = `Primary capsule ${place + 1}: ${number(value, 3)}`;
+      bar.append(fill);
+      return bar;
+    }),
+  );
+}
+
+// Drawing
+
+const sheet = byId("sheet");
+const pencil = sheet.getContext("2d");
+const [paper, ink] = about.lightPaper ? ["#ffffff", "#000000"] : ["#000000", "#ffffff"];
+const strokes = []; // each {width, points}
+sheet.height = SHEET;
+sheet.width = Math.round((SHEET * width) / height);
+
+function showStrokes() {
+  pencil.fillStyle = paper;
+  pencil.fillRect(0, 0, sheet.width, sheet.height);
+  for (const { width: wide, points } of strokes) {
+    Object.assign(pencil, { lineWidth: wide, lineCap: "round", lineJoin: "round", strokeStyle: ink });
+    pencil.beginPath();
+    pencil.moveTo(...points[0]);
+    for (const point of points) pencil.lineTo(...point);
+    pencil.stroke();
+  }
+  byId("hint").hidden = strokes.length > 0;
+}
+
+const refreshSheet = latest(async () => {
+  const file = await new Promise((done) => sheet.toBlob(done));
+  const { pixels, note, even } = await ask(byId("fit").checked ? "/fitted-drawing" : "/drawing", file);
+  say(even ? "The sheet is empty. Draw something." : note);
+  await setPicture(fromBase64(pixels), { another: even });
+});
+
+function placeOnSheet(event) {
+  const frame = sheet.getBoundingClientRect();
+  const scale = sheet.width / frame.width;
+  return [(event.clientX - frame.left) * scale, (event.clientY - frame.top) * scale];
+}
+
+function changeStrokes() {
+  showStrokes();
+  refreshSheet();
+}
+
+sheet.addEventListener("pointerdown", (event) => {
+  if (event.button !== 0) return;
+  event.preventDefault();
+  sheet.setPointerCapture(event.pointerId);
+  if (!strokes.length) {
+    now.pinned = null;
+    unchange();
+  }
+  const wide = (Number(byId("pen").value) / 100) * SHEET;
+  strokes.push({ width: wide, pointer: event.pointerId, points: [placeOnSheet(event)] });
+  changeStrokes();
+});
+sheet.addEventListener("pointermove", (event) => {
+  const stroke = strokes.at(-1);
+  if (stroke?.pointer !== event.pointerId) return;
+  const passed = event.getCoalescedEvents?.() ?? [];
+  stroke.points.push(...(passed.length ? passed : [event]).map(placeOnSheet));
+  changeStrokes();
+});
+for (const ended of ["pointerup", "pointercancel"]) {
+  sheet.addEventListener(ended, () => strokes.length && delete strokes.at(-1).pointer);
+}
+byId("undo").addEventListener("click", () => {
+  strokes.pop();
+  changeStrokes();
+});
+byId("clear").addEventListener("click", () => {
+  strokes.length = 0;
+  changeStrokes();
+});
+byId("fit").addEventListener("change", () => strokes.length && refreshSheet());
+
+// Test images
+
+let page = 0;
+const refreshSamples = latest(async () => {
+  if (!about.samples) return;
+  const label = byId("sample-class").value;
+  const samples = await ask("/samples", { label: label === "" ? null : Number(label), page });
+  byId("samples").replaceChildren(
+    ...samples.map((sample) => {
+      const button = element("button");
+      const pixels = fromBase64(sample.pixels);
+      button.append(pictureOf(pixels), nameOf(sample.label));
+      button.title = `Test image ${sample.number + 1}: ${nameOf(sample.label)}`;
+      button.addEventListener("click", () => {
+        say(null);
+        setPicture(pixels);
+      });
+      return button;
+    }),
+  );
+  if (!now.pixels && samples.length) await begin(samples);
+});
+
+// Shows two test images until there is another picture: ones of the same class that are recognized, if there are such.
+async function begin(samples) {
+  const found = [];
+  for (const sample of samples) {
+    const look = await ask("/look", { pixels: sample.pixels });
+    if (winner(look) !== sample.label) continue;
+    const other = found.find((earlier) => earlier.sample.label === sample.label);
+    found.push({ sample, look });
+    if (other) {
+      now.kept = { look };
+      return setPicture(fromBase64(other.sample.pixels));
+    }
+  }
+  now.kept = { look: found[0]?.look ?? (await ask("/look", { pixels: samples[0].pixels })) };
+  return setPicture(fromBase64((found[1]?.sample ?? samples.at(-1)).pixels));
+}
+
+// Uploads
+
+const upload = latest(async (file) => {
+  if (file.size > about.mostBytes) throw new Error(`${file.name} is too large; ${about.mostBytes / 2 ** 20} MiB are the most.`);
+  const { pixels, note } = await ask("/upload", file.slice());
+  say(note);
+  await setPicture(fromBase64(pixels));
+});
+
+// The rest of the page
+
+function chooseTab(tab) {
+  for (const other of tab.parentElement.children) {
+    other.setAttribute("aria-selected", String(other === tab));
+    const panel = byId(other.getAttribute("aria-controls"));
+    if (panel) panel.hidden = other !== tab;
+  }
+}
+
+// Says why a part has nothing to show.
+function unable(part, why) {
+  byId(`${part}-note`).textContent = why;
+  byId(`${part}-note`).hidden = false;
+  byId(`${part}-body`).hidden = true;
+}
+
+for (const tab of document.querySelectorAll("#input [role=tab]")) tab.addEventListener("click", () => chooseTab(tab));
+for (const [id, map] of [["show-pushes", "pushes"], ["show-shares", "shares"]]) {
+  byId(id).addEventListener("click", () => {
+    chooseTab(byId(id));
+    now.map = map;
+    refreshVotes();
+  });
+}
+for (const key of Object.keys(CHANGES)) {
+  byId(key).addEventListener("input", () => {
+    showChange();
+    refreshLook();
+  });
+}
+byId("swap").addEventListener("change", refreshLook);
+byId("unchange").addEventListener("click", () => {
+  unchange();
+  refreshLook();
+});
+byId("follow").addEventListener("click", () => {
+  now.pinned = null;
+  showClasses();
+  chooseCapsule();
+  refreshVotes();
+});
+byId("reset").addEventListener("click", chooseCapsule);
+byId("dimension").addEventListener("change", () => {
+  now.dimension = Number(byId("dimension").value);
+  showCapsule();
+  refreshWalk();
+});
+byId("keep").addEventListener("click", () => {
+  now.kept = { look: now.look };
+  refreshBetween();
+});
+byId("walk").addEventListener("toggle", refreshWalk);
+byId("between").addEventListener("toggle", refreshBetween);
+byId("votes").addEventListener("toggle", refreshVotes);
+byId("sample-class").append(...about.classes.map((_, label) => new Option(nameOf(label), label)));
+byId("sample-class").addEventListener("change", () => {
+  page = 0;
+  refreshSamples();
+});
+byId("more-samples").addEventListener("click", () => {
+  page += 1;
+  refreshSamples();
+});
+byId("file").addEventListener("change", (event) => {
+  if (event.target.files.length) upload(event.target.files[0]);
+  event.target.value = "";
+});
+for (const kind of ["dragover", "dragleave", "drop"]) {
+  byId("drop").addEventListener(kind, (event) => {
+    event.preventDefault();
+    byId("drop").classList.toggle("over", kind === "dragover");
+    if (kind === "drop" && event.dataTransfer.files.length) upload(event.dataTransfer.files[0]);
+  });
+}
+
+byId("title").textContent = about.title;
+byId("scores-why").textContent = about.dimensions ? WHY.capsules + (about.decoder ? WHY.drawings : "") : WHY.scores;
+byId("classes").classList.toggle("plain", !about.decoder);
+if (!about.dimensions) {
+  unable("capsule", "This network has no capsules, so there are no dimensions to move. Its scores are above.");
+} else if (!about.decoder) {
+  byId("capsule-note").textContent = "This network has no decoder that could draw its capsules. These are their numbers.";
+  byId("capsule-note").hidden = false;
+  byId("capsule").classList.add("undrawn");
+}
+byId("walk").hidden = byId("between").hidden = !about.decoder;
+if (!about.routing) unable("votes", "This network has no routing, so there are no votes to show.");
+if (!about.samples) {
+  byId("samples-note").textContent = `There are no test images to choose from: ${about.whyNoSamples}`;
+  byId("sample-class").parentElement.parentElement.hidden = true;
+}
+showChange();
+showStrokes();
+await refreshSamples();
+document.body.dataset.ready = "yes";

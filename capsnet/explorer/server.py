@@ -1,0 +1,340 @@
+"""The explorer's server: the page, and the questions that the page asks about a picture.
+
+It keeps nothing between two questions: the page sends the picture along, so that several people, or windows, cannot get
+in each other's way. It answers this machine alone, and reads no file that a browser names.
+"""
+
+import base64
+import json
+import logging
+import math
+from collections.abc import Awaitable, Callable
+from functools import partial
+from importlib import resources
+from typing import Any
+
+import numpy as np
+import torch
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from torch import Tensor
+
+from ..data.pictures import BrokenPictureError
+from ..text import on_one_line
+from .drawings import USUAL_EXTENT, prepared_drawing, prepared_upload
+from .looking import UNCHANGED, Change, abilities, between, draw, is_even, look, walk
+from .samples import Exhibit, chosen_samples
+from .votes import VoteMaps, vote_maps
+
+log = logging.getLogger(__name__)
+
+MOST_BYTES = 20 * 2**20  # of a question, which may hold a picture
+MOST_COUPLINGS = 64  # primary capsules that are shown one by one
+MOST_VALUE = 2  # of a number in a capsule
+HOSTS = ("127.0.0.1", "localhost")
+FILES = {
+    "/": ("page.html", "text/html"),
+    "/page.js": ("page.js", "text/javascript"),
+    "/page.css": ("page.css", "text/css"),
+    "/icon.svg": ("icon.svg", "image/svg+xml"),
+}
+HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+"""The first one keeps the browser from asking any other machine, whatever the page says."""
+
+Question = dict[str, Any]
+
+
+class QuestionError(Exception):
+    """A question cannot be answered; the message says why, for the person at the page."""
+
+    def __init__(self, message: str, status: int = 400):
+        super().__init__(message)
+        self.status = status
+
+
+def application(exhibit: Exhibit) -> Starlette:
+    """The web application that shows an exhibit."""
+    answers = _Answers(exhibit)
+    routes = [Route(path, _file(*file)) for path, file in FILES.items()]
+    routes.append(Route("/about", _answering(answers.about, None)))
+    for path, (answer, read) in {
+        "/samples": (answers.samples, _json),
+        "/upload": (answers.upload, _bytes),
+        "/drawing": (partial(answers.drawing, fit=False), _bytes),
+        "/fitted-drawing": (partial(answers.drawing, fit=True), _bytes),
+        "/look": (answers.look, _json),
+        "/draw": (answers.draw, _json),
+        "/walk": (answers.walk, _json),
+        "/between": (answers.between, _json),
+        "/votes": (answers.votes, _json),
+    }.items():
+        routes.append(Route(path, _answering(answer, read), methods=["POST"]))
+    middleware = [Middleware(_Guard), Middleware(TrustedHostMiddleware, allowed_hosts=list(HOSTS))]
+    return Starlette(routes=routes, middleware=middleware)
+
+
+class _Answers:
+    """What is answered to the page's questions, each a method from a question to what becomes JSON."""
+
+    def __init__(self, exhibit: Exhibit):
+        self.exhibit, self.model = exhibit, exhibit.model
+        self.abilities = abilities(exhibit.model)
+
+    def about(self, _: None) -> Any:
+        names = self.model.class_names
+        samples = self.exhibit.test_images
+        return {
+            "title": self.exhibit.title,
+            "classes": [
+                {"name": name, "character": character}
+                for name, character in zip(names, self.exhibit.class_characters or [None] * len(names), strict=True)
+            ],
+            "shape": self.model.image_shape,
+            "dimensions": self.abilities.dimensions,
+            "decoder": self.abilities.decoder,
+            "routing": hasattr(self.model.network, "routing"),
+            "samples": 0 if samples is None else len(samples.labels),
+            "whyNoSamples": self.exhibit.why_none,
+            "lightPaper": self.model.border_brightness[0] > 0.5,
+            "mostBytes": MOST_BYTES,
+        }
+
+    def samples(self, question: Question) -> Any:
+        images = self.exhibit.test_images
+        if images is None:
+            raise QuestionError(f"There are no test images: {self.exhibit.why_none}", 404)
+        label = None if question.get("label") is None else self._label(question)
+        return [
+            {"number": number, "label": int(images.labels[number]), "pixels": _encoded(images.images[number])}
+            for number in chosen_samples(images, label, _whole(question, "page", 0, 10**6))
+        ]
+
+    def upload(self, content: bytes) -> Any:
+        return self._prepared(lambda: prepared_upload(self.model, content), "This file")
+
+    def drawing(self, content: bytes, fit: bool) -> Any:
+        extent = (self.exhibit.extent or USUAL_EXTENT) if fit else None
+        return self._prepared(lambda: prepared_drawing(self.model, content, extent), "This drawing")
+
+    def _prepared(self, prepare: Callable[[], np.ndarray], what: str) -> Any:
+        try:
+            pixels = prepare()
+        except BrokenPictureError as error:
+            raise QuestionError(f"{what} {error}.", 415) from error
+        note = None
+        if is_even(pixels):
+            note = "This picture has one color all over: there is nothing in it to recognize."
+        elif self.model.looks_inverted(pixels):
+            note = "Light and dark are the other way round than in the training images. Try “Swap light and dark”."
+        return {"pixels": _encoded(torch.from_numpy(pixels)), "note": note, "even": is_even(pixels)}
+
+    def look(self, question: Question) -> Any:
+        found = look(self.model, self._pixels(question), _change(question))
+        return {
+            "seen": _encoded(found.seen),
+            "scores": _finite(found.scores),
+            "capsules": None if found.capsules is None else _finite(found.capsules),
+            "drawn": found.drawn,
+            "drawings": [] if found.drawings is None else [_encoded(drawing) for drawing in found.drawings],
+        }
+
+    def draw(self, question: Question) -> Any:
+        capsule = self._capsule(question, "capsule")
+        return {"drawing": _encoded(draw(self.model, capsule[None], self._label(question))[0])}
+
+    def walk(self, question: Question) -> Any:
+        dimension = _whole(question, "dimension", 0, (self.abilities.dimensions or 1) - 1)
+        limit = _number(question, "limit", 0.01, MOST_VALUE)
+        capsule = self._capsule(question, "capsule")
+        values, drawings = walk(self.model, capsule, self._label(question), dimension, limit)
+        return {"values": values, "drawings": [_encoded(drawing) for drawing in drawings]}
+
+    def between(self, question: Question) -> Any:
+        first, second = self._capsule(question, "first"), self._capsule(question, "second")
+        drawings = between(self.model, first, second, self._label(question))
+        return {"drawings": [_encoded(drawing) for drawing in drawings]}
+
+    def votes(self, question: Question) -> Any:
+        label = self._label(question)
+        seen = look(self.model, self._pixels(question), _change(question)).seen
+        found = vote_maps(self.model, seen, label)
+        if found is None:
+            raise QuestionError("This network has no routing whose votes could be shown.", 404)
+        return {"seen": _encoded(seen), **_votes_record(found)}
+
+    def _label(self, question: Question) -> int:
+        return _whole(question, "label", 0, len(self.model.class_names) - 1)
+
+    def _pixels(self, question: Question) -> np.ndarray:
+        """The picture in a question, [channels, height, width] uint8."""
+        try:
+            content = base64.b64decode(question.get("pixels", ""), validate=True)
+        except (TypeError, ValueError) as error:
+            raise QuestionError("The question holds no picture.") from error
+        if len(content) != math.prod(self.model.image_shape):
+            raise QuestionError("The picture in the question does not have the network's size.")
+        return np.frombuffer(content, np.uint8).reshape(self.model.image_shape).copy()
+
+    def _capsule(self, question: Question, key: str) -> Tensor:
+        if not self.abilities.decoder:
+            raise QuestionError("This network has no decoder that could draw a capsule.", 404)
+        values = question.get(key)
+        if not isinstance(values, list) or len(values) != self.abilities.dimensions or not all(map(_is_number, values)):
+            raise QuestionError(
+                f"{key} must be {self.abilities.dimensions} numbers from -{MOST_VALUE} to {MOST_VALUE}."
+            )
+        return torch.tensor(values, dtype=torch.float32)
+
+
+def _votes_record(found: VoteMaps) -> dict[str, Any]:
+    """The same for JSON."""
+    few = len(found.steps[0].couplings) <= MOST_COUPLINGS
+    return {
+        "grid": found.grid,
+        "window": found.window,
+        "seesEverything": found.sees_everything,
+        "lengths": [step.length for step in found.steps],
+        "couplings": [_finite(step.couplings) for step in found.steps] if few else [],
+        "shares": _encoded_maps([step.share_map for step in found.steps if step.share_map is not None]),
+        "pushes": _encoded_maps([step.push_map for step in found.steps if step.push_map is not None]),
+    }
+
+
+def _encoded_maps(maps: list[Tensor]) -> dict[str, Any] | None:
+    """Maps [height, width] as bytes, which go evenly from the lowest value of all to the highest."""
+    if not maps:
+        return None
+    together = torch.nan_to_num(torch.stack(maps))
+    low, high = float(together.min()), float(together.max())
+    return {"low": low, "high": high, "maps": [_encoded((one - low) / max(high - low, 1e-12)) for one in together]}
+
+
+def _encoded(image: Tensor) -> str:
+    """An image of bytes, or in [0, 1], as the page takes it: its bytes in base64, channel by channel."""
+    if image.dtype != torch.uint8:
+        image = (image * 255).round().clamp(0, 255).to(torch.uint8)
+    return base64.b64encode(image.contiguous().numpy().tobytes()).decode()
+
+
+def _finite(values: Tensor) -> Any:
+    """Numbers for JSON, which has neither NaN nor infinity."""
+    return torch.nan_to_num(values, nan=0.0, posinf=1.0, neginf=-1.0).tolist()
+
+
+def _change(question: Question) -> Change:
+    given = question.get("change")
+    if given is None:
+        return UNCHANGED
+    if not isinstance(given, dict):
+        raise QuestionError("change must be an object.")
+    return Change(
+        _number(given, "rotation", -180, 180),
+        _number(given, "right", -1, 1),
+        _number(given, "down", -1, 1),
+        _number(given, "size", 0.1, 10),
+    )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= MOST_VALUE
+
+
+def _number(question: Question, key: str, low: float, high: float) -> float:
+    value = question.get(key)
+    if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value <= high:
+        raise QuestionError(f"{key} must be a number from {low:g} to {high:g}.")
+    return float(value)
+
+
+def _whole(question: Question, key: str, low: int, high: int) -> int:
+    value = question.get(key)
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise QuestionError(f"{key} must be a whole number from {low} to {high}.")
+    return value
+
+
+async def _bytes(request: Request) -> bytes:
+    """The body of a request, as long as it is not too large."""
+    found = bytearray()
+    async for chunk in request.stream():
+        found += chunk
+        if len(found) > MOST_BYTES:
+            raise QuestionError(f"This is too large; {MOST_BYTES // 2**20} MiB are the most.", 413)
+    return bytes(found)
+
+
+async def _json(request: Request) -> Question:
+    try:
+        found = json.loads(await _bytes(request))
+    except (ValueError, RecursionError) as error:
+        raise QuestionError(f"The question is not JSON ({on_one_line(error)[:100]}).") from error
+    if not isinstance(found, dict):
+        raise QuestionError("The question must be an object.")
+    return found
+
+
+def _answering(
+    answer: Callable[[Any], Any], read: Callable[[Request], Awaitable[Any]] | None
+) -> Callable[[Request], Awaitable[Response]]:
+    """A route's function: it answers in another thread, and says in JSON, too, why it cannot."""
+
+    async def respond(request: Request) -> Response:
+        try:
+            question = await read(request) if read else None
+            return JSONResponse(await run_in_threadpool(answer, question))
+        except QuestionError as error:
+            return JSONResponse({"message": str(error)}, error.status)
+        except ClientDisconnect:
+            return Response(status_code=400)
+        except MemoryError:
+            return JSONResponse({"message": "There is not enough memory for this."}, 507)
+        except Exception:
+            log.exception("%s failed", request.url.path)
+            return JSONResponse({"message": "Something went wrong; the terminal says what."}, 500)
+
+    return respond
+
+
+def _file(name: str, media_type: str) -> Callable[[Request], Awaitable[Response]]:
+    content = resources.files(__package__).joinpath("page", name).read_bytes()
+
+    async def respond(_: Request) -> Response:
+        return Response(content, media_type=media_type)
+
+    return respond
+
+
+class _Guard:
+    """Refuses questions that another site's page asks through the person's browser, and adds `HEADERS`."""
+
+    def __init__(self, app: ASGIApp):
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":  # there are no others
+            return
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                added = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
+                message = {**message, "headers": [*message["headers"], *added]}
+            await send(message)
+
+        request = Request(scope)
+        origin, host = request.headers.get("origin"), request.headers.get("host")
+        if origin is not None and origin != f"http://{host}":
+            response = JSONResponse({"message": "Only the explorer's own page may ask."}, 403)
+            await response(scope, receive, send_with_headers)
+            return
+        await self.app(scope, receive, send_with_headers)

@@ -1,0 +1,93 @@
+"""Claims about the maps of votes: they share out what routing computes over the places of the picture."""
+
+import pytest
+import torch
+
+import capsnet
+from capsnet.explorer.votes import Window, spread, vote_maps, window_of
+from capsnet.networks.efficient_capsnet import EfficientCapsNet
+from capsnet.networks.small_cnn import SmallCNN
+from capsnet.runs.trained import TrainedModel, TrainingImages
+from capsnet.settings.routing import Attention, Dynamic, Uniform
+
+
+def trained(network, shape=(1, 28, 28)):
+    return TrainedModel(network, TrainingImages(shape, tuple("01234"), (0.0, 0.0)), logits=False)
+
+
+def grid_network(routing, shape=(1, 28, 28)):
+    return trained(capsnet.CapsNet(shape, 5, conv_channels=4, primary_capsules=3, routing=routing), shape)
+
+
+@pytest.fixture
+def image():
+    return torch.rand(1, 28, 28)
+
+
+@pytest.mark.parametrize(("routing", "steps"), [(Dynamic(iters=3), 3), (Uniform(), 1), (Attention(), 1)])
+def test_pushes_add_up_to_the_length_of_the_sum_that_is_squashed(routing, steps, image):
+    model = grid_network(routing)
+    found = vote_maps(model, image, 2)
+    assert (len(found.steps), found.grid, found.window, found.sees_everything) == (steps, (6, 6), 17, False)
+    length = model.output(image[None]).scores[0, 2]
+    torch.testing.assert_close(torch.tensor(found.steps[-1].length), length, rtol=1e-4, atol=1e-5)
+    total = found.steps[-1].push.sum()
+    squashed = 1 - torch.exp(-total) if isinstance(routing, Attention) else total.square() / (1 + total.square())
+    torch.testing.assert_close(squashed, length, rtol=1e-4, atol=1e-5)
+
+
+def test_in_the_first_iteration_every_place_gives_an_equal_share(image):
+    first, *_, last = vote_maps(grid_network(Dynamic(iters=3)), image, 2).steps
+    torch.testing.assert_close(first.share_map, torch.full((28, 28), 0.2))
+    assert last.share_map.shape == last.push_map.shape == (28, 28)
+    assert float(last.share_map.std()) > 0
+
+
+def test_places_of_a_network_whose_capsules_see_everything_push_the_same_sum(image):
+    model = trained(EfficientCapsNet((1, 28, 28), 5))
+    found = vote_maps(model, image, 2)
+    assert (found.grid, found.window, found.sees_everything) == ((9, 9), 11, True)
+    assert found.steps[0].share_map is None
+    assert found.steps[0].couplings.shape == (16,)
+    length = model.output(image[None]).scores[0, 2]
+    torch.testing.assert_close(1 - torch.exp(-found.steps[0].push.sum()), length, rtol=1e-4, atol=1e-5)
+
+
+def test_colored_and_oblong_pictures_have_maps():
+    found = vote_maps(grid_network(Dynamic(), (3, 24, 40)), torch.rand(3, 24, 40), 0)
+    assert found.grid == (4, 12)
+    assert found.steps[0].push_map.shape == (24, 40)
+
+
+def test_networks_without_routing_or_places_say_so(image):
+    assert vote_maps(trained(SmallCNN((1, 28, 28), 5)), image, 0) is None
+    model = grid_network(Dynamic(iters=2))
+    model.network.primary = torch.nn.Sequential(model.network.primary)  # a kind that is not known
+    found = vote_maps(model, image, 0)
+    assert (found.grid, found.window, found.sees_everything) == (None, None, False)
+    assert [step.push_map for step in found.steps] == [None, None]
+
+
+def test_a_window_is_where_a_change_of_the_image_has_an_effect():
+    layers = [torch.nn.Conv2d(1, 2, 5), torch.nn.Conv2d(2, 2, 3, 2), torch.nn.Conv2d(2, 1, 3, 2)]
+    window = window_of(layers)
+    image = torch.rand(1, 1, 60, 60, requires_grad=True)
+    torch.nn.Sequential(*layers)(image)[0, 0, 4, 2].backward()
+    rows, columns = (torch.nonzero(image.grad[0, 0].abs().sum(axis))[:, 0] for axis in (1, 0))
+    half = (window.side - 1) / 2
+    assert (int(rows[0]), int(rows[-1])) == (
+        window.start + 4 * window.pitch - half,
+        window.start + 4 * window.pitch + half,
+    )
+    assert int(columns[0]) == window.start + 2 * window.pitch - half
+
+
+def test_spread_values_stay_where_they_are_and_between_the_least_and_the_largest():
+    values = torch.zeros(6, 6)
+    values[1, 4] = 1
+    spread_values = spread(values, torch.ones(6, 6), Window(17, 8.0, 2), (28, 28))
+    row, column = divmod(int(spread_values.argmax()), 28)
+    assert max(abs(row - 10), abs(column - 16)) <= 2  # the middle of what this place sees
+    assert 0 <= float(spread_values.amin()) <= float(spread_values.amax()) <= 1
+    constant = spread(torch.full((6, 6), 0.3), torch.rand(6, 6) + 0.1, Window(17, 8.0, 2), (28, 28))
+    torch.testing.assert_close(constant, torch.full((28, 28), 0.3))
