@@ -137,7 +137,7 @@ class _Answers:
             note = "This picture has one color all over: there is nothing in it to recognize."
         elif self.model.looks_inverted(pixels):
             note = "Light and dark are the other way round than in the training images. Try “Swap light and dark”."
-        return {"pixels": _encoded(torch.from_numpy(pixels)), "note": note, "even": is_even(pixels)}
+        return {"pixels": _encoded(torch.tensor(pixels)), "note": note, "even": is_even(pixels)}
 
     def look(self, question: Question) -> Any:
         found = look(self.model, self._pixels(question), _change(question))

@@ -41,20 +41,28 @@ async function ask(path, question) {
   return answer;
 }
 
+let working = 0;
+function work(more) {
+  working += more;
+  document.body.ariaBusy = String(working > 0);
+}
+
 // Makes of an asynchronous function one that runs once at a time: of calls in the meantime, only the last one counts.
-function latest(work) {
+function latest(task) {
   let running = false;
   let wanted = null;
   return async (...given) => {
     wanted = given;
     if (running) return;
     running = true;
+    work(+1);
     while (wanted) {
       const next = wanted;
       wanted = null;
-      await work(...next).catch((error) => say(error.message));
+      await task(...next).catch((error) => say(error.message));
     }
     running = false;
+    work(-1);
   };
 }
 
