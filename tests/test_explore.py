@@ -19,7 +19,7 @@ EXPLORE = "capsnet.explore"
 def test_it_prints_its_address_answers_there_and_ends_quietly(finished_run, tmp_path, ending):
     process = start_command(EXPLORE, str(finished_run), "--port", "0", "--no-browser", cwd=tmp_path)
     lines = [process.stdout.readline() for _ in range(2)]
-    assert lines[0].startswith("capsnet on digits, from ")
+    assert lines[0].startswith("capsnet on digits: ")
     address = re.search(r"http://127\.0\.0\.1:\d+", lines[1])[0]
     with urllib.request.urlopen(address) as reply:
         assert b"Capsule explorer" in reply.read()

@@ -12,8 +12,10 @@ from ..data.source import LabelledImages
 from ..errors import CapsNetError
 from ..runs.checkpoints import load_checkpoint
 from ..runs.folder import BEST_CHECKPOINT
+from ..runs.result import read_result
 from ..runs.trained import TrainedModel, load
 from ..settings.config import name_of
+from ..text import percent
 from .drawings import usual_extent
 
 SHOWN = 24  # test images on the page at once
@@ -54,9 +56,11 @@ def open_exhibit(run: Path, plugin: str | None = None, root: str | None = None) 
     config = load_checkpoint(path, {} if root is None else {"data.root": root}).config
     dataset = Dataset(config.data, config.seed, TrainingImages(model.image_shape, model.class_names, (0.0, 0.0)))
     test_images, why_none = _test_images(dataset)
+    accuracy = read_result(run).test_accuracy if run.is_dir() else None
+    right = "" if accuracy is None else f": {percent(accuracy)} of the test images right"
     return Exhibit(
         model,
-        f"{name_of('model', config.model)} on {dataset.title}",
+        f"{name_of('model', config.model)} on {dataset.title}{right}",
         dataset.class_characters,
         test_images,
         why_none,

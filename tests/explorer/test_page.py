@@ -98,7 +98,7 @@ def test_a_slider_of_the_capsule_changes_the_picture_and_reset_brings_it_back(pa
     moved = shown(page, "#drawing")
     assert not np.array_equal(moved, before)
     assert page.locator("#length").inner_text() != length
-    page.wait_for_function("document.querySelector('#dimension').value === '4'")  # the walk is along the same one
+    page.wait_for_function("() => document.querySelector('#dimension').value === '4'")  # the walk is along the same one
     assert page.locator("#walk-strip button").count() == 11
     page.click("#reset")
     settle(page)

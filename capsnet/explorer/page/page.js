@@ -2,6 +2,7 @@
 
 const SHEET = 280; // pixels of the sheet to draw on
 const FAR = 0.75; // how far a slider goes, unless the capsule has larger numbers
+const SOON = 150; // milliseconds
 const FEW_CLASSES = 12; // with more, they are sorted by their score
 const WHY = {
   capsules: "Each class has a capsule. Its length, from 0 to 1, says how sure the network is that the class is in the picture.",
@@ -66,6 +67,20 @@ function latest(task) {
   };
 }
 
+// The same task a moment later, once for all calls until then: what somebody moves or draws comes first.
+function soon(task) {
+  let timer = null;
+  return () => {
+    if (timer === null) work(+1);
+    clearTimeout(timer);
+    timer = setTimeout(() => {
+      timer = null;
+      task();
+      work(-1);
+    }, SOON);
+  };
+}
+
 let quiet;
 function say(text) {
   clearTimeout(quiet);
@@ -91,10 +106,12 @@ function paint(canvas, bytes, tint) {
   if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
   const image = new ImageData(width, height);
   const area = width * height;
+  const [green, blue] = channels === 1 ? [0, 0] : [area, 2 * area]; // where these channels begin
   for (let place = 0; place < area; place++) {
-    let color = [0, 1, 2].map((channel) => bytes[channels === 1 ? place : channel * area + place]);
+    let color = [bytes[place], bytes[green + place], bytes[blue + place]];
     if (tint) color = tint(color, place);
-    image.data.set([...color, 255], 4 * place);
+    [image.data[4 * place], image.data[4 * place + 1], image.data[4 * place + 2]] = color;
+    image.data[4 * place + 3] = 255;
   }
   canvas.getContext("2d").putImageData(image, 0, 0);
   canvas.dataset.painted = Number(canvas.dataset.painted ?? 0) + 1;
@@ -163,8 +180,8 @@ const refreshLook = latest(async () => {
   paint(byId("seen"), fromBase64(now.look.seen));
   showClasses();
   chooseCapsule();
-  refreshBetween();
-  refreshVotes();
+  betweenSoon();
+  votesSoon();
 });
 
 const winner = (look) => look.scores.indexOf(Math.max(...look.scores));
@@ -198,6 +215,7 @@ function showClasses() {
   const best = winner(now.look);
   const sure = about.dimensions ? `length ${scores[best].toFixed(2)}` : `${Math.round(scores[best] * 100)} %`;
   byId("verdict").replaceChildren(element("b", "", nameOf(best)), ` ${sure}`);
+  byId("short-verdict").textContent = `${nameOf(best)}, ${sure}`;
   rows.forEach((row, label) => {
     const button = row.firstChild;
     row.classList.toggle("winner", label === best);
@@ -224,7 +242,7 @@ const sliders = Array.from({ length: about.dimensions ?? 0 }, (_, dimension) => 
   const slider = element("input");
   Object.assign(slider, { type: "range", min: -FAR, max: FAR, step: 0.01, id: `dimension-${dimension + 1}` });
   slider.setAttribute("aria-label", `Dimension ${dimension + 1}`);
-  slot.append(slider, element("i"));
+  slot.append(element("i"), slider);
   label.append(String(dimension + 1), slot, element("output"));
   slider.addEventListener("input", () => {
     now.capsule[dimension] = Number(slider.value);
@@ -254,7 +272,7 @@ function chooseCapsule() {
   const place = now.look.drawn.indexOf(chosen());
   if (place >= 0 && about.decoder) {
     paint(byId("drawing"), fromBase64(now.look.drawings[place]));
-    refreshWalk();
+    walkSoon();
   } else {
     refreshDrawing();
   }
@@ -263,7 +281,7 @@ function chooseCapsule() {
 function showCapsule() {
   const limit = far();
   sliders.forEach((label, dimension) => {
-    const [slider, mark] = label.querySelector(".slot").children;
+    const [mark, slider] = label.querySelector(".slot").children;
     const unmoved = now.look.capsules[chosen()][dimension];
     Object.assign(slider, { min: -limit, max: limit, value: now.capsule[dimension] });
     // A slider's knob does not reach its ends: half of it, 8 pixels, is always inside.
@@ -279,16 +297,10 @@ const refreshDrawing = latest(async () => {
   if (!about.decoder) return;
   const { drawing } = await ask("/draw", { label: chosen(), capsule: now.capsule });
   paint(byId("drawing"), fromBase64(drawing));
-  refreshWalkSoon();
+  walkSoon();
 });
 
 // A walk, and the way to another picture
-
-let soon;
-function refreshWalkSoon() {
-  clearTimeout(soon);
-  soon = setTimeout(refreshWalk, 150); // while a slider moves, its own picture comes first
-}
 
 const refreshWalk = latest(async () => {
   if (!about.decoder || !now.look || !byId("walk").open) return;
@@ -313,6 +325,8 @@ const refreshWalk = latest(async () => {
   strip.scrollLeft = here.offsetLeft - strip.offsetLeft - (strip.clientWidth - here.clientWidth) / 2;
 });
 
+const walkSoon = soon(refreshWalk);
+
 const refreshBetween = latest(async () => {
   if (!about.decoder || !now.look || !now.kept || !byId("between").open) return;
   const { kept, look, pixels } = now;
@@ -335,6 +349,8 @@ const refreshBetween = latest(async () => {
   if (pixels === now.pixels) byId("between-rows").replaceChildren(...strips);
 });
 
+const betweenSoon = soon(refreshBetween);
+
 function ending(pixels, caption) {
   const figure = element("figure", "end");
   figure.append(pictureOf(pixels), element("figcaption", "", caption));
@@ -354,6 +370,8 @@ const refreshVotes = latest(async () => {
     unable("votes", error.message);
   }
 });
+
+const votesSoon = soon(refreshVotes);
 
 function showVotes(votes, label) {
   byId("votes-class").textContent = nameOf(label);
@@ -411,7 +429,7 @@ function showCouplings(couplings) {
 // Drawing
 
 const sheet = byId("sheet");
-const pencil = sheet.getContext("2d");
+const pencil = sheet.getContext("2d", { willReadFrequently: true });
 const [paper, ink] = about.lightPaper ? ["#ffffff", "#000000"] : ["#000000", "#ffffff"];
 const strokes = []; // each {width, points}
 sheet.height = SHEET;
@@ -423,16 +441,34 @@ function showStrokes() {
   for (const { width: wide, points } of strokes) {
     Object.assign(pencil, { lineWidth: wide, lineCap: "round", lineJoin: "round", strokeStyle: ink });
     pencil.beginPath();
-    pencil.moveTo(...points[0]);
+    pencil.moveTo(points[0][0] - 0.01, points[0][1]); // a line to the same place would not be drawn
     for (const point of points) pencil.lineTo(...point);
     pencil.stroke();
   }
   byId("hint").hidden = strokes.length > 0;
 }
 
+// The sheet as a BMP file. The browser's own PNG files take five times as long, for it makes them when it is idle.
+function sheetFile() {
+  const { width: across, height: down } = sheet;
+  const { data } = pencil.getImageData(0, 0, across, down);
+  const row = 4 * Math.ceil((3 * across) / 4);
+  const file = new DataView(new ArrayBuffer(54 + row * down));
+  for (const [place, value] of [[0, 0x4d42], [26, 1], [28, 24]]) file.setUint16(place, value, true);
+  for (const [place, value] of [[2, file.byteLength], [10, 54], [14, 40], [18, across], [22, -down]]) {
+    file.setInt32(place, value, true); // a negative height: rows run from top to bottom
+  }
+  for (let y = 0; y < down; y++) {
+    for (let x = 0; x < across; x++) {
+      const gray = data[4 * (y * across + x)];
+      for (const channel of [0, 1, 2]) file.setUint8(54 + y * row + 3 * x + channel, gray);
+    }
+  }
+  return new Blob([file]);
+}
+
 const refreshSheet = latest(async () => {
-  const file = await new Promise((done) => sheet.toBlob(done));
-  const { pixels, note, even } = await ask(byId("fit").checked ? "/fitted-drawing" : "/drawing", file);
+  const { pixels, note, even } = await ask(byId("fit").checked ? "/fitted-drawing" : "/drawing", sheetFile());
   say(even ? "The sheet is empty. Draw something." : note);
   await setPicture(fromBase64(pixels), { another: even });
 });
