@@ -398,6 +398,7 @@ function showVotes(votes, label) {
     byId("legend-high").textContent = shown(neutral + least);
   }
   showCouplings(now.map === "shares" && !found ? votes.couplings.at(-1) ?? [] : []);
+  byId("window-why").hidden = Boolean(votes.grid && !found);
   byId("window-why").textContent = !votes.grid
     ? "Where the primary capsules of this network look is not known here, so that their votes have no place in the picture."
     : `The network looks at ${votes.grid.join(" × ")} places, each ${votes.window} pixels wide; neighbors overlap. ` +
