@@ -1,4 +1,4 @@
-"""Arguments of Lightning's `Trainer`, plus `compile`. The options under configs/trainer/ are presets of these."""
+"""Arguments of Lightning's `Trainer`, with our own `compile` and `fourier`. configs/trainer/ has presets of these."""
 
 import re
 from dataclasses import dataclass
@@ -70,6 +70,11 @@ class Trainer:
     )
     compile: bool = _where(
         False, "compile the training step with torch.compile; takes half a minute and needs a C++ compiler"
+    )
+    fourier: str = _where(
+        "auto",
+        "on, off, or auto: let large convolutions go through the Fourier domain where that is faster, on CPUs",
+        one_of=("auto", "on", "off"),
     )
     max_epochs: int = setting(10, "epochs to train", at_least=1, extends=True, evaluated=False)
     min_epochs: int | None = _trained(None, "epochs to train before early stopping may stop the run", at_least=1)

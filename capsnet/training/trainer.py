@@ -42,7 +42,7 @@ def build_trainer(
         ConfigError: the device or another choice is not available here.
     """
     arguments = {key: value for key, value in vars(config.trainer).items() if value is not None}
-    del arguments["compile"]  # the module's, not Lightning's
+    del arguments["compile"], arguments["fourier"]  # the module's, not Lightning's
     arguments["precision"] = resolve_precision(config.trainer)
     if not validates:
         arguments["limit_val_batches"] = 0
