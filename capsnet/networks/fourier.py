@@ -60,6 +60,11 @@ class Side(NamedTuple):
         return self.outputs + self.taps(0) - 1
 
     @property
+    def last_pixel(self) -> int:
+        """The last row or column that an output reads."""
+        return (self.count - 1) * self.stride + self.kernel - 1
+
+    @property
     def phases(self) -> range:
         return range(min(self.stride, self.kernel))
 
@@ -176,6 +181,15 @@ def _transform(matrix: Tensor, data: Tensor) -> Tensor:
     return (matrix @ data.flatten(1)).view(len(matrix), *data.shape[1:])
 
 
+def _new_gradient(images: Tensor, rows: Side, columns: Side) -> Tensor:
+    """Memory for the gradient at images: zeros where tiles add up or leave pixels out."""
+    is_covered = all(
+        side.tiles == 1 and side.kernel >= side.stride and side.last_pixel == length - 1
+        for side, length in ((rows, images.shape[2]), (columns, images.shape[3]))
+    )
+    return torch.empty_like(images) if is_covered else torch.zeros_like(images)
+
+
 class _FourierConvolution(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, images: Tensor, weight: Tensor, stride: tuple[int, int], factor_dtype: torch.dtype) -> Tensor:
@@ -202,10 +216,8 @@ class _FourierConvolution(torch.autograd.Function):
     def backward(ctx: Any, outputs_grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         images, weight, *factors = ctx.saved_tensors
         rows, columns = ctx.blocks[0][:2]
-        images_grad, weight_grad = (
-            torch.zeros_like(tensor) if needed else None
-            for tensor, needed in zip((images, weight), ctx.needs_input_grad, strict=False)
-        )
+        images_grad = _new_gradient(images, rows, columns) if ctx.needs_input_grad[0] else None
+        weight_grad = torch.empty_like(weight) if ctx.needs_input_grad[1] else None
         tiles = _cut(outputs_grad, (rows.outputs, columns.outputs), rows, columns)
         products_grad = _transform(ctx.blocks[0].transforms(images.dtype).output.t(), tiles).to(factors[0].dtype)
         for block, image_hat, weight_hat in zip(ctx.blocks, factors[::2], factors[1::2], strict=True):
@@ -287,7 +299,7 @@ class FourierConv2d(nn.Conv2d):
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, padding: int = 0):
         super().__init__(in_channels, out_channels, kernel_size, stride, padding)
         self.fourier = "auto"
-        """auto, on or off. Exported models never go through the Fourier domain."""
+        """auto, on or off. What is compiled or exported never goes through the Fourier domain."""
         self.went_through_fourier = False
         """Whether the last forward pass did."""
 
@@ -304,7 +316,7 @@ class FourierConv2d(nn.Conv2d):
         By itself, it does so where `benchmarks/convolutions.py` has shown that it is faster: on CPUs, in float32, if
         the multiplications are clearly fewer.
         """
-        if self.fourier == "off" or torch.onnx.is_in_onnx_export() or torch.compiler.is_exporting():
+        if self.fourier == "off" or torch.onnx.is_in_onnx_export() or torch.compiler.is_compiling():
             return False
         if self.fourier == "on":
             return True

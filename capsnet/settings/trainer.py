@@ -115,6 +115,8 @@ class Trainer:
 
     def check(self) -> None:
         """Raise ConfigError if two settings contradict each other."""
+        if self.compile and self.fourier == "on":
+            raise ConfigError("trainer.fourier=on: compiled networks convolve directly; leave out trainer.compile=true")
         if self.check_val_every_n_epoch is not None and self.check_val_every_n_epoch > self.max_epochs:
             raise ConfigError(
                 f"trainer.check_val_every_n_epoch={self.check_val_every_n_epoch}:"
