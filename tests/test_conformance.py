@@ -189,7 +189,7 @@ class TestLosses:
 @pytest.mark.parametrize("fused", [False, True])
 def test_an_optimizer_goes_downhill_and_has_a_schedule_for_its_learning_rate(name, fused):
     weight = torch.nn.Parameter(torch.ones(5))
-    optimizer, schedule = option("optimizer", name).build([weight], fused)
+    optimizer, schedule = option("optimizer", name).build([weight], fused, epochs=2)
     for _ in range(5):
         optimizer.zero_grad()
         weight.square().sum().backward()

@@ -167,7 +167,7 @@ class ClassifierModule(pl.LightningModule):
     def configure_optimizers(self) -> dict[str, Any]:
         # The fused step reads and writes the weights once. It cannot unscale 16-bit gradients that are to be clipped.
         fused = self.config.trainer.precision not in ("16-mixed", "16")
-        optimizer, schedule = self.config.optimizer.build(self.parameters(), fused)
+        optimizer, schedule = self.config.optimizer.build(self.parameters(), fused, self.config.trainer.max_epochs)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "epoch"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
