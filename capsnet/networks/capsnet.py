@@ -112,7 +112,8 @@ class CapsNet(nn.Module):
 
         Args:
             images: [batch, *image_shape], values in [0, 1].
-            labels: [batch], the class whose capsule is decoded; None decodes the longest capsule.
+            labels: [batch], the class whose capsule is decoded, or class probabilities [batch, classes], by which
+                capsules are weighted; None decodes the longest capsule.
 
         Raises:
             ValueError: the images are not of `image_shape`.

@@ -33,13 +33,24 @@ class Decoder(nn.Sequential):
             nn.Linear(second, math.prod(image_shape)),
             nn.Sigmoid(),
         )
-        self.num_classes, self.image_shape = num_classes, image_shape
+        self.image_shape = image_shape
 
     def forward(self, capsules: Tensor, labels: Tensor) -> Tensor:
         """Draw the capsule of `labels` [batch] out of `capsules` [batch, classes, dim]; the others are masked.
 
+        Class probabilities as `labels`, [batch, classes], weight the capsules instead.
+
         Returns:
             [batch, *image_shape], in [0, 1].
         """
-        mask = F.one_hot(labels, self.num_classes).to(capsules.dtype)
-        return super().forward((capsules * mask.unsqueeze(-1)).flatten(1)).unflatten(1, self.image_shape)
+        return super().forward(masked(capsules, labels)).unflatten(1, self.image_shape)
+
+
+def masked(capsules: Tensor, labels: Tensor) -> Tensor:
+    """The capsules [batch, classes, dim] of `labels` [batch], or weighted by class probabilities [batch, classes].
+
+    Returns:
+        [batch, classes * dim], 0 for all other capsules.
+    """
+    weights = labels if labels.is_floating_point() else F.one_hot(labels, capsules.shape[1])
+    return (capsules * weights.to(capsules.dtype).unsqueeze(-1)).flatten(1)

@@ -94,7 +94,8 @@ class EfficientCapsNet(nn.Module):
 
         Args:
             images: [batch, *image_shape], values in [0, 1].
-            labels: [batch], the class whose capsule is decoded; None decodes the longest capsule.
+            labels: [batch], the class whose capsule is decoded, or class probabilities [batch, classes], by which
+                capsules are weighted; None decodes the longest capsule.
         """
         capsules = self.encode(images)
         lengths = torch.linalg.vector_norm(capsules, dim=-1)

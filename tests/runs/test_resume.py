@@ -82,6 +82,7 @@ def test_a_run_whose_learning_rate_ends_with_it_cannot_be_trained_for_more_epoch
 
 OTHER_TRAININGS = {
     "cosine": {"optimizer": "adamw", "optimizer__schedule": "cosine", "optimizer__warmup_epochs": 1},
+    "mixup": {"augment__mixup": 0.4},
 }
 
 
