@@ -247,7 +247,7 @@ def _test(
     """Score the best checkpoint on the test images, once, and draw the figures."""
     best = epoch_log.run_dir / BEST_CHECKPOINT
     if not best.exists() and not module.config.trainer.fast_dev_run:  # the training ended before the first validation
-        trainer.save_checkpoint(best, weights_only=True)
+        trainer.checkpoint_callback.save_best(trainer)
         results.best_epoch = results.epochs
     if best.exists():
         module.load_state_dict(read_checkpoint(best)["state_dict"])

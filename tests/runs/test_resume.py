@@ -83,6 +83,7 @@ def test_a_run_whose_learning_rate_ends_with_it_cannot_be_trained_for_more_epoch
 OTHER_TRAININGS = {
     "cosine": {"optimizer": "adamw", "optimizer__schedule": "cosine", "optimizer__warmup_epochs": 1},
     "mixup": {"augment__mixup": 0.4},
+    "averaged weights": {"trainer__average_weights": 0.9, "trainer__accumulate_grad_batches": 2},
 }
 
 
@@ -96,6 +97,7 @@ def test_other_ways_of_training_continue_to_the_last_digit_too(tmp_path, name):
     after = train(config, tmp_path / "parts", resume=True)
     assert metrics(tmp_path / "parts") == metrics(tmp_path / "whole")
     assert after.test_loss == read_record(tmp_path / "whole")["test_loss"]
+    assert after.best_epoch == read_record(tmp_path / "whole")["best_epoch"]
 
 
 def test_where_a_run_is_trained_may_change_again_and_again(tmp_path, whole_run):
