@@ -1,9 +1,11 @@
-"""Arguments that are not Hydra's: resume= and rerun=."""
+"""Arguments that are not Hydra's: resume=, rerun= and refit=."""
 
 from pathlib import Path
 
 from ..errors import CheckpointError, ConfigError
 from ..settings.parse import parse_values
+
+WORDS = ("resume", "rerun", "refit")
 
 
 def multirun_first(arguments: list[str]) -> list[str]:
@@ -13,13 +15,13 @@ def multirun_first(arguments: list[str]) -> list[str]:
 
 
 def continued_folder(arguments: list[str]) -> tuple[str | None, Path, list[str]]:
-    """resume or rerun, the folder it names, and the other arguments; None if neither is there.
+    """resume, rerun or refit, the folder it names, and the other arguments; None if none is there.
 
     Raises:
         ConfigError: they are combined with each other, or with options such as -m.
         CheckpointError: there is no such folder.
     """
-    named = [argument for argument in arguments if argument.partition("=")[0] in ("resume", "rerun")]
+    named = [argument for argument in arguments if argument.partition("=")[0] in WORDS]
     if not named:
         return None, Path(), arguments
     word = named[-1].partition("=")[0]
