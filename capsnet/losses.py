@@ -60,7 +60,7 @@ def reconstruction_loss(reconstruction: Tensor, images: Tensor) -> Tensor:
 
 RESERVED_NAMES = {
     *("accuracy", "balanced_accuracy", "checkpoint", "class_names", "config", "confusion", "dataset", "differences"),
-    *("epoch", "per_class_accuracy"),
+    *("epoch", "per_class_accuracy", "shifts"),
 }
 """What evaluation.json calls something else, so that a loss cannot use it."""
 

@@ -56,6 +56,10 @@ Score a trained network on the test images of its dataset; write evaluation.json
   python evaluate.py checkpoint=FILE                one checkpoint file
   python evaluate.py run=RUN_DIR robustness=true    also on distorted images: robustness.csv, figures/robustness.png
 
+  python evaluate.py run=RUN_DIR shifts=1           also with scores averaged over shifts by up to 1 pixel
+  python evaluate.py 'run=[RUN_DIR,RUN_DIR,...]'    several runs together: their scores are averaged. The quotes keep
+                                                    your shell from reading the brackets
+
 Network and data are rebuilt from the config in the checkpoint. You can replace its settings:
 
   data.root=FOLDER        read the images from another folder
