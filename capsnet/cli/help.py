@@ -55,7 +55,6 @@ Score a trained network on the test images of its dataset; write evaluation.json
   python evaluate.py run=RUN_DIR                    the best checkpoint of a run
   python evaluate.py checkpoint=FILE                one checkpoint file
   python evaluate.py run=RUN_DIR robustness=true    also on distorted images: robustness.csv, figures/robustness.png
-
   python evaluate.py run=RUN_DIR shifts=1           also with scores averaged over shifts by up to 1 pixel
   python evaluate.py 'run=[RUN_DIR,RUN_DIR,...]'    several runs together: their scores are averaged. The quotes keep
                                                     your shell from reading the brackets

@@ -12,7 +12,7 @@ from ..data.batches import Batches
 from ..data.source import digest
 from ..errors import ConfigError
 from ..files import write_json
-from ..runs.folder import EVALUATION_FILE, new_folder, refuse_outside_links
+from ..runs.folder import BEST_CHECKPOINT, EVALUATION_FILE, new_folder, refuse_outside_links
 from ..settings.config import name_of
 from ..text import columns, relative
 from .averaged_scores import class_scores
@@ -43,26 +43,27 @@ def evaluate_ensemble(
         CheckpointError: a run has no checkpoint, or it is damaged or does not fit the dataset.
         ConfigError: the runs have other test images or classes than the first one, or an override is wrong.
     """
-    found = [find_checkpoint(run, None) for run in runs]
-    first, members, sums = None, [], {}
-    for checkpoint, run in found:
+    rebuilt = []
+    for run in runs:
+        checkpoint, _ = find_checkpoint(run, None)
         refuse_outside_links(run)
-        member = rebuild(checkpoint, overrides)
-        first = first or member
-        _refuse_other_images(first, runs[0], member, run)
+        rebuilt.append(rebuild(checkpoint, overrides))
+        _refuse_other_images(rebuilt[0], runs[0], rebuilt[-1], run)
+    members: list[dict[str, Any]] = []
+    sums: dict[int, Tensor] = {}
+    for run, member in zip(runs, rebuilt, strict=True):
         described = {
             "run": str(run),
-            "checkpoint": str(checkpoint),
             "epoch": member.epoch,
             "model": name_of("model", member.config.model),
-            "differences": differences_of(member, run, checkpoint, overrides),
+            "differences": differences_of(member, run, run / BEST_CHECKPOINT, overrides),
         }
         for pixels in (0, shifts) if shifts else (0,):
             scores = _shares(member, run, pixels)
             sums[pixels] = sums[pixels] + scores if pixels in sums else scores
-            described |= _described(first, scores, pixels)
+            described |= _described(member, scores, pixels)
         members.append(described)
-    assert first is not None
+    first = rebuilt[0]
     images, names = first.dataset.read_test_images(), first.dataset.class_names
     confusion = confusion_matrix(images.labels, sums[0].argmax(1), len(names))
     report = {
