@@ -11,7 +11,7 @@ from ..output import Output
 from ..routing.squash import squash
 from ..settings import model as settings
 from ..settings.routing import Dynamic
-from .decoder import Decoder
+from .decoder import DECODERS
 
 KERNEL = 9  # both convolutions, section 4 of the paper
 PRIMARY_STRIDE = 2
@@ -74,6 +74,7 @@ class CapsNet(nn.Module):
         primary_capsules: types of primary capsules; each position of the grid holds one of every type.
         primary_dim: dimensions of a primary capsule.
         class_dim: dimensions of a class capsule.
+        decoder: dense or convolutional, see `decoder.py`.
         dropout: probability of dropping a unit of the decoder's hidden layers in training (see `Decoder`).
         routing: builds the routing from primary to class capsules, by `build(in_caps, in_dim, out_caps, out_dim)`:
             an option of `capsnet.settings.routing`. None: dynamic routing with its default iterations.
@@ -91,6 +92,7 @@ class CapsNet(nn.Module):
         primary_capsules: int = settings.CapsNet.primary_capsules,
         primary_dim: int = settings.CapsNet.primary_dim,
         class_dim: int = settings.CapsNet.class_dim,
+        decoder: str = settings.CapsNet.decoder,
         dropout: float = settings.CapsNet.dropout,
         routing: Any = None,
     ):
@@ -105,7 +107,7 @@ class CapsNet(nn.Module):
         self.primary = PrimaryCapsules(conv_channels, primary_capsules, primary_dim)
         routing = routing or Dynamic()
         self.routing = routing.build(primary_capsules * rows * columns, primary_dim, num_classes, class_dim)
-        self.decoder = Decoder(num_classes, class_dim, self.image_shape, dropout)
+        self.decoder = DECODERS[decoder](num_classes, class_dim, self.image_shape, dropout)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Output:
         """Encode images into class capsules, and decode one capsule of each.

@@ -84,7 +84,9 @@ OTHER_TRAININGS = {
     "cosine": {"optimizer": "adamw", "optimizer__schedule": "cosine", "optimizer__warmup_epochs": 1},
     "mixup": {"augment__mixup": 0.4},
     "averaged weights": {"trainer__average_weights": 0.9, "trainer__accumulate_grad_batches": 2},
+    "convolutional decoder": {"model__decoder": "convolutional"},
 }
+OTHER_TRAININGS["all together"] = {key: value for few in OTHER_TRAININGS.values() for key, value in few.items()}
 
 
 @pytest.mark.parametrize("name", OTHER_TRAININGS)
