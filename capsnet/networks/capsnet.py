@@ -11,7 +11,7 @@ from ..output import Output
 from ..routing.squash import squash
 from ..settings import model as settings
 from ..settings.routing import Dynamic
-from .decoder import Decoder
+from .decoder import DECODERS
 from .fourier import FourierConv2d
 
 KERNEL = 9  # both convolutions, section 4 of the paper
@@ -79,6 +79,7 @@ class CapsNet(nn.Module):
         primary_capsules: types of primary capsules; each position of the grid holds one of every type.
         primary_dim: dimensions of a primary capsule.
         class_dim: dimensions of a class capsule.
+        decoder: dense or convolutional, see `decoder.py`.
         dropout: probability of dropping a unit of the decoder's hidden layers in training (see `Decoder`).
         routing: builds the routing from primary to class capsules, by `build(in_caps, in_dim, out_caps, out_dim)`:
             an option of `capsnet.settings.routing`. None: dynamic routing with its default iterations.
@@ -96,6 +97,7 @@ class CapsNet(nn.Module):
         primary_capsules: int = settings.CapsNet.primary_capsules,
         primary_dim: int = settings.CapsNet.primary_dim,
         class_dim: int = settings.CapsNet.class_dim,
+        decoder: str = settings.CapsNet.decoder,
         dropout: float = settings.CapsNet.dropout,
         routing: Any = None,
     ):
@@ -110,14 +112,15 @@ class CapsNet(nn.Module):
         self.primary = PrimaryCapsules(conv_channels, primary_capsules, primary_dim)
         routing = routing or Dynamic()
         self.routing = routing.build(primary_capsules * rows * columns, primary_dim, num_classes, class_dim)
-        self.decoder = Decoder(num_classes, class_dim, self.image_shape, dropout)
+        self.decoder = DECODERS[decoder](num_classes, class_dim, self.image_shape, dropout)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Output:
         """Encode images into class capsules, and decode one capsule of each.
 
         Args:
             images: [batch, *image_shape], values in [0, 1].
-            labels: [batch], the class whose capsule is decoded; None decodes the longest capsule.
+            labels: [batch], the class whose capsule is decoded, or class probabilities [batch, classes], by which
+                capsules are weighted; None decodes the longest capsule.
 
         Raises:
             ValueError: the images are not of `image_shape`.

@@ -1,4 +1,7 @@
-"""Arguments of Lightning's `Trainer`, with our own `compile` and `fourier`. configs/trainer/ has presets of these."""
+"""Arguments of Lightning's `Trainer`, and some of our own: `compile`, `fourier` and `average_weights`.
+
+The options under configs/trainer/ are presets of these.
+"""
 
 import re
 from dataclasses import dataclass
@@ -75,6 +78,13 @@ class Trainer:
         "auto",
         "on, off, or auto: let large convolutions go through the Fourier domain where that is faster, on CPUs",
         one_of=("auto", "on", "off"),
+    )
+    average_weights: float = setting(
+        0.0,
+        "validate and test a moving average of the weights, which keeps this share of itself in a step; 0: off",
+        at_least=0,
+        below=1,
+        evaluated=False,
     )
     max_epochs: int = setting(10, "epochs to train", at_least=1, extends=True, evaluated=False)
     min_epochs: int | None = _trained(None, "epochs to train before early stopping may stop the run", at_least=1)

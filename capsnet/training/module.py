@@ -59,7 +59,8 @@ class ClassifierModule(pl.LightningModule):
 
     Measures what the loss names, and accuracy, under `train/` and `val/` once an epoch, exact over all images and
     processes; where classes are unbalanced, the mean of their accuracies as well. In training, a capsule network
-    decodes the true class's capsule; in validation, the longest one.
+    decodes the true class's capsule; in validation, the longest one. Under mixup, training accuracy takes the class
+    with the larger share as the true one.
 
     Args:
         config: the whole config; it is saved in every checkpoint.
@@ -121,14 +122,17 @@ class ClassifierModule(pl.LightningModule):
 
     def _measure(self, split: str, output: Output, images: Tensor, labels: Tensor) -> Tensor:
         """Add a batch to the epoch's averages; gives the loss."""
+        mixed = labels.is_floating_point()
         if split == "train" and self._weights is not None:
             self._weights = self._weights.to(labels.device)
-            losses = self.loss(output, images, labels, weights=self._weights[labels])
+            weights = labels @ self._weights if mixed else self._weights[labels]
+            losses = self.loss(output, images, labels, weights=weights)
         else:
             losses = self.loss(output, images, labels)
         check_names(losses)
-        right = output.scores.argmax(1) == labels
-        self.averages[split].add({**losses, "accuracy": right.to(losses["loss"].dtype).mean()}, labels, right)
+        true = labels.argmax(1) if mixed else labels
+        right = output.scores.argmax(1) == true
+        self.averages[split].add({**losses, "accuracy": right.to(losses["loss"].dtype).mean()}, true, right)
         return losses["loss"]
 
     @property
@@ -173,7 +177,7 @@ class ClassifierModule(pl.LightningModule):
     def configure_optimizers(self) -> dict[str, Any]:
         # The fused step reads and writes the weights once. It cannot unscale 16-bit gradients that are to be clipped.
         fused = self.config.trainer.precision not in ("16-mixed", "16")
-        optimizer, schedule = self.config.optimizer.build(self.parameters(), fused)
+        optimizer, schedule = self.config.optimizer.build(self.parameters(), fused, self.config.trainer.max_epochs)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "epoch"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
