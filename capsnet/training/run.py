@@ -31,6 +31,7 @@ from ..runs.record import RunRecord, new_record
 from ..settings.config import Config, as_dict, config_digest, name_of
 from ..settings.plugins import loaded_plugin
 from ..text import on_one_line
+from .allocation import freed_memory_kept
 from .callbacks import EpochLog
 from .datamodule import ImageDataModule
 from .launch_environment import started_by_launcher
@@ -115,7 +116,11 @@ def _train(
         start_log()
         log.info("%s\n", run_summary(config, data.dataset, results, run_dir, trainer.world_size))
     with _outcome_recorded(results, config, run_dir, epoch_log, is_main, began):
-        with _processes(trainer, environment, config, run_dir, resume):
+        on_cpu = trainer.strategy.root_device.type == "cpu"
+        with (
+            _processes(trainer, environment, config, run_dir, resume),
+            freed_memory_kept() if on_cpu else contextlib.nullcontext(),
+        ):
             _fit(trainer, module, data, epoch_log, results, checkpoint)
         if is_main:
             _test(trainer, module, data.dataset, epoch_log, results)
@@ -234,6 +239,7 @@ def _fit(
             raise DivergedError(f"the loss became NaN or infinite ({on_one_line(error)[:200]})") from error
         raise
     finally:
+        results.fourier = module.used_fourier
         results.train_seconds = round(epoch_log.seconds, 3)
         results.epochs, results.best_epoch = epoch_log.epochs, epoch_log.best_epoch
         results.val_accuracy = epoch_log.best_val_accuracy

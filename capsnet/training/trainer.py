@@ -43,7 +43,7 @@ def build_trainer(
         ConfigError: the device or another choice is not available here.
     """
     arguments = {key: value for key, value in vars(config.trainer).items() if value is not None}
-    for ours in ("compile", "average_weights"):  # not Lightning's
+    for ours in ("compile", "fourier", "average_weights"):  # not Lightning's
         del arguments[ours]
     arguments["precision"] = resolve_precision(config.trainer)
     if not validates:
