@@ -116,6 +116,7 @@ class CrossEntropyLoss:
     ) -> dict[str, Tensor]:
         """Scalars, as of `MarginLoss`."""
         scores, smoothing = output.scores.float(), self.label_smoothing
+        labels = labels.to(scores.dtype) if labels.is_floating_point() else labels
         if weights is None:
             entropy = F.cross_entropy(scores, labels, label_smoothing=smoothing)
         else:

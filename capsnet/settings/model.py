@@ -5,7 +5,7 @@ from typing import Any
 
 from .setting import setting
 
-DECODER = "dense: two hidden layers, as in the paper; convolutional: clearer strokes, fewer parameters"
+DECODER = "what draws the images. dense: two hidden layers, as in the paper; convolutional: fewer parameters"
 DECODERS = ("dense", "convolutional")
 
 

@@ -28,23 +28,22 @@ class WeightAverage(Callback):
     def __init__(self, decay: float):
         self.decay = decay
         self.average: AveragedModel | None = None
+        self.restored: dict[str, Any] | None = None
         self.last_step = 0
-
-    def setup(self, trainer: pl.Trainer, pl_module: Any, stage: str) -> None:
-        self.average = AveragedModel(pl_module.network, multi_avg_fn=self._move_towards, use_buffers=True)
 
     def state_dict(self) -> dict[str, Any]:
         assert self.average is not None
         return {"steps": int(self.average.n_averaged), "weights": self.average.module.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        assert self.average is not None
-        self.average.n_averaged.fill_(state_dict["steps"])
-        self.average.module.load_state_dict(state_dict["weights"])
+        self.restored = state_dict  # the network is not yet on its device
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        assert self.average is not None
-        self.average.module.to(pl_module.device)  # not the count of steps, for which each step would wait
+        # The count of steps stays on the CPU: otherwise each step would wait for it.
+        self.average = AveragedModel(pl_module.network, multi_avg_fn=self._move_towards, use_buffers=True)
+        if self.restored is not None:
+            self.average.n_averaged.fill_(self.restored["steps"])
+            self.average.module.load_state_dict(self.restored["weights"])
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         self.last_step = trainer.global_step

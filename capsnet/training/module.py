@@ -125,7 +125,7 @@ class ClassifierModule(pl.LightningModule):
         mixed = labels.is_floating_point()
         if split == "train" and self._weights is not None:
             self._weights = self._weights.to(labels.device)
-            weights = labels @ self._weights if mixed else self._weights[labels]
+            weights = labels.to(self._weights.dtype) @ self._weights if mixed else self._weights[labels]
             losses = self.loss(output, images, labels, weights=weights)
         else:
             losses = self.loss(output, images, labels)

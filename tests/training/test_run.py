@@ -102,6 +102,14 @@ class TestMixup:
         assert metrics["train/loss"][1] < metrics["train/loss"][0]
         assert metrics["val/accuracy"][1] > 0.3
 
+    @pytest.mark.parametrize("loss", ["margin", "cross_entropy"])
+    @pytest.mark.parametrize("precision", ["bf16-mixed", "64-true"])
+    def test_mixtures_and_averaged_weights_work_in_every_precision(self, tmp_path, loss, precision):
+        settings = {"augment__mixup": 0.4, "trainer__average_weights": 0.5, "data__class_weights": "balanced"}
+        settings |= {"data__limit": 100, "data__batch_size": 30, "trainer__precision": precision, "loss": loss}
+        metrics = trained(tmp_path / "run", digits_config(**settings))
+        assert all(map(math.isfinite, metrics["val/loss"]))
+
     @pytest.mark.parametrize(
         "loss",
         [
