@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from capsnet.cli.arguments import continued_folder, multirun_first
 from capsnet.cli.composing import prepare_hydra, with_quoted_paths
-from capsnet.cli.continuing import rerun, resume
+from capsnet.cli.continuing import refit, rerun, resume
 from capsnet.cli.help import train_help
 from capsnet.cli.program import one_line_errors, run_program
 from capsnet.runs.folder import SWEEP_FILE, removed_unless_started
@@ -48,6 +48,8 @@ def main() -> None:
     word, folder, others = continued_folder(arguments)
     if word == "rerun":
         rerun(folder, others)
+    elif word == "refit":
+        refit(folder, others)
     elif word == "resume" and not (folder / SWEEP_FILE).exists():
         resume(folder, others)
     else:

@@ -18,13 +18,15 @@ from report import print_headline, save_results
 from timing import median_ratio, times_in_turns
 
 from capsnet.augment import Augmentation
-from capsnet.data.batches import epoch_generator, to_float
+from capsnet.augment.mixup import mix
+from capsnet.data.batches import TrainingBatches, epoch_generator, to_float
 from capsnet.data.kmnist_7k import KMNIST7k
+from capsnet.data.source import LabelledImages
 from capsnet.reports.figures.style import heading, new_sheet, place, save, text_width
 from capsnet.settings.parse import config_from_omegaconf
 from capsnet.text import columns
 
-PRESETS = ("shift", "cutout", "shift_cutout", "affine", "elastic", "strong")
+PRESETS = ("shift", "cutout", "shift_cutout", "affine", "elastic", "mixup", "strong")
 STEP = "a step of CapsNet"
 DRAWN, SCALE = 10, 3  # images in a row, pixels of the picture for one of an image
 
@@ -42,21 +44,18 @@ def preset(name: str) -> Augmentation:
 
 
 def augmenting(augmentation: Augmentation, batch_size: int, device: str) -> Callable[[], None]:
-    """A function that draws for a batch of 28x28 images and augments it."""
-    images = torch.rand(batch_size, 1, 28, 28, device=device)
-
-    def step() -> None:
-        draws = augmentation.draw(batch_size, 28, 28, partial(epoch_generator, 0, 0))
-        augmentation(images, {kind: drawn.to(device) for kind, drawn in draws.items()})
-
-    return step
+    """A function that makes a batch of 28x28 images and augments it."""
+    images = torch.randint(256, (batch_size, 1, 28, 28), dtype=torch.uint8)
+    split = LabelledImages(images, torch.arange(batch_size) % 10)
+    batches = TrainingBatches(split, batch_size, device, augmentation=augmentation, classes=10, seed=0, epoch=lambda: 0)
+    return lambda: next(iter(batches))
 
 
 def draw_picture(path: Path) -> None:
     """One character under each preset, ten draws in a row."""
     source = KMNIST7k()
     source.prepare()
-    image = to_float(source.train().images[7:8])
+    images = to_float(source.train().images)
     rows = {"none": Augmentation()} | {name: preset(name) for name in PRESETS}
     side = 28 * SCALE
     label_width = max(round(text_width(name, 10)) for name in rows) + 20
@@ -65,7 +64,10 @@ def draw_picture(path: Path) -> None:
     for (name, augmentation), (left, top) in zip(rows.items(), corners, strict=True):
         axes.text(left, top + side / 2, name, fontsize=10, verticalalignment="center", parse_math=False)
         draws = augmentation.draw(DRAWN, 28, 28, partial(epoch_generator, 0, 0))
-        for column, drawn in enumerate(augmentation(image.expand(DRAWN, -1, -1, -1), draws)):
+        drawn_images = augmentation(images[7:8].expand(DRAWN, -1, -1, -1), draws)
+        if augmentation.mixup is not None:
+            drawn_images = mix(drawn_images, augmentation(images[:DRAWN], draws), draws["mixup_share"])
+        for column, drawn in enumerate(drawn_images):
             place(axes, drawn[0].numpy(), left + label_width + column * (side + SCALE), top, SCALE)
     heading(figure, "Augmentation", "One character of KMNIST-7k under each preset, ten draws.")
     save(figure, path)

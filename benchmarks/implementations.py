@@ -1,4 +1,4 @@
-"""The implementations of routing that the benchmarks compare, and a training step with each."""
+"""The implementations that the benchmarks compare, and a training step with each."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,21 +10,30 @@ from capsnet.settings.parse import config_from_dict
 from capsnet.settings.plugins import load_plugin
 from capsnet.training.module import ClassifierModule
 
-ROUTINGS = {"uniform": "uniform", "ours": "dynamic", "einsum": "einsum", "broadcast": "broadcast"}
-"""The implementations: name in the tables, and option of `routing`. The last two are in baselines.py."""
-
 IMAGE_SHAPE = (1, 28, 28)
+
+IMPLEMENTATIONS: dict[str, dict[str, dict[str, str]]] = {
+    "floor": {"routing": {"name": "uniform"}, "trainer": {"fourier": "off"}},
+    "direct": {"routing": {"name": "dynamic"}, "trainer": {"fourier": "off"}},
+    "ours": {"routing": {"name": "dynamic"}},
+    "ours, no routing": {"routing": {"name": "uniform"}},
+    "efficient": {"model": {"name": "efficient_capsnet"}, "routing": {"name": "attention"}},
+    "einsum": {"routing": {"name": "einsum"}, "trainer": {"fourier": "off"}},
+    "broadcast": {"routing": {"name": "broadcast"}, "trainer": {"fourier": "off"}},
+}
+"""What the benchmarks compare, and the settings of each. The routings of the last two are in baselines.py."""
 
 
 def config_with(implementation: str, compiled: bool = False) -> Config:
-    """The default config with another routing.
+    """The default config with another implementation.
 
     Args:
-        implementation: one of ROUTINGS.
+        implementation: one of IMPLEMENTATIONS.
         compiled: use torch.compile.
     """
     load_plugin(Path(__file__).with_name("baselines.py"))
-    return config_from_dict({"routing": {"name": ROUTINGS[implementation]}, "trainer": {"compile": compiled}})
+    settings = IMPLEMENTATIONS[implementation]
+    return config_from_dict(settings | {"trainer": settings.get("trainer", {}) | {"compile": compiled}})
 
 
 def training_step(
@@ -61,5 +70,18 @@ def training_step(
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+
+    return step
+
+
+def inference_step(config: Config, batch_size: int, device: str, classes: int) -> Callable[[], None]:
+    """A function that classifies random images once, in float32, as validation and `evaluate.py` do."""
+    torch.manual_seed(0)
+    network = ClassifierModule(config, IMAGE_SHAPE, classes).to(device).network.eval()
+    images = torch.rand(batch_size, *IMAGE_SHAPE, device=device)
+
+    def step() -> None:
+        with torch.inference_mode():
+            network(images)
 
     return step

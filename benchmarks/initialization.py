@@ -44,7 +44,7 @@ def accuracy_after(epochs: int, seed: int, batch_size: int, gain: float) -> floa
     transformation.GAIN = gain
     network = build_network(config, dataset.image_shape, len(dataset.class_names))
     loss = config.loss.build()
-    optimizer, _ = config.optimizer.build(network.parameters(), fused=True)
+    optimizer, _ = config.optimizer.build(network.parameters(), fused=True, epochs=config.trainer.max_epochs)
     use_bf16 = resolve_precision(config.trainer) == "bf16-mixed"
     batches = data.train_dataloader()
     for epoch in range(epochs):

@@ -1,28 +1,35 @@
-"""How long a training step takes: our routing against no routing, which is the floor, and against explicit predictions.
+"""How long a training step takes, ours against others'.
+
+"floor" is CapsNet with the direct convolution and without routing; "direct" adds our routing. "ours" is the default: it
+convolves through the Fourier domain where that is faster. "einsum" and "broadcast" form the predictions û, as public
+implementations do. "efficient" is Efficient-CapsNet.
 
     python benchmarks/throughput.py                                     on the CPU, batches of 128
     python benchmarks/throughput.py --device cuda --precision bf16 --batch-size 128 256 512 1024 2048 4096
-    python benchmarks/throughput.py --compile uniform ours              measure these two compiled as well
+    python benchmarks/throughput.py --compile floor ours                measure these two compiled as well
+    python benchmarks/throughput.py --inference                         classify only
 
 A step is what Lightning runs: forward, backward, Adam and metrics. In each round the implementations take turns in
 random order, so a disturbance of the machine hits them all alike. The table shows median times, and medians of the
-ratios within a round. "to floor" compares with no routing at the same precision. "to einsum" compares with explicit
+ratios within a round. "to floor" compares with the floor at the same precision. "to einsum" compares with explicit
 predictions by einsum in fp32, the best public approach at its own precision. "of bound" is the share of the GPU's
 matrix rate that is in use; you see it on GPUs whose rate is known.
 """
 
 import argparse
+import contextlib
 import random
 import statistics
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from implementations import ROUTINGS, config_with, training_step
+from implementations import IMPLEMENTATIONS, config_with, inference_step, training_step
 from report import machine_name, print_headline, save_results
 from timing import median_ratio, seconds
 from tqdm import tqdm
 
 from capsnet.settings.trainer import Trainer
+from capsnet.training.allocation import freed_memory_kept
 from capsnet.training.trainer import resolve_precision
 
 GFLOP_PER_IMAGE = 1.21  # of a training step at 28x28 and 10 classes, nearly all of it in the second convolution
@@ -38,7 +45,7 @@ class Variant(NamedTuple):
     compiled: bool = False
 
 
-FLOOR, BEST_PUBLIC = "uniform", Variant("einsum", "fp32")
+FLOOR, BEST_PUBLIC = "floor", Variant("einsum", "fp32")
 
 
 def precisions_of(device: str) -> list[str]:
@@ -47,7 +54,9 @@ def precisions_of(device: str) -> list[str]:
     return ["fp32", "bf16"] if in_bf16 else ["fp32"]
 
 
-def measure(variants: list[Variant], batch_size: int, rounds: int, device: str, **settings: Any) -> list[dict]:
+def measure(
+    variants: list[Variant], batch_size: int, rounds: int, device: str, inference: bool, **settings: Any
+) -> list[dict]:
     """A row for each variant: its median times, and its median ratios to the floor and the best public approach.
 
     Args:
@@ -55,14 +64,16 @@ def measure(variants: list[Variant], batch_size: int, rounds: int, device: str, 
         batch_size: images in a step.
         rounds: how often each variant is timed.
         device: "cpu" or "cuda".
-        settings: further arguments of `training_step`.
+        inference: classify only.
+        settings: further arguments of `training_step` or `inference_step`.
     """
-    steps = {
-        variant: training_step(
-            config_with(variant.name, variant.compiled), batch_size, device, precision=variant.precision, **settings
-        )
-        for variant in variants
-    }
+    steps = {}
+    for variant in variants:
+        config = config_with(variant.name, variant.compiled)
+        if inference:
+            steps[variant] = inference_step(config, batch_size, device, **settings)
+        else:
+            steps[variant] = training_step(config, batch_size, device, precision=variant.precision, **settings)
     times: dict[Variant, list[float]] = {variant: [] for variant in variants}
     for step in steps.values():
         seconds(step, device, 2)
@@ -111,13 +122,19 @@ def parse_arguments() -> argparse.Namespace:
         choices=["fp32", "bf16"],
         help="default: fp32, and bf16 if the device computes in it",
     )
-    parser.add_argument("--implementations", nargs="+", choices=ROUTINGS, default=list(ROUTINGS))
+    parser.add_argument("--implementations", nargs="+", choices=IMPLEMENTATIONS, default=list(IMPLEMENTATIONS))
     parser.add_argument(
-        "--compile", nargs="*", choices=ROUTINGS, default=[], metavar="NAME", help="measure these compiled as well"
+        "--compile",
+        nargs="*",
+        choices=IMPLEMENTATIONS,
+        default=[],
+        metavar="NAME",
+        help="measure these compiled as well",
     )
     parser.add_argument(
         "--channels-last", action="store_true", help="keep the weights of the convolutions in that layout"
     )
+    parser.add_argument("--inference", action="store_true", help="classify, in fp32, rather than train")
     parser.add_argument("--batch-size", type=int, nargs="+", default=[128])
     parser.add_argument("--classes", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=9)
@@ -129,7 +146,7 @@ def main() -> None:
     arguments = parse_arguments()
     variants = [
         Variant(name, precision, compiled)
-        for precision in arguments.precision or precisions_of(arguments.device)
+        for precision in (["fp32"] if arguments.inference else arguments.precision or precisions_of(arguments.device))
         for name in arguments.implementations
         for compiled in (False, True)
         if not compiled or name in arguments.compile
@@ -137,13 +154,16 @@ def main() -> None:
     machine = machine_name(arguments.device)
     print_headline(arguments.device)
     print_head(machine)
-    settings = {"classes": arguments.classes, "channels_last": arguments.channels_last}
+    settings = {"classes": arguments.classes}
+    if not arguments.inference:
+        settings["channels_last"] = arguments.channels_last
     rows = []
-    for batch_size in arguments.batch_size:
-        found = measure(variants, batch_size, arguments.rounds, arguments.device, **settings)
-        for row in found:
-            print_row(row, machine)
-        rows += found
+    with freed_memory_kept() if arguments.device == "cpu" else contextlib.nullcontext():
+        for batch_size in arguments.batch_size:
+            found = measure(variants, batch_size, arguments.rounds, arguments.device, arguments.inference, **settings)
+            for row in found:
+                print_row(row, machine)
+            rows += found
     save_results(arguments.json, arguments.device, rows, **settings)
 
 

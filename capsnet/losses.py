@@ -21,7 +21,8 @@ def margin_loss(
 
     Args:
         lengths: lengths of the class capsules, [batch, classes].
-        labels: true classes, [batch], integers in [0, classes).
+        labels: true classes, [batch], integers in [0, classes); or class probabilities, [batch, classes]: T of the
+            paper.
         m_pos: m+ of the paper.
         m_neg: m- of the paper.
         down_weight: λ of the paper, the weight of the loss for absent classes.
@@ -32,8 +33,11 @@ def margin_loss(
     """
     present = (m_pos - lengths).clamp(min=0).square()
     absent = down_weight * (lengths - m_neg).clamp(min=0).square()
-    is_label = labels.unsqueeze(1) == torch.arange(lengths.shape[1], device=lengths.device)
-    of_images = torch.where(is_label, present, absent).sum(dim=1)
+    if labels.is_floating_point():
+        of_images = torch.lerp(absent, present, labels.to(lengths.dtype)).sum(dim=1)
+    else:
+        is_label = labels.unsqueeze(1) == torch.arange(lengths.shape[1], device=lengths.device)
+        of_images = torch.where(is_label, present, absent).sum(dim=1)
     return of_images.mean() if weights is None else (weights * of_images).mean()
 
 
@@ -56,7 +60,7 @@ def reconstruction_loss(reconstruction: Tensor, images: Tensor) -> Tensor:
 
 RESERVED_NAMES = {
     *("accuracy", "balanced_accuracy", "checkpoint", "class_names", "config", "confusion", "dataset", "differences"),
-    *("epoch", "per_class_accuracy"),
+    *("epoch", "per_class_accuracy", "shifts"),
 }
 """What evaluation.json calls something else, so that a loss cannot use it."""
 
@@ -89,7 +93,7 @@ class MarginLoss:
         Args:
             output: of the network.
             images: [batch, *image_shape] in [0, 1], what should be reconstructed.
-            labels: true classes, [batch].
+            labels: true classes, [batch], or class probabilities, [batch, classes].
             weights: of the images in the loss of the scores, [batch]; None: all are 1.
         """
         margin = margin_loss(output.scores, labels, *self.margins, weights)
@@ -112,6 +116,7 @@ class CrossEntropyLoss:
     ) -> dict[str, Tensor]:
         """Scalars, as of `MarginLoss`."""
         scores, smoothing = output.scores.float(), self.label_smoothing
+        labels = labels.to(scores.dtype) if labels.is_floating_point() else labels
         if weights is None:
             entropy = F.cross_entropy(scores, labels, label_smoothing=smoothing)
         else:

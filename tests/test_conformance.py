@@ -44,6 +44,11 @@ def network(name, image_shape=(1, 28, 28), num_classes=10):
     return config.model.build(image_shape, num_classes, config.routing)
 
 
+def one_hot(labels, classes=3):
+    """Probabilities that say the same as the classes."""
+    return torch.nn.functional.one_hot(labels, classes).float()
+
+
 @pytest.fixture(autouse=True)
 def _fixed_start():
     torch.manual_seed(0)
@@ -73,6 +78,18 @@ class TestNetworks:
         if output.reconstruction is not None:
             assert output.reconstruction.shape == (3, *shape)
             assert ((output.reconstruction >= 0) & (output.reconstruction <= 1)).all()
+
+    def test_takes_class_probabilities_as_labels_and_decodes_capsules_weighted_by_them(self, name):
+        built, images, labels = network(name, num_classes=4).eval(), torch.rand(3, 1, 28, 28), torch.tensor([0, 3, 1])
+        of_classes, of_probabilities = built(images, labels), built(images, one_hot(labels, 4))
+        torch.testing.assert_close(of_probabilities, of_classes)
+        if of_classes.reconstruction is None:
+            pytest.skip("no decoder")
+        probabilities = torch.rand(3, 4).softmax(1)
+        mixed = built(images, probabilities)
+        torch.testing.assert_close(mixed.reconstruction, built.decode(mixed.capsules, probabilities))
+        all_capsules = mixed.capsules * probabilities.unsqueeze(-1)
+        torch.testing.assert_close(built.decode(all_capsules, torch.ones(3, 4)), mixed.reconstruction)
 
     def test_has_the_papers_number_of_parameters(self, name):
         if name not in PARAMETERS:
@@ -179,6 +196,14 @@ class TestLosses:
             assert torch.isfinite(gradient).all()
             assert gradient.abs().sum() > 0
 
+    def test_probabilities_of_zero_and_one_cost_what_the_classes_cost_and_others_cost_the_mean(self, name):
+        loss, images, labels = option("loss", name).build(), torch.rand(4, 1, 6, 6), torch.tensor([0, 1, 2, 2])
+        output, other = Output(torch.rand(4, 3), None, torch.rand(4, 1, 6, 6)), labels.roll(1)
+        cost = loss(output, images, labels)["loss"]
+        torch.testing.assert_close(loss(output, images, one_hot(labels))["loss"], cost)
+        mixed = loss(output, images, 0.7 * one_hot(labels) + 0.3 * one_hot(other))["loss"]
+        torch.testing.assert_close(mixed, 0.7 * cost + 0.3 * loss(output, images, other)["loss"])
+
     def test_is_smaller_for_right_scores_than_for_wrong_ones(self, name):
         loss, images, labels = option("loss", name).build(), torch.rand(3, 1, 6, 6), torch.tensor([0, 1, 2])
         right, wrong = torch.eye(3), torch.eye(3).roll(1, dims=0)
@@ -189,7 +214,7 @@ class TestLosses:
 @pytest.mark.parametrize("fused", [False, True])
 def test_an_optimizer_goes_downhill_and_has_a_schedule_for_its_learning_rate(name, fused):
     weight = torch.nn.Parameter(torch.ones(5))
-    optimizer, schedule = option("optimizer", name).build([weight], fused)
+    optimizer, schedule = option("optimizer", name).build([weight], fused, epochs=2)
     for _ in range(5):
         optimizer.zero_grad()
         weight.square().sum().backward()

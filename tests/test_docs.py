@@ -13,7 +13,7 @@ from capsnet.settings.reference import settings_markdown
 
 DOCUMENTS = [REPO / "README.md", *sorted((REPO / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-NEEDS_A_FOLDER = ("resume=", "rerun=", "run=", "checkpoint=")
+NEEDS_A_FOLDER = ("resume=", "rerun=", "refit=", "run=", "checkpoint=")
 
 
 def blocks(document: Path, language: str) -> list[str]:

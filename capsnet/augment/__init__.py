@@ -11,6 +11,7 @@ from .affine import Affine
 from .cutout import Cutout
 from .elastic import Elastic
 from .erasing import Erasing
+from .mixup import Mixup
 from .shift import Shift
 from .stroke import Stroke
 
@@ -30,7 +31,10 @@ class Kind(Protocol):
 
 
 class Augmentation:
-    """All kinds that are switched on, in the order in which they are applied. See `settings.augment`."""
+    """All kinds that are switched on, in the order in which they are applied. See `settings.augment`.
+
+    Mixup needs other images, so whoever has them applies it, after the other kinds.
+    """
 
     def __init__(
         self,
@@ -43,6 +47,7 @@ class Augmentation:
         elastic: float = 0,
         stroke: float = 0,
         erasing: float = 0,
+        mixup: float = 0,
     ):
         self.sizes = {"max_shift": max_shift, "cutout_size": cutout_size, "translation": translation}
         affine = Affine(rotation, scaling, shear, translation)
@@ -55,6 +60,7 @@ class Augmentation:
             "erasing": (erasing, Erasing(erasing)),
         }
         self.kinds = {name: kind for name, (strength, kind) in kinds.items() if strength}
+        self.mixup = Mixup(mixup) if mixup else None
 
     def check_fits(self, height: int, width: int) -> None:
         """Raise ConfigError if a size is larger than the images."""
@@ -70,7 +76,10 @@ class Augmentation:
             height, width: of the images.
             generator_of: random numbers for each kind, so that switching one on changes no other's draws.
         """
-        return {name: kind.draw(count, height, width, generator_of(name)) for name, kind in self.kinds.items()}
+        draws = {name: kind.draw(count, height, width, generator_of(name)) for name, kind in self.kinds.items()}
+        if self.mixup is not None:
+            draws["mixup_with"], draws["mixup_share"] = self.mixup.draw(count, generator_of("mixup"))
+        return draws
 
     def __call__(self, images: Tensor, draws: Draws) -> Tensor:
         """[batch, channels, height, width] in [0, 1] -> the same, augmented by the `draws` of the same batch."""

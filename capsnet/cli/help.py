@@ -18,6 +18,7 @@ Train a network, test its best checkpoint, and leave everything in outputs/.
   python train.py -m sweep=routing                    a sweep from configs/sweep/
   python train.py resume=DIR                          continue an interrupted run or sweep
   python train.py rerun=RUN_DIR                       repeat a run and compare
+  python train.py refit=RUN_DIR                       train again on all images, validation images included
   python train.py plugin=FILE.py model=MINE           use your own options, see docs/extending.md
 
 Groups, chosen by GROUP=OPTION:
@@ -35,6 +36,8 @@ Settings you will change most, by KEY=VALUE:
   augment.cutout_size=N         blank a square of N x N pixels
   optimizer.lr=R                learning rate in the first epoch
   optimizer.lr_decay=F          factor on the learning rate after each epoch
+  optimizer.schedule=cosine     let the learning rate fall along a cosine; optimizer.warmup_epochs=N lets it rise first
+  trainer.average_weights=0.99  validate and test a moving average of the weights
   trainer.max_epochs=N          epochs to train; other arguments of Lightning's Trainer work, too
   trainer.precision=32-true     compute in fp32, also where bf16 is available
   early_stopping.patience=N     stop after N epochs without better validation accuracy
@@ -52,6 +55,9 @@ Score a trained network on the test images of its dataset; write evaluation.json
   python evaluate.py run=RUN_DIR                    the best checkpoint of a run
   python evaluate.py checkpoint=FILE                one checkpoint file
   python evaluate.py run=RUN_DIR robustness=true    also on distorted images: robustness.csv, figures/robustness.png
+  python evaluate.py run=RUN_DIR shifts=1           also with scores averaged over shifts by up to 1 pixel
+  python evaluate.py 'run=[RUN_DIR,RUN_DIR,...]'    several runs together: their scores are averaged. The quotes keep
+                                                    your shell from reading the brackets
 
 Network and data are rebuilt from the config in the checkpoint. You can replace its settings:
 

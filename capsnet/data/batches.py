@@ -6,8 +6,10 @@ from functools import partial
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from ..augment import Augmentation
+from ..augment import Augmentation, Draws
+from ..augment.mixup import mix
 from ..errors import ConfigError
 from .source import LabelledImages
 
@@ -76,15 +78,18 @@ class Batches:
 class TrainingBatches(Batches):
     """Shuffles and augments anew each epoch. The random draws depend only on the seed, the epoch and the image.
 
+    Under mixup, labels are class probabilities, [batch, classes] float32.
+
     Args:
         augmentation: what is done to the images.
+        classes: number of classes.
         seed: fixes order and augmentation.
         epoch: gives the number of the epoch that begins.
     """
 
-    def __init__(self, *args, augmentation: Augmentation, seed: int, epoch: Callable[[], int], **kwargs):
+    def __init__(self, *args, augmentation: Augmentation, classes: int, seed: int, epoch: Callable[[], int], **kwargs):
         super().__init__(*args, **kwargs)
-        self.augmentation, self.seed, self.epoch = augmentation, seed, epoch
+        self.augmentation, self.classes, self.seed, self.epoch = augmentation, classes, seed, epoch
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         stream = partial(epoch_generator, self.seed, self.epoch())
@@ -93,5 +98,15 @@ class TrainingBatches(Batches):
         draws = self.augmentation.draw(count, height, width, stream)
         draws = {kind: drawn.to(self.images.device) for kind, drawn in draws.items()}
         for rows in self._shares(order):
-            images = to_float(self.images[rows])
-            yield self.augmentation(images, {kind: drawn[rows] for kind, drawn in draws.items()}), self.labels[rows]
+            if self.augmentation.mixup is None:
+                yield self._augmented(rows, draws), self.labels[rows]
+                continue
+            others, shares = draws["mixup_with"][rows], draws["mixup_share"][rows]
+            images = mix(self._augmented(rows, draws), self._augmented(others, draws), shares)
+            yield images, mix(self._probabilities(rows), self._probabilities(others), shares)
+
+    def _augmented(self, rows: Tensor, draws: Draws) -> Tensor:
+        return self.augmentation(to_float(self.images[rows]), {kind: drawn[rows] for kind, drawn in draws.items()})
+
+    def _probabilities(self, rows: Tensor) -> Tensor:
+        return F.one_hot(self.labels[rows], self.classes).float()

@@ -11,7 +11,8 @@ from ..output import Output
 from ..routing.squash import squash
 from ..settings import model as settings
 from ..settings.routing import Dynamic
-from .decoder import Decoder
+from .decoder import DECODERS
+from .fourier import FourierConv2d
 
 KERNEL = 9  # both convolutions, section 4 of the paper
 PRIMARY_STRIDE = 2
@@ -27,14 +28,18 @@ def suitable_stride(height: int, width: int) -> int:
     return max(1, (min(height, width) - KERNEL) // (least_map - 1))
 
 
+def conv_map(height: int, width: int, conv_stride: int = 1) -> tuple[int, int]:
+    """Rows and columns that the first convolution leaves of an image."""
+    return (height - KERNEL) // conv_stride + 1, (width - KERNEL) // conv_stride + 1
+
+
 def primary_grid(height: int, width: int, conv_stride: int = 1) -> tuple[int, int]:
     """Rows and columns of primary capsules that the two convolutions leave of an image.
 
     Raises:
         ValueError: the image is too small for them.
     """
-    maps = ((side - KERNEL) // conv_stride + 1 for side in (height, width))
-    rows, columns = ((side - KERNEL) // PRIMARY_STRIDE + 1 for side in maps)
+    rows, columns = ((side - KERNEL) // PRIMARY_STRIDE + 1 for side in conv_map(height, width, conv_stride))
     if rows < 1 or columns < 1:
         least = KERNEL + (KERNEL - 1) * conv_stride
         raise ValueError(
@@ -50,7 +55,7 @@ class PrimaryCapsules(nn.Module):
     def __init__(self, in_channels: int, types: int, dim: int):
         super().__init__()
         self.dim = dim
-        self.conv = nn.Conv2d(in_channels, types * dim, KERNEL, PRIMARY_STRIDE)
+        self.conv = FourierConv2d(in_channels, types * dim, KERNEL, PRIMARY_STRIDE)
         # Unit gain: on features of order one, squash then sees vectors of length about sqrt(dim) at most.
         nn.init.normal_(self.conv.weight, std=1 / math.sqrt(self.conv.weight[0].numel()))
         nn.init.zeros_(self.conv.bias)
@@ -74,6 +79,7 @@ class CapsNet(nn.Module):
         primary_capsules: types of primary capsules; each position of the grid holds one of every type.
         primary_dim: dimensions of a primary capsule.
         class_dim: dimensions of a class capsule.
+        decoder: dense or convolutional, see `decoder.py`.
         dropout: probability of dropping a unit of the decoder's hidden layers in training (see `Decoder`).
         routing: builds the routing from primary to class capsules, by `build(in_caps, in_dim, out_caps, out_dim)`:
             an option of `capsnet.settings.routing`. None: dynamic routing with its default iterations.
@@ -91,6 +97,7 @@ class CapsNet(nn.Module):
         primary_capsules: int = settings.CapsNet.primary_capsules,
         primary_dim: int = settings.CapsNet.primary_dim,
         class_dim: int = settings.CapsNet.class_dim,
+        decoder: str = settings.CapsNet.decoder,
         dropout: float = settings.CapsNet.dropout,
         routing: Any = None,
     ):
@@ -105,14 +112,15 @@ class CapsNet(nn.Module):
         self.primary = PrimaryCapsules(conv_channels, primary_capsules, primary_dim)
         routing = routing or Dynamic()
         self.routing = routing.build(primary_capsules * rows * columns, primary_dim, num_classes, class_dim)
-        self.decoder = Decoder(num_classes, class_dim, self.image_shape, dropout)
+        self.decoder = DECODERS[decoder](num_classes, class_dim, self.image_shape, dropout)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Output:
         """Encode images into class capsules, and decode one capsule of each.
 
         Args:
             images: [batch, *image_shape], values in [0, 1].
-            labels: [batch], the class whose capsule is decoded; None decodes the longest capsule.
+            labels: [batch], the class whose capsule is decoded, or class probabilities [batch, classes], by which
+                capsules are weighted; None decodes the longest capsule.
 
         Raises:
             ValueError: the images are not of `image_shape`.
@@ -128,6 +136,9 @@ class CapsNet(nn.Module):
 
     def encode(self, images: Tensor) -> Tensor:
         """[batch, *image_shape] -> class capsules [batch, classes, class_dim]."""
+        maps = (len(images), self.conv.out_channels, *conv_map(*self.image_shape[1:], self.conv.stride[0]))
+        if self.primary.conv.uses_fourier(maps):
+            images = images.to(memory_format=torch.channels_last)
         return self.routing(self.primary(F.relu(self.conv(images), inplace=True)))
 
     def decode(self, capsules: Tensor, labels: Tensor) -> Tensor:

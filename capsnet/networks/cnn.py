@@ -1,8 +1,10 @@
 """The convolutional network that Sabour, Frosst & Hinton (2017, section 5) compare CapsNet with."""
 
+import torch
 from torch import Tensor, nn
 
 from ..output import Output
+from .fourier import FourierConv2d
 
 CONVOLUTIONS = (256, 256, 128)  # channels
 KERNEL = 5
@@ -25,7 +27,7 @@ class CNN(nn.Sequential):
         channels, height, width = image_shape
         layers: list[nn.Module] = []
         for out_channels in CONVOLUTIONS:
-            layers += [nn.Conv2d(channels, out_channels, KERNEL, padding="same"), nn.ReLU(inplace=True)]
+            layers += [FourierConv2d(channels, out_channels, KERNEL, padding=KERNEL // 2), nn.ReLU(inplace=True)]
             channels = out_channels
         units = channels * height * width
         layers.append(nn.Flatten())
@@ -36,4 +38,7 @@ class CNN(nn.Sequential):
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Output:
         """[batch, *image_shape], values in [0, 1] -> scores [batch, classes], logits."""
+        second = self[2]
+        if second.uses_fourier((len(images), second.in_channels, *images.shape[2:])):
+            images = images.to(memory_format=torch.channels_last)
         return Output(super().forward(images))

@@ -10,7 +10,7 @@ from ..output import Output
 from ..routing.squash import steep_squash
 from ..settings import model as settings
 from ..settings.routing import Attention
-from .decoder import Decoder
+from .decoder import DECODERS
 from .layout import channels_last
 
 STEM = ((32, 5, 1), (64, 3, 1), (64, 3, 1), (128, 3, 2))  # channels, kernel and stride of the convolutions
@@ -51,6 +51,7 @@ class EfficientCapsNet(nn.Module):
         num_classes: number of class capsules.
         primary_dim: dimensions of a primary capsule; it divides 128.
         class_dim: dimensions of a class capsule.
+        decoder: dense or convolutional, see `decoder.py`.
         dropout: probability of dropping a unit of the decoder's hidden layers in training.
         routing: builds the routing from primary to class capsules, by `build(in_caps, in_dim, out_caps, out_dim)`:
             an option of `capsnet.settings.routing`. None: attention routing.
@@ -65,6 +66,7 @@ class EfficientCapsNet(nn.Module):
         num_classes: int = 10,
         primary_dim: int = settings.EfficientCapsNet.primary_dim,
         class_dim: int = settings.EfficientCapsNet.class_dim,
+        decoder: str = settings.EfficientCapsNet.decoder,
         dropout: float = settings.EfficientCapsNet.dropout,
         routing: Any = None,
     ):
@@ -87,14 +89,15 @@ class EfficientCapsNet(nn.Module):
         self.stem = channels_last(nn.Sequential(*layers))
         self.primary = PrimaryCapsules(features, rows, columns, primary_dim)
         self.routing = (routing or Attention()).build(features // primary_dim, primary_dim, num_classes, class_dim)
-        self.decoder = Decoder(num_classes, class_dim, self.image_shape, dropout)
+        self.decoder = DECODERS[decoder](num_classes, class_dim, self.image_shape, dropout)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Output:
         """Encode images into class capsules, and decode one capsule of each.
 
         Args:
             images: [batch, *image_shape], values in [0, 1].
-            labels: [batch], the class whose capsule is decoded; None decodes the longest capsule.
+            labels: [batch], the class whose capsule is decoded, or class probabilities [batch, classes], by which
+                capsules are weighted; None decodes the longest capsule.
         """
         capsules = self.encode(images)
         lengths = torch.linalg.vector_norm(capsules, dim=-1)

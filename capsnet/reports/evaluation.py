@@ -32,8 +32,9 @@ from ..runs.resume import refuse_other_config
 from ..runs.saved_config import warn_of_changed_plugin
 from ..settings.config import Config, as_dict, leaves
 from ..text import on_one_line
+from .averaged_scores import class_scores
 from .robustness import Point, by_distortion, measure_robustness, write_robustness
-from .scores import Scores, score
+from .scores import Scores, accuracies, score
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ class Evaluation(NamedTuple):
     """The content of robustness.csv; empty if it was not measured."""
 
 
-def find_checkpoint(run: str | None, checkpoint: str | None) -> tuple[Path, Path]:
+def find_checkpoint(run: str | Path | None, checkpoint: str | Path | None) -> tuple[Path, Path]:
     """The checkpoint to evaluate, and the folder of its run.
 
     Args:
@@ -73,7 +74,11 @@ def find_checkpoint(run: str | None, checkpoint: str | None) -> tuple[Path, Path
 
 
 def evaluate_checkpoint(
-    checkpoint: Path, report_dir: Path, overrides: dict[str, str | None] | None = None, robustness: bool = False
+    checkpoint: Path,
+    report_dir: Path,
+    overrides: dict[str, str | None] | None = None,
+    robustness: bool = False,
+    shifts: int = 0,
 ) -> Evaluation:
     """Score a checkpoint on its dataset's test images; write evaluation.json and the figures.
 
@@ -82,6 +87,7 @@ def evaluate_checkpoint(
         report_dir: the run's folder, for the report; its metrics.csv is used if there is one.
         overrides: settings by dotted key that replace the run's own, such as {"data.root": "/elsewhere"}.
         robustness: measure it on distorted test images as well; write robustness.csv and its figure.
+        shifts: also average the scores over shifts by up to so many pixels; 0: do not.
 
     Raises:
         CheckpointError: the file is missing, damaged, contains code, or does not fit the dataset.
@@ -90,6 +96,32 @@ def evaluate_checkpoint(
     refuse_outside_links(report_dir)
     overrides = overrides or {}
     _refuse_foreign_report(report_dir)
+    rebuilt = rebuild(checkpoint, overrides)
+    differences = differences_of(rebuilt, report_dir, checkpoint, overrides)
+    config, network, dataset, epoch, _ = rebuilt
+    evaluation = evaluate(network, dataset, config, report_dir, checkpoint, epoch, differences, shifts)
+    if not robustness:
+        return evaluation
+    points = _measure_robustness(network, dataset, evaluation.report, config.figures, report_dir)
+    return evaluation._replace(robustness=points)
+
+
+class Rebuilt(NamedTuple):
+    """A trained network with the test images it is scored on."""
+
+    config: Config
+    network: nn.Module
+    """On the GPU if there is one."""
+    dataset: Dataset
+    """Its test images have been read."""
+    epoch: int
+    """Counted from 1."""
+    trained_on: dict[str, Any]
+    """See `Dataset.record`."""
+
+
+def rebuild(checkpoint: Path, overrides: dict[str, str | None]) -> Rebuilt:
+    """The network and the dataset that a checkpoint describes. Raises as `evaluate_checkpoint` does."""
     config, weights, epoch, plugin_sha256, trained_on = load_checkpoint(checkpoint, {"figures": "true", **overrides})
     _refuse_without_effect(config, overrides)
     warn_of_changed_plugin(plugin_sha256, checkpoint)
@@ -104,15 +136,8 @@ def evaluate_checkpoint(
         ) from error
     check_weights(weights, network, checkpoint)
     network.load_state_dict(weights)
-    differences = _differences(report_dir, checkpoint, epoch, config, dataset, trained_on, overrides)
-    for difference in differences:
-        log.warning("%s", difference)
     network.to("cuda" if torch.cuda.is_available() else "cpu")
-    evaluation = evaluate(network, dataset, config, report_dir, checkpoint, epoch, differences)
-    if not robustness:
-        return evaluation
-    points = _measure_robustness(network, dataset, evaluation.report, config.figures, report_dir)
-    return evaluation._replace(robustness=points)
+    return Rebuilt(config, network, dataset, epoch, trained_on)
 
 
 def _measure_robustness(
@@ -145,16 +170,19 @@ def _refuse_foreign_report(report_dir: Path) -> None:
         raise ConfigError(f"{report_dir / taken[0]}: would be overwritten; move the checkpoint to a folder of its own")
 
 
-def _differences(
-    report_dir: Path,
-    checkpoint: Path,
-    epoch: int,
-    config: Config,
-    dataset: Dataset,
-    trained_on: dict[str, Any],
-    overrides: dict[str, str | None],
-) -> list[str]:
-    """What is not as it was when the network was trained, a sentence each. What was asked for is not among it."""
+def differences_of(rebuilt: Rebuilt, run_dir: Path, checkpoint: Path, overrides: dict[str, str | None]) -> list[str]:
+    """What is not as it was when the network was trained, a sentence each, said to the person as well.
+
+    What was asked for by `overrides` is not among it.
+    """
+    differences = _differences(rebuilt, run_dir, checkpoint, overrides)
+    for difference in differences:
+        log.warning("%s", difference)
+    return differences
+
+
+def _differences(rebuilt: Rebuilt, report_dir: Path, checkpoint: Path, overrides: dict[str, str | None]) -> list[str]:
+    config, _, dataset, epoch, trained_on = rebuilt
     found = []
     files, now = trained_on.get("files"), dataset.record()
     if trained_on.get("name") == now["name"] and isinstance(files, dict):
@@ -201,6 +229,7 @@ def evaluate(
     checkpoint: Path,
     epoch: int | None,
     differences: Sequence[str] = (),
+    shifts: int = 0,
 ) -> Evaluation:
     """Score a network on the test images, and write evaluation.json and the figures.
 
@@ -212,7 +241,7 @@ def evaluate(
         checkpoint: where the network's weights come from, for the report.
         epoch: the epoch they are from, counted from 1, for the report.
         differences: what is not as it was when the network was trained, for the report.
-
+        shifts: also average the scores over shifts by up to so many pixels; 0: do not.
     """
     network.float()
     device = next(network.parameters()).device
@@ -233,12 +262,21 @@ def evaluate(
         "differences": list(differences),
         "config": as_dict(config),
     }
+    if shifts:
+        report["shifts"] = _over_shifts(network, images, logits, shifts, scores.confusion.shape[0])
     if not math.isfinite(scores.losses["loss"]):
         raise DivergedError(f"{checkpoint}: its loss on the test images is NaN or infinite")
     metrics = read_metrics(report_dir / METRICS_FILE)  # may be damaged, so before anything is written
     write_json(report_dir / EVALUATION_FILE, report)
     figures = draw_figures(network, dataset, scores, metrics, report_dir) if config.figures else {}
     return Evaluation(report, figures, scores.images_per_second)
+
+
+def _over_shifts(network: nn.Module, images: LabelledImages, logits: bool, shifts: int, classes: int) -> dict[str, Any]:
+    """What evaluation.json says about scores that are averaged over shifts."""
+    batches = Batches(images, SCORING_BATCH, next(network.parameters()).device)
+    predicted = class_scores(network, batches, logits, shifts).argmax(1)
+    return {"pixels": shifts, "passes": (2 * shifts + 1) ** 2, **accuracies(images.labels, predicted, classes)}
 
 
 @torch.no_grad()

@@ -33,14 +33,37 @@ class Scores:
     @property
     def per_class_accuracy(self) -> list[float | None]:
         """Share of each class's images that were recognized; None for a class without images."""
-        totals, hits = self.confusion.sum(1).tolist(), self.confusion.diagonal().tolist()
-        return [hit / total if total else None for hit, total in zip(hits, totals, strict=True)]
+        return per_class_accuracy(self.confusion)
 
     @property
     def balanced_accuracy(self) -> float:
         """Mean of the per-class accuracies, over the classes that have images."""
-        known = [accuracy for accuracy in self.per_class_accuracy if accuracy is not None]
-        return sum(known) / len(known)
+        return _mean_of_known(self.per_class_accuracy)
+
+
+def confusion_matrix(true: Tensor, predicted: Tensor, num_classes: int) -> Tensor:
+    """Images by true class (rows) and predicted class (columns), [classes, classes]."""
+    return torch.bincount(true * num_classes + predicted, minlength=num_classes**2).view(num_classes, num_classes)
+
+
+def per_class_accuracy(confusion: Tensor) -> list[float | None]:
+    """Share of each class's images that were recognized; None for a class without images."""
+    totals, hits = confusion.sum(1).tolist(), confusion.diagonal().tolist()
+    return [hit / total if total else None for hit, total in zip(hits, totals, strict=True)]
+
+
+def accuracies(true: Tensor, predicted: Tensor, num_classes: int) -> dict[str, float]:
+    """Accuracy and balanced accuracy, by name."""
+    by_class = per_class_accuracy(confusion_matrix(true, predicted, num_classes))
+    return {
+        "accuracy": float((true == predicted).double().mean()),
+        "balanced_accuracy": _mean_of_known(by_class),
+    }
+
+
+def _mean_of_known(accuracies: list[float | None]) -> float:
+    known = [accuracy for accuracy in accuracies if accuracy is not None]
+    return sum(known) / len(known)
 
 
 @torch.no_grad()
@@ -78,12 +101,11 @@ def score(
         certain.append(confidences(output, logits).amax(1).float().cpu())
     true, predicted = torch.cat(labels), torch.cat(predictions)
     images_per_second = (len(true) - first) / (time.perf_counter() - began)
-    counts = torch.bincount(true * num_classes + predicted, minlength=num_classes**2)
     return Scores(
         accuracy=float((true == predicted).double().mean()),
         losses={name: float(total) / len(true) for name, total in sums.items()},
         predictions=predicted,
-        confusion=counts.view(num_classes, num_classes),
+        confusion=confusion_matrix(true, predicted, num_classes),
         confidences=torch.cat(certain),
         images_per_second=images_per_second,
     )

@@ -108,6 +108,8 @@ def evaluation_summary(report: dict[str, Any]) -> str:
     sizes = [sum(row) for row in confusion]
     if is_unbalanced(sizes):
         rows["balanced accuracy"] = f"{report['balanced_accuracy']:.2%}, the mean over the classes"
+    if shifts := report.get("shifts"):
+        rows["averaged"] = f"{shifts['accuracy']:.2%}, the scores averaged over {shifts['passes']} shifts of each image"
     rows["loss"] = f"{report['loss']:.4f}"
     by_class = list(enumerate(report["per_class_accuracy"].values()))
     if len(names) > MOST_CLASSES:  # the worst first

@@ -33,6 +33,8 @@ class RunRecord:
     parameters: int = 0
     device: str = ""
     precision: str = ""
+    fourier: bool | None = None
+    """Whether convolutions went through the Fourier domain in training; see `networks.fourier`."""
     versions: dict[str, str] = field(default_factory=versions)
     git_commit: str | None = None
     git_dirty: bool | None = None

@@ -18,6 +18,12 @@ class Augment:
     translation: float = _setting(0.0, "move by up to this many pixels, also by parts of one", at_least=0)
     elastic: float = _setting(0.0, "deform: standard deviation of the displacements in pixels", at_least=0, at_most=10)
     stroke: float = _setting(0.0, "thicken or thin bright strokes by up to this many pixels", at_least=0, at_most=1)
+    mixup: float = _setting(
+        0.0,
+        "mix each image and its label with another: alpha of the Beta distribution of their shares; 0: off",
+        at_least=0,
+        at_most=100,
+    )
     erasing: float = _setting(0.0, "probability of blanking a rectangle of random size", at_least=0, at_most=1)
 
     def build(self):

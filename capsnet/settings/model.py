@@ -5,6 +5,9 @@ from typing import Any
 
 from .setting import setting
 
+DECODER = "what draws the images. dense: two hidden layers, as in the paper; convolutional: fewer parameters"
+DECODERS = ("dense", "convolutional")
+
 
 @dataclass
 class CapsNet:
@@ -19,6 +22,7 @@ class CapsNet:
     primary_capsules: int = setting(32, "types of primary capsules", at_least=1)
     primary_dim: int = setting(8, "dimensions of a primary capsule", at_least=1)
     class_dim: int = setting(16, "dimensions of a class capsule", at_least=1)
+    decoder: str = setting("dense", DECODER, one_of=DECODERS)
     dropout: float = setting(0.0, "dropout on the decoder's hidden layers", at_least=0, below=1)
 
     capsules = True
@@ -48,6 +52,7 @@ class EfficientCapsNet:
 
     primary_dim: int = setting(8, "dimensions of a primary capsule; it divides 128", at_least=1, at_most=128)
     class_dim: int = setting(16, "dimensions of a class capsule", at_least=1)
+    decoder: str = setting("dense", DECODER, one_of=DECODERS)
     dropout: float = setting(0.0, "dropout on the decoder's hidden layers", at_least=0, below=1)
 
     capsules = True

@@ -1,5 +1,6 @@
 """The optimizer and its learning rate."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -12,17 +13,74 @@ _setting = partial(setting, evaluated=False)
 
 @dataclass
 class Adam:
-    """Adam (Kingma & Ba 2015), with a learning rate that decays by a factor each epoch."""
+    """Adam (Kingma & Ba 2015), with a learning rate that changes after each epoch."""
 
-    lr: float = _setting(0.001, "learning rate in the first epoch", above=0)
-    lr_decay: float = _setting(0.9, "factor on the learning rate after each epoch", above=0, at_most=1)
+    lr: float = _setting(0.001, "learning rate in the first epoch, or after the warm-up", above=0)
+    lr_decay: float = _setting(
+        0.9, "factor on the learning rate after each epoch; schedule=cosine does not use it", above=0, at_most=1
+    )
+    schedule: str = _setting(
+        "exponential",
+        "exponential: falls by lr_decay after each epoch; cosine: falls along a cosine, to 0 after trainer.max_epochs",
+        one_of=("exponential", "cosine"),
+    )
+    warmup_epochs: int = _setting(
+        0, "first epochs, in which the learning rate rises in even steps; the schedule begins after them", at_least=0
+    )
 
-    def build(self, parameters: Iterable, fused: bool) -> tuple[Any, Any]:
-        """The optimizer and the schedule of its learning rate, which is stepped once an epoch."""
+    @property
+    def ends_with_training(self) -> bool:
+        """Does the learning rate depend on the number of epochs? Then a run cannot be extended."""
+        return self.schedule == "cosine"
+
+    def build(self, parameters: Iterable, fused: bool, epochs: int) -> tuple[Any, Any]:
+        """The optimizer and the schedule of its learning rate, which is stepped once an epoch.
+
+        Args:
+            parameters: of the network.
+            fused: use torch's fused step.
+            epochs: that are going to be trained.
+        """
+        from torch.optim.lr_scheduler import LambdaLR
+
+        optimizer = self._optimizer(parameters, fused)
+        return optimizer, LambdaLR(optimizer, lambda epoch: self._share_of_lr(epoch, epochs))
+
+    def _optimizer(self, parameters: Iterable, fused: bool) -> Any:
         import torch
 
-        optimizer = torch.optim.Adam(parameters, lr=self.lr, fused=fused)
-        return optimizer, torch.optim.lr_scheduler.ExponentialLR(optimizer, self.lr_decay)
+        return torch.optim.Adam(parameters, lr=self.lr, fused=fused)
+
+    def _share_of_lr(self, epoch: int, epochs: int) -> float:
+        """The learning rate of an epoch, counted from 0, as a share of `lr`."""
+        if epoch < self.warmup_epochs:
+            return (epoch + 1) / (self.warmup_epochs + 1)
+        since, after = epoch - self.warmup_epochs, epochs - self.warmup_epochs
+        if self.schedule == "cosine":
+            return (1 + math.cos(math.pi * min(1, since / after))) / 2
+        return self.lr_decay**since
 
 
-OPTIONS = {"adam": Adam}
+@dataclass
+class AdamW(Adam):
+    """AdamW (Loshchilov & Hutter 2019): Adam with weight decay.
+
+    Weights of two or more dimensions decay; biases and batch normalization, which have one, do not.
+    """
+
+    weight_decay: float = _setting(
+        0.01, "share of each weight that a step takes away, times the learning rate", at_least=0
+    )
+
+    def _optimizer(self, parameters: Iterable, fused: bool) -> Any:
+        import torch
+
+        parameters = list(parameters)
+        groups = [
+            {"params": [weight for weight in parameters if weight.ndim >= 2], "weight_decay": self.weight_decay},
+            {"params": [weight for weight in parameters if weight.ndim < 2], "weight_decay": 0.0},
+        ]
+        return torch.optim.AdamW([group for group in groups if group["params"]], lr=self.lr, fused=fused)
+
+
+OPTIONS = {"adam": Adam, "adamw": AdamW}

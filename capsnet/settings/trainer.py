@@ -1,4 +1,7 @@
-"""Arguments of Lightning's `Trainer`, plus `compile`. The options under configs/trainer/ are presets of these."""
+"""Arguments of Lightning's `Trainer`, and some of our own: `compile`, `fourier` and `average_weights`.
+
+The options under configs/trainer/ are presets of these.
+"""
 
 import re
 from dataclasses import dataclass
@@ -71,6 +74,18 @@ class Trainer:
     compile: bool = _where(
         False, "compile the training step with torch.compile; takes half a minute and needs a C++ compiler"
     )
+    fourier: str = _where(
+        "auto",
+        "on, off, or auto: let large convolutions go through the Fourier domain where that is faster, on CPUs",
+        one_of=("auto", "on", "off"),
+    )
+    average_weights: float = setting(
+        0.0,
+        "validate and test a moving average of the weights, which keeps this share of itself in a step; 0: off",
+        at_least=0,
+        below=1,
+        evaluated=False,
+    )
     max_epochs: int = setting(10, "epochs to train", at_least=1, extends=True, evaluated=False)
     min_epochs: int | None = _trained(None, "epochs to train before early stopping may stop the run", at_least=1)
     max_steps: int | None = _trained(None, "optimizer steps after which training ends", at_least=1, extends=True)
@@ -110,6 +125,8 @@ class Trainer:
 
     def check(self) -> None:
         """Raise ConfigError if two settings contradict each other."""
+        if self.compile and self.fourier == "on":
+            raise ConfigError("trainer.fourier=on: compiled networks convolve directly; leave out trainer.compile=true")
         if self.check_val_every_n_epoch is not None and self.check_val_every_n_epoch > self.max_epochs:
             raise ConfigError(
                 f"trainer.check_val_every_n_epoch={self.check_val_every_n_epoch}:"

@@ -1,5 +1,6 @@
 """Callbacks of a training: the log of its epochs, checkpoints, the check for divergence."""
 
+import contextlib
 import logging
 import math
 import time
@@ -17,6 +18,7 @@ from ..errors import DivergedError
 from ..runs.folder import BEST_CHECKPOINT, LAST_CHECKPOINT, METRICS_FILE
 from ..runs.metrics import append_metrics, write_metrics
 from ..text import duration
+from .averaging import WeightAverage
 
 log = logging.getLogger(__name__)
 
@@ -121,17 +123,23 @@ class Checkpoints(Checkpoint):
 
     Args:
         epoch_log: knows which epoch is the best.
+        average: its weights are saved in best.ckpt, if there is one.
     """
 
-    def __init__(self, epoch_log: EpochLog):
-        self.epoch_log = epoch_log
+    def __init__(self, epoch_log: EpochLog, average: WeightAverage | None = None):
+        self.epoch_log, self.average = epoch_log, average
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.fast_dev_run:
             return
         if self.epoch_log.best_epoch == self.epoch_log.epochs:
-            trainer.save_checkpoint(self.epoch_log.run_dir / BEST_CHECKPOINT, weights_only=True)
+            self.save_best(trainer)
         trainer.save_checkpoint(self.epoch_log.run_dir / LAST_CHECKPOINT)
+
+    def save_best(self, trainer: pl.Trainer) -> None:
+        """Save what would be tested now. Every process has to call it."""
+        with self.average.in_place(trainer.lightning_module) if self.average else contextlib.nullcontext():
+            trainer.save_checkpoint(self.epoch_log.run_dir / BEST_CHECKPOINT, weights_only=True)
 
 
 class DivergenceCheck(Callback):

@@ -38,6 +38,7 @@ class ImageDataModule(pl.LightningDataModule):
             self.dataset.train_split,
             **self._placement(),
             augmentation=self.augmentation,
+            classes=len(self.dataset.class_names),
             seed=self.seed,
             epoch=lambda: self.trainer.current_epoch if self.trainer else 0,
         )

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ..data.balance import balanced_weights, is_unbalanced
 from ..errors import ConfigError
 from ..losses import check_names
+from ..networks.fourier import choose_fourier, went_through_fourier
 from ..output import Output
 from ..runs.checkpoints import CONFIG_KEY, DATASET_KEY, PLUGIN_KEY, build_network
 from ..settings.config import Config, as_dict, name_of
@@ -58,7 +59,8 @@ class ClassifierModule(pl.LightningModule):
 
     Measures what the loss names, and accuracy, under `train/` and `val/` once an epoch, exact over all images and
     processes; where classes are unbalanced, the mean of their accuracies as well. In training, a capsule network
-    decodes the true class's capsule; in validation, the longest one.
+    decodes the true class's capsule; in validation, the longest one. Under mixup, training accuracy takes the class
+    with the larger share as the true one.
 
     Args:
         config: the whole config; it is saved in every checkpoint.
@@ -80,6 +82,9 @@ class ClassifierModule(pl.LightningModule):
         super().__init__()
         self.config = config
         self.network = build_network(config, image_shape, num_classes)
+        choose_fourier(self.network, config.trainer.fourier)
+        self.used_fourier: bool | None = None
+        """Whether convolutions go through the Fourier domain in training; known after the first batch."""
         self.loss = config.loss.build()
         self._compiled = _compiled(self.network) if config.trainer.compile else None
         self._full_batch: int | None = None
@@ -104,6 +109,8 @@ class ClassifierModule(pl.LightningModule):
             if len(labels) == self._full_batch:  # a smaller last batch is not worth compiling for
                 network = self._compiled
         loss = self._measure("train", network(images, labels), images, labels)
+        if self.used_fourier is None:
+            self.used_fourier = went_through_fourier(self.network)
         if self._trainer is None or self.trainer.world_size == 1:
             return loss
         # The processes' gradients are averaged. This weights each by its share of the batch's images.
@@ -115,14 +122,17 @@ class ClassifierModule(pl.LightningModule):
 
     def _measure(self, split: str, output: Output, images: Tensor, labels: Tensor) -> Tensor:
         """Add a batch to the epoch's averages; gives the loss."""
+        mixed = labels.is_floating_point()
         if split == "train" and self._weights is not None:
             self._weights = self._weights.to(labels.device)
-            losses = self.loss(output, images, labels, weights=self._weights[labels])
+            weights = labels.to(self._weights.dtype) @ self._weights if mixed else self._weights[labels]
+            losses = self.loss(output, images, labels, weights=weights)
         else:
             losses = self.loss(output, images, labels)
         check_names(losses)
-        right = output.scores.argmax(1) == labels
-        self.averages[split].add({**losses, "accuracy": right.to(losses["loss"].dtype).mean()}, labels, right)
+        true = labels.argmax(1) if mixed else labels
+        right = output.scores.argmax(1) == true
+        self.averages[split].add({**losses, "accuracy": right.to(losses["loss"].dtype).mean()}, true, right)
         return losses["loss"]
 
     @property
@@ -167,7 +177,7 @@ class ClassifierModule(pl.LightningModule):
     def configure_optimizers(self) -> dict[str, Any]:
         # The fused step reads and writes the weights once. It cannot unscale 16-bit gradients that are to be clipped.
         fused = self.config.trainer.precision not in ("16-mixed", "16")
-        optimizer, schedule = self.config.optimizer.build(self.parameters(), fused)
+        optimizer, schedule = self.config.optimizer.build(self.parameters(), fused, self.config.trainer.max_epochs)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "epoch"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

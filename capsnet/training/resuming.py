@@ -16,6 +16,7 @@ from ..runs.folder import BEST_CHECKPOINT, LAST_CHECKPOINT, RECORD_FILE
 from ..runs.record import read_record
 from ..settings.config import Config, leaves
 from ..settings.parse import config_from_dict
+from .averaging import WeightAverage
 from .callbacks import EpochLog
 
 
@@ -45,11 +46,15 @@ def checkpoint_to_resume(
         return None
     content = read_checkpoint(last)
     _check_weights(content, module, last)
-    log_state = (content.get("callbacks") or {}).get(EpochLog.__qualname__)
+    states = content.get("callbacks") or {}
+    log_state, average_state = (states.get(owner.__qualname__) for owner in (EpochLog, WeightAverage))
     parts = {"optimizer_states": list, "lr_schedulers": list, "loops": dict}
     complete = all(content.get(key) and isinstance(content[key], kind) for key, kind in parts.items())
-    if not complete or not _is_log_state(log_state):
+    averaged = _is_average_state(average_state)
+    if not complete or not _is_log_state(log_state) or averaged != bool(config.trainer.average_weights):
         raise CheckpointError(f"{last}: cannot be resumed, or is from another version of this project")
+    if averaged:
+        check_weights(average_state["weights"], module.network, last)
     _check_optimizer_state(content, module, last)
     if not _has_form_of(trainer.fit_loop.state_dict(), content["loops"].get("fit_loop")):
         raise CheckpointError(f"{last}: its count of epochs and steps is not one of this version's")
@@ -79,6 +84,11 @@ def _is_log_state(state: Any) -> bool:
     numbers += [value for row in rows for value in row.values()]
     known = all(key in columns for row in rows for key in row) and len(rows) == state["epochs"]
     return known and all(type(number) in (int, float) and math.isfinite(number) for number in numbers)
+
+
+def _is_average_state(state: Any) -> bool:
+    """Is it a state of `WeightAverage`, but for what the weights are?"""
+    return isinstance(state, dict) and type(state.get("steps")) is int and isinstance(state.get("weights"), dict)
 
 
 def _check_best(best: Path, content: dict[str, Any] | None, last: dict[str, Any], best_epoch: int | None) -> None:

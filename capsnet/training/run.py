@@ -31,10 +31,12 @@ from ..runs.record import RunRecord, new_record
 from ..settings.config import Config, as_dict, config_digest, name_of
 from ..settings.plugins import loaded_plugin
 from ..text import on_one_line
+from .allocation import freed_memory_kept
 from .callbacks import EpochLog
 from .datamodule import ImageDataModule
 from .launch_environment import started_by_launcher
 from .module import ClassifierModule
+from .probabilities import refuse_without_probabilities
 from .processes import OneMachine, further_processes, share_of_threads
 from .resuming import checkpoint_to_resume
 from .run_log import run_log
@@ -114,7 +116,11 @@ def _train(
         start_log()
         log.info("%s\n", run_summary(config, data.dataset, results, run_dir, trainer.world_size))
     with _outcome_recorded(results, config, run_dir, epoch_log, is_main, began):
-        with _processes(trainer, environment, config, run_dir, resume):
+        on_cpu = trainer.strategy.root_device.type == "cpu"
+        with (
+            _processes(trainer, environment, config, run_dir, resume),
+            freed_memory_kept() if on_cpu else contextlib.nullcontext(),
+        ):
             _fit(trainer, module, data, epoch_log, results, checkpoint)
         if is_main:
             _test(trainer, module, data.dataset, epoch_log, results)
@@ -134,11 +140,14 @@ def _read_training_images(config: Config) -> ImageDataModule:
 def _build_module(config: Config, dataset: Dataset) -> ClassifierModule:
     pl.seed_everything(config.seed, verbose=False)
     try:
-        return ClassifierModule(config, dataset.image_shape, len(dataset.class_names), dataset.class_counts)
+        module = ClassifierModule(config, dataset.image_shape, len(dataset.class_names), dataset.class_counts)
     except ValueError as error:
         raise ConfigError(f"model={name_of('model', config.model)}, data={dataset.name}: {error}") from error
     except (RuntimeError, MemoryError, OverflowError) as error:
         raise ConfigError(f"model: a network of this size cannot be built here ({on_one_line(error)[:200]})") from error
+    if config.augment.mixup:
+        refuse_without_probabilities(config, module, dataset.image_shape, len(dataset.class_names))
+    return module
 
 
 def _first_record(
@@ -230,6 +239,7 @@ def _fit(
             raise DivergedError(f"the loss became NaN or infinite ({on_one_line(error)[:200]})") from error
         raise
     finally:
+        results.fourier = module.used_fourier
         results.train_seconds = round(epoch_log.seconds, 3)
         results.epochs, results.best_epoch = epoch_log.epochs, epoch_log.best_epoch
         results.val_accuracy = epoch_log.best_val_accuracy
@@ -243,7 +253,7 @@ def _test(
     """Score the best checkpoint on the test images, once, and draw the figures."""
     best = epoch_log.run_dir / BEST_CHECKPOINT
     if not best.exists() and not module.config.trainer.fast_dev_run:  # the training ended before the first validation
-        trainer.save_checkpoint(best, weights_only=True)
+        trainer.checkpoint_callback.save_best(trainer)
         results.best_epoch = results.epochs
     if best.exists():
         module.load_state_dict(read_checkpoint(best)["state_dict"])

@@ -14,6 +14,7 @@ from ..runs.provenance import processor_name
 from ..settings.config import Config
 from ..settings.trainer import Trainer
 from ..text import counted, on_one_line
+from .averaging import WeightAverage
 from .callbacks import Checkpoints, CompileTimer, DivergenceCheck, EpochLog
 from .checkpoint_io import AtomicCheckpointIO
 from .processes import OneMachine
@@ -42,7 +43,8 @@ def build_trainer(
         ConfigError: the device or another choice is not available here.
     """
     arguments = {key: value for key, value in vars(config.trainer).items() if value is not None}
-    del arguments["compile"]  # the module's, not Lightning's
+    for ours in ("compile", "fourier", "average_weights"):  # not Lightning's
+        del arguments[ours]
     arguments["precision"] = resolve_precision(config.trainer)
     if not validates:
         arguments["limit_val_batches"] = 0
@@ -64,7 +66,9 @@ def build_trainer(
 
 def _callbacks(config: Config, epoch_log: EpochLog, validates: bool) -> list[Callback]:
     callbacks: list[Callback] = [EpochProgressBar()] if config.trainer.enable_progress_bar else []
-    callbacks += [DivergenceCheck(epoch_log), epoch_log, Checkpoints(epoch_log)]
+    average = WeightAverage(config.trainer.average_weights) if config.trainer.average_weights else None
+    callbacks += [average] if average else []
+    callbacks += [DivergenceCheck(epoch_log), epoch_log, Checkpoints(epoch_log, average)]
     if config.trainer.compile:
         callbacks.append(CompileTimer())
     if config.early_stopping.patience is not None and validates and config.trainer.limit_val_batches != 0:

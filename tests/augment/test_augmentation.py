@@ -64,6 +64,13 @@ def test_a_seed_draws_the_same_again_and_another_draws_otherwise():
     assert not any(torch.equal(once[kind], other[kind]) for kind in KINDS)
 
 
+def test_mixup_does_not_change_what_other_kinds_draw():
+    mixed = draw(Augmentation(max_shift=2, mixup=0.4), 20)
+    assert torch.equal(mixed["shift"], draw(Augmentation(max_shift=2), 20)["shift"])
+    alone = draw(Augmentation(mixup=0.4), 20)
+    assert all(torch.equal(mixed[name], alone[name]) for name in ("mixup_with", "mixup_share"))
+
+
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_switching_another_kind_on_does_not_change_what_is_drawn(kind):
     alone = {"stroke": {"stroke": 0.5}, "affine": {"shear": 9}, "elastic": {"elastic": 1}, "shift": {"max_shift": 2}}

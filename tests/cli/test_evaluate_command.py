@@ -28,6 +28,18 @@ def test_writes_the_report_and_prints_it(finished_run, tmp_path):
     assert f"{report['accuracy']:.2%} of 360 images" in done.stdout
 
 
+def test_shifts_are_reported_beside_the_plain_accuracy(finished_run, tmp_path):
+    run = shutil.copytree(finished_run, tmp_path / "run")
+    before = json.loads((run / "evaluation.json").read_text())
+    done = run_in_process("evaluate.py", "run=run", "shifts=1", "figures=false", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    report = json.loads((run / "evaluation.json").read_text())
+    assert report["accuracy"] == before["accuracy"]
+    assert (report["shifts"]["pixels"], report["shifts"]["passes"]) == (1, 9)
+    assert f"{report['shifts']['accuracy']:.2%}, the scores averaged over 9 shifts" in done.stdout
+    assert f"{report['accuracy']:.2%} of 360 images" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [

@@ -16,7 +16,9 @@ SPLIT = LabelledImages(
 
 
 def training(batch_size=8, seed=0, epoch=0, augmentation=UNCHANGED, **sharing):
-    return TrainingBatches(SPLIT, batch_size, augmentation=augmentation, seed=seed, epoch=lambda: epoch, **sharing)
+    return TrainingBatches(
+        SPLIT, batch_size, augmentation=augmentation, classes=COUNT, seed=seed, epoch=lambda: epoch, **sharing
+    )
 
 
 def labels_of(batches):
@@ -92,3 +94,42 @@ def test_augmentation_of_an_image_depends_on_no_batch_size_and_no_sharing():
     assert torch.equal(by_label(training(50, augmentation=augmentation)), expected)
     halves = [batch for rank in (0, 1) for batch in training(8, augmentation=augmentation, rank=rank, world_size=2)]
     assert torch.equal(by_label(halves), expected)
+
+
+class TestMixup:
+    MIXUP = Augmentation(max_shift=2, mixup=1.0)
+
+    def of_each_image(self, batches):
+        """Images and probabilities of an epoch, ordered by the image that has the larger share."""
+        images, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
+        order = labels.argmax(1).argsort()
+        return images[order], labels[order]
+
+    def test_an_image_and_its_probabilities_are_the_same_mixture_of_two_of_the_set(self):
+        images, labels = self.of_each_image(training(augmentation=Augmentation(mixup=1.0)))
+        torch.testing.assert_close(labels.sum(1), torch.ones(COUNT))
+        assert ((labels > 0).sum(1) <= 2).all()
+        expected = labels @ torch.arange(COUNT, dtype=torch.float32) / 255  # each image has its label as brightness
+        torch.testing.assert_close(images, expected.view(-1, 1, 1, 1).expand_as(images))
+
+    def test_each_image_has_the_larger_share_once_and_the_other_may_be_any(self):
+        labels = torch.cat(
+            [labels for epoch in range(20) for _, labels in training(epoch=epoch, augmentation=self.MIXUP)]
+        )
+        assert torch.equal(labels.argmax(1).bincount(), torch.full((COUNT,), 20))
+        others = (labels > 0).scatter(1, labels.argmax(1, keepdim=True), False)
+        assert others.any(0).all()
+
+    def test_mixtures_depend_on_no_batch_size_and_no_sharing_but_on_seed_and_epoch(self):
+        images, labels = self.of_each_image(training(8, augmentation=self.MIXUP))
+        halves = [batch for rank in (0, 1) for batch in training(8, augmentation=self.MIXUP, rank=rank, world_size=2)]
+        for batches in (training(50, augmentation=self.MIXUP), halves):
+            again = self.of_each_image(batches)
+            torch.testing.assert_close(again, (images, labels), rtol=0, atol=0)
+        for other in (training(seed=1, augmentation=self.MIXUP), training(epoch=1, augmentation=self.MIXUP)):
+            assert not torch.equal(self.of_each_image(other)[1], labels)
+
+    def test_both_images_are_augmented_by_their_own_draws(self):
+        shifted = by_label(training(augmentation=Augmentation(max_shift=2)))
+        images, labels = self.of_each_image(training(augmentation=self.MIXUP))
+        torch.testing.assert_close(images, torch.einsum("bn,nchw->bchw", labels, shifted))

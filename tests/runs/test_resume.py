@@ -73,6 +73,35 @@ def test_a_completed_run_may_be_trained_for_more_epochs(tmp_path, whole_run):
     assert metrics(tmp_path) == metrics(whole_run)
 
 
+def test_a_run_whose_learning_rate_ends_with_it_cannot_be_trained_for_more_epochs(tmp_path):
+    cosine = {"optimizer__schedule": "cosine"}
+    train(digits_config(**cosine), tmp_path)
+    with pytest.raises(ConfigError, match=r"trainer\.max_epochs=4: .* planned to end after 2 epochs; start a new run"):
+        resumed(tmp_path, {"trainer.max_epochs": "4"})
+
+
+OTHER_TRAININGS = {
+    "cosine": {"optimizer": "adamw", "optimizer__schedule": "cosine", "optimizer__warmup_epochs": 1},
+    "mixup": {"augment__mixup": 0.4},
+    "averaged weights": {"trainer__average_weights": 0.9, "trainer__accumulate_grad_batches": 2},
+    "convolutional decoder": {"model__decoder": "convolutional"},
+}
+OTHER_TRAININGS["all together"] = {key: value for few in OTHER_TRAININGS.values() for key, value in few.items()}
+
+
+@pytest.mark.parametrize("name", OTHER_TRAININGS)
+def test_other_ways_of_training_continue_to_the_last_digit_too(tmp_path, name):
+    config = digits_config(**RANDOM | OTHER_TRAININGS[name])
+    for folder in ("whole", "parts"):
+        (tmp_path / folder).mkdir()
+    train(config, tmp_path / "whole")
+    assert train(config, tmp_path / "parts", callbacks=[InterruptedAt(3, 2)]).status == "interrupted"
+    after = train(config, tmp_path / "parts", resume=True)
+    assert metrics(tmp_path / "parts") == metrics(tmp_path / "whole")
+    assert after.test_loss == read_record(tmp_path / "whole")["test_loss"]
+    assert after.best_epoch == read_record(tmp_path / "whole")["best_epoch"]
+
+
 def test_where_a_run_is_trained_may_change_again_and_again(tmp_path, whole_run):
     settings = {**RANDOM, "trainer__max_epochs": 2}
     train(digits_config(**settings), tmp_path)

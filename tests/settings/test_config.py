@@ -26,6 +26,7 @@ def test_the_defaults_are_the_papers_network_on_kmnist():
         "primary_capsules": 32,
         "primary_dim": 8,
         "class_dim": 16,
+        "decoder": "dense",
         "dropout": 0,
     }
     assert (as_dict(config)["data"]["name"], config.routing.iters) == ("kmnist", 3)

@@ -7,6 +7,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from conftest import digits_config, make_folder_of_digits
+from torch.nn import functional as F
 
 from capsnet.errors import ConfigError, DivergedError
 from capsnet.files import read_json
@@ -85,6 +86,54 @@ def test_the_initial_weights_depend_on_the_seed_and_on_neither_batches_nor_augme
     differing = [name for name in first if not torch.equal(first[name], another[name])]
     assert "conv.weight" in differing
     assert any("routing" in name for name in differing)
+
+
+class TestMixup:
+    def test_the_training_loss_is_that_of_mixtures_and_validation_is_as_always(self, tmp_path):
+        once = {"trainer__max_epochs": 1, "optimizer__lr": 1e-12}
+        plain = trained(tmp_path / "plain", digits_config(**once))
+        mixed = trained(tmp_path / "mixed", digits_config(**once, augment__mixup=1.0))
+        assert mixed["val/loss"] == pytest.approx(plain["val/loss"])
+        assert mixed["train/loss"] != pytest.approx(plain["train/loss"])
+
+    @pytest.mark.parametrize("loss", ["margin", "cross_entropy"])
+    def test_a_network_learns_from_mixtures(self, tmp_path, loss):
+        metrics = trained(tmp_path / "run", digits_config(augment__mixup=0.4, loss=loss, data__limit=600))
+        assert metrics["train/loss"][1] < metrics["train/loss"][0]
+        assert metrics["val/accuracy"][1] > 0.3
+
+    @pytest.mark.parametrize("loss", ["margin", "cross_entropy"])
+    @pytest.mark.parametrize("precision", ["bf16-mixed", "64-true"])
+    def test_mixtures_and_averaged_weights_work_in_every_precision(self, tmp_path, loss, precision):
+        settings = {"augment__mixup": 0.4, "trainer__average_weights": 0.5, "data__class_weights": "balanced"}
+        settings |= {"data__limit": 100, "data__batch_size": 30, "trainer__precision": precision, "loss": loss}
+        metrics = trained(tmp_path / "run", digits_config(**settings))
+        assert all(map(math.isfinite, metrics["val/loss"]))
+
+    @pytest.mark.parametrize(
+        "loss",
+        [
+            lambda output, images, labels: {"loss": output.scores[range(len(labels)), labels].mean()},
+            lambda output, images, labels: {"loss": F.cross_entropy(output.scores, labels.long().flatten()[:2])},
+        ],
+        ids=["an error", "another value"],
+    )
+    def test_a_loss_that_takes_no_probabilities_is_refused(self, tmp_path, monkeypatch, loss):
+        config = digits_config(augment__mixup=0.4)
+        monkeypatch.setattr(type(config.loss), "build", lambda self: loss)
+        with pytest.raises(
+            ConfigError, match=r"augment.mixup=0.4: loss=margin cannot take class probabilities as labels"
+        ):
+            train(config, tmp_path)
+
+    def test_a_network_that_takes_no_probabilities_is_refused(self, tmp_path, monkeypatch):
+        config = digits_config(augment__mixup=0.4)
+        monkeypatch.setattr(
+            "capsnet.networks.decoder.masked",
+            lambda capsules, labels: (capsules * F.one_hot(labels, 10).unsqueeze(-1)).flatten(1),
+        )
+        with pytest.raises(ConfigError, match=r"augment.mixup=0.4: model=capsnet cannot take class probabilities"):
+            train(config, tmp_path)
 
 
 def test_a_process_that_is_told_to_exit_leaves_an_interrupted_run_that_can_continue(tmp_path):

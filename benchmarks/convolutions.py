@@ -1,0 +1,100 @@
+"""Where the Fourier domain is faster than the direct convolution, and what the automatic choice makes of it.
+
+    python benchmarks/convolutions.py                     the convolutions of our networks, in batches of 8, 32 and 128
+    python benchmarks/convolutions.py --threads 1
+
+Forward and backward pass in fp32, on the CPU, the two in turns. The direct convolution gets its feature maps in
+PyTorch's default layout, the Fourier domain with the channels last: each in what suits it. "multiplications" is the
+ratio that the choice goes by, "time" the median ratio of what was measured.
+"""
+
+import argparse
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from report import print_headline, save_results
+from timing import median_ratio, times_in_turns
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from capsnet.networks.fourier import fourier_conv2d, is_faster, multiplications
+
+
+class Convolution(NamedTuple):
+    """One of a network's convolutions."""
+
+    name: str
+    in_channels: int
+    out_channels: int
+    side: int
+    kernel: int
+    stride: int
+
+
+CONVOLUTIONS = (
+    Convolution("CapsNet, first", 1, 256, 28, 9, 1),
+    Convolution("CapsNet at 28x28", 256, 256, 20, 9, 2),
+    Convolution("CapsNet at 32x32", 256, 256, 24, 9, 2),
+    Convolution("CapsNet at 48x48", 256, 256, 40, 9, 2),
+    Convolution("small CapsNet", 64, 64, 20, 9, 2),
+    Convolution("CNN, second", 256, 256, 24, 5, 1),
+    Convolution("CNN, third", 256, 128, 20, 5, 1),
+)
+
+
+def steps(convolution: Convolution, batch: int) -> dict[str, nn.Module]:
+    """Forward and backward pass, directly and through the Fourier domain."""
+    shape = (convolution.out_channels, convolution.in_channels, convolution.kernel, convolution.kernel)
+    weight = nn.Parameter(torch.randn(shape) / (shape[1] * shape[2] * shape[3]) ** 0.5)
+    images = torch.rand(batch, convolution.in_channels, convolution.side, convolution.side)
+    stride = (convolution.stride, convolution.stride)
+    gradient = torch.randn_like(F.conv2d(images, weight, stride=stride))
+
+    def step(convolve, images: Tensor, gradient: Tensor):
+        images = images.requires_grad_(convolution.in_channels > 1)  # the first convolution reads pixels
+
+        def run() -> None:
+            images.grad = weight.grad = None
+            convolve(images, weight, stride=stride).backward(gradient)
+
+        return run
+
+    last = [tensor.detach().contiguous(memory_format=torch.channels_last) for tensor in (images, gradient)]
+    return {"direct": step(F.conv2d, images, gradient), "fourier": step(fourier_conv2d, *last)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--batch-size", type=int, nargs="+", default=[8, 32, 128])
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--json", type=Path, default=Path("outputs/benchmarks/convolutions.json"))
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    print_headline("cpu")
+    print(f"{'convolution':<20}{'batch':>6}{'multiplications':>17}{'time':>8}   choice")
+    rows = []
+    for convolution in CONVOLUTIONS:
+        for batch in arguments.batch_size:
+            images = torch.empty(batch, convolution.in_channels, convolution.side, convolution.side)
+            weight = torch.empty(
+                convolution.out_channels, convolution.in_channels, convolution.kernel, convolution.kernel
+            )
+            stride = (convolution.stride, convolution.stride)
+            direct, fourier = multiplications(tuple(images.shape), tuple(weight.shape), stride)
+            times = times_in_turns(steps(convolution, batch), arguments.rounds, "cpu")
+            row = {
+                "convolution": convolution.name,
+                "batch_size": batch,
+                "multiplications": fourier / direct,
+                "time": median_ratio(times, "fourier", "direct"),
+                "choice": "fourier" if is_faster(images, weight, stride) else "direct",
+            }
+            print("{convolution:<20}{batch_size:>6}{multiplications:>17.2f}{time:>8.2f}   {choice}".format(**row))
+            rows.append(row)
+    save_results(arguments.json, "cpu", rows, threads=arguments.threads)
+
+
+if __name__ == "__main__":
+    main()

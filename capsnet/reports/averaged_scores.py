@@ -1,0 +1,37 @@
+"""Class scores of a network, averaged over small shifts of the images."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from ..augment.shift import shift
+from ..errors import ConfigError
+from ..output import confidences
+
+
+@torch.no_grad()
+def class_scores(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], logits: bool, shifts: int = 0) -> Tensor:
+    """Scores of images, [n, classes] on the CPU, as of `output.confidences`: lengths of capsules, or probabilities.
+
+    Args:
+        network: on the device of the batches.
+        batches: images and their classes.
+        logits: the network's scores are logits, see `output.confidences`.
+        shifts: the scores are means over all shifts by up to so many pixels down, up, right and left; what comes in
+            from outside is 0.
+
+    Raises:
+        ConfigError: the images are too small for such shifts.
+    """
+    network.eval()
+    steps = range(-shifts, shifts + 1)
+    moves = torch.tensor([(down, right) for down in steps for right in steps])
+    found = []
+    for images, _ in batches:
+        if shifts >= min(images.shape[2:]):
+            raise ConfigError(f"shifts={shifts}: the images have only {images.shape[2]}x{images.shape[3]} pixels")
+        moved = (shift(images, move.to(images.device).expand(len(images), 2)) for move in moves)
+        passes = [confidences(network(some), logits).float() for some in moved]
+        found.append(torch.stack(passes).mean(0).cpu())
+    return torch.cat(found)

@@ -1,0 +1,116 @@
+"""Several networks together: their scores are averaged."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..data.batches import Batches
+from ..data.source import digest
+from ..errors import ConfigError
+from ..files import write_json
+from ..runs.folder import BEST_CHECKPOINT, EVALUATION_FILE, new_folder, refuse_outside_links
+from ..settings.config import name_of
+from ..text import columns, relative
+from .averaged_scores import class_scores
+from .evaluation import SCORING_BATCH, Rebuilt, differences_of, find_checkpoint, rebuild
+from .scores import accuracies, confusion_matrix, per_class_accuracy
+
+FOLDER = Path("outputs", "ensembles")
+AVERAGING = "each network's scores are divided by their sum over the classes, then averaged over the networks"
+
+
+def evaluate_ensemble(
+    runs: Sequence[Path], overrides: dict[str, str | None], shifts: int = 0
+) -> tuple[dict[str, Any], Path]:
+    """Score the best checkpoints of several runs together; write evaluation.json into a new folder.
+
+    The scores of a network with logits are softmax probabilities. The lengths of capsules sum to more than one, so
+    every network's scores are divided by their sum over the classes: all networks then count the same.
+
+    Args:
+        runs: their folders, two or more.
+        overrides: settings by dotted key that replace those of every run.
+        shifts: also average all scores over shifts by up to so many pixels; 0: do not.
+
+    Returns:
+        The content of evaluation.json, and its path.
+
+    Raises:
+        CheckpointError: a run has no checkpoint, or it is damaged or does not fit the dataset.
+        ConfigError: the runs have other test images or classes than the first one, or an override is wrong.
+    """
+    rebuilt = []
+    for run in runs:
+        checkpoint, _ = find_checkpoint(run, None)
+        refuse_outside_links(run)
+        rebuilt.append(rebuild(checkpoint, overrides))
+        _refuse_other_images(rebuilt[0], runs[0], rebuilt[-1], run)
+    members: list[dict[str, Any]] = []
+    sums: dict[int, Tensor] = {}
+    for run, member in zip(runs, rebuilt, strict=True):
+        described = {
+            "run": str(run),
+            "epoch": member.epoch,
+            "model": name_of("model", member.config.model),
+            "differences": differences_of(member, run, run / BEST_CHECKPOINT, overrides),
+        }
+        for pixels in (0, shifts) if shifts else (0,):
+            scores = _shares(member, run, pixels)
+            sums[pixels] = sums[pixels] + scores if pixels in sums else scores
+            described |= _described(member, scores, pixels)
+        members.append(described)
+    first = rebuilt[0]
+    images, names = first.dataset.read_test_images(), first.dataset.class_names
+    confusion = confusion_matrix(images.labels, sums[0].argmax(1), len(names))
+    report = {
+        "averaging": AVERAGING,
+        "dataset": {"name": first.dataset.name, "official": first.dataset.official, "test": len(images.labels)},
+        "members": members,
+        **{name: value for pixels in sums for name, value in _described(first, sums[pixels], pixels).items()},
+        "per_class_accuracy": dict(zip(names, per_class_accuracy(confusion), strict=True)),
+        "class_names": list(names),
+        "confusion": confusion.tolist(),
+    }
+    path = new_folder(FOLDER / time.strftime("%Y-%m-%d_%H-%M-%S")) / EVALUATION_FILE
+    write_json(path, report)
+    return report, path
+
+
+def ensemble_table(report: dict[str, Any], path: Path) -> str:
+    """Each member and the ensemble, as a person reads them."""
+    rows = [*((relative(Path(member["run"])), member) for member in report["members"])]
+    rows.append((f"all {len(rows)} together", report))
+    heads = ["", "accuracy", *([f"over {report['shifts']['passes']} shifts"] if "shifts" in report else [])]
+    cells = [
+        [name, f"{of['accuracy']:.2%}", *([f"{of['shifts']['accuracy']:.2%}"] if "shifts" in of else [])]
+        for name, of in rows
+    ]
+    return f"{columns([heads, *cells])}\n\n  written to  {relative(path)}"
+
+
+def _refuse_other_images(first: Rebuilt, first_run: Path, member: Rebuilt, run: Path) -> None:
+    """Raise ConfigError if a member is tested on other images, or counts other classes, than the first one."""
+    if member.dataset.class_names != first.dataset.class_names:
+        raise ConfigError(f"{run}: its classes are not those of {first_run}")
+    if digest(member.dataset.read_test_images()) != digest(first.dataset.read_test_images()):
+        raise ConfigError(f"{run}: its test images are not those of {first_run}")
+
+
+def _shares(member: Rebuilt, run: Path, shifts: int) -> Tensor:
+    """A member's scores, each image's summing to one, [n, classes]. Raises ConfigError if that cannot be."""
+    batches = Batches(member.dataset.read_test_images(), SCORING_BATCH, next(member.network.parameters()).device)
+    scores = class_scores(member.network, batches, getattr(member.config.loss, "logits", False), shifts)
+    if not bool((scores >= 0).all()):
+        raise ConfigError(f"{run}: its scores are neither probabilities nor lengths, so they cannot be averaged")
+    return scores / scores.sum(dim=1, keepdim=True).clamp(min=torch.finfo(scores.dtype).tiny)
+
+
+def _described(first: Rebuilt, scores: Tensor, pixels: int) -> dict[str, Any]:
+    """What the report says about scores: accuracies; those over shifts are a part of their own."""
+    labels = first.dataset.read_test_images().labels
+    found = accuracies(labels, scores.argmax(1), len(first.dataset.class_names))
+    return {"shifts": {"pixels": pixels, "passes": (2 * pixels + 1) ** 2, **found}} if pixels else found

@@ -1,0 +1,51 @@
+"""Training again on all training images, the validation images included, as a run's validation chose."""
+
+from pathlib import Path
+
+from ..errors import CheckpointError
+from ..settings.config import Config
+from .folder import SWEEP_FILE, refuse_outside_links
+from .record import read_record, recorded_overrides, warn_if_changed
+from .resume import refuse_changes, refuse_other_config
+from .saved_config import saved_config
+
+ONLY_WITH_VALIDATION = (
+    *("early_stopping.patience", "trainer.check_val_every_n_epoch", "trainer.val_check_interval"),
+    *("trainer.limit_val_batches", "trainer.min_epochs"),
+)
+
+
+def refitting(run_dir: Path, overrides: dict[str, str | None]) -> tuple[Config, list[str]]:
+    """What to train on all training images: a completed run's config, and its overrides with those that make it so.
+
+    Validation has chosen the number of epochs: the best one of a learning rate that goes on falling, but all epochs of
+    one that ends with the training.
+
+    Args:
+        run_dir: the run's folder.
+        overrides: settings by dotted key that do not change what is trained, such as `data.root`.
+
+    Raises:
+        CheckpointError: there is no completed run with validation images, or its record or checkpoint is damaged.
+        ConfigError: an override is not valid, or would change what is trained.
+    """
+    refuse_outside_links(run_dir)
+    if (run_dir / SWEEP_FILE).exists():
+        raise CheckpointError(f"{run_dir}: is a sweep; give the folder of one of its jobs")
+    record = read_record(run_dir)
+    epochs = record.get("best_epoch")
+    if record["status"] != "completed" or not isinstance(epochs, int):
+        raise CheckpointError(f"{run_dir}: this run is {record['status']}; only a completed run can be trained again")
+    warn_if_changed(run_dir, record)
+    before, config = saved_config(run_dir, overrides)
+    refuse_other_config(record, before, run_dir)
+    refuse_changes(before, config, may_extend=False)
+    if before.data.val_size == 0 or record.get("val_accuracy") is None:
+        raise CheckpointError(f"{run_dir}: had no validation images to choose by, so it has used all images already")
+    if getattr(before.optimizer, "ends_with_training", False):
+        epochs = before.trainer.max_epochs
+    changes = {"data.val_size": "0", "trainer.max_epochs": str(epochs), **dict.fromkeys(ONLY_WITH_VALIDATION)}
+    _, config = saved_config(run_dir, overrides | changes)
+    changed = {"data.val_size": 0, "trainer.max_epochs": epochs}
+    added = [f"{key}={value}" for key, value in (overrides | changed).items()]
+    return config, recorded_overrides(record) + added

@@ -1,0 +1,60 @@
+"""What a run chose on its validation images is trained again on all of them."""
+
+import pytest
+from conftest import digits_config, only_run, record_of, run_in_process
+
+from capsnet.errors import CheckpointError, ConfigError
+from capsnet.runs.refit import refitting
+from capsnet.training.run import train
+
+
+@pytest.fixture(scope="module")
+def stopped_run(tmp_path_factory):
+    """A run that early stopping ended after its second epoch, so the first one is its best."""
+    run = tmp_path_factory.mktemp("stopped")
+    train(digits_config(trainer__max_epochs=4, early_stopping__patience=1, early_stopping__min_delta=1.0), run)
+    return run
+
+
+def test_trains_on_all_images_for_the_epochs_that_validation_chose(stopped_run, tmp_path):
+    best = record_of(stopped_run)["best_epoch"]
+    done = run_in_process("train.py", f"refit={stopped_run}", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "again on all training images" in done.stdout
+    before, after = record_of(stopped_run), record_of(only_run(tmp_path))
+    assert before["dataset"]["train"] + before["dataset"]["val"] == after["dataset"]["train"] == 300
+    assert "val" not in after["dataset"]
+    assert (after["status"], after["epochs"], after["best_epoch"]) == ("completed", best, best)
+    assert after["val_accuracy"] is None
+    assert after["overrides"] == ["data.val_size=0", f"trainer.max_epochs={best}"]
+
+
+def test_is_the_training_that_the_settings_describe(stopped_run, tmp_path):
+    config, _ = refitting(stopped_run, {})
+    epochs = record_of(stopped_run)["best_epoch"]
+    assert config == digits_config(data__val_size=0, trainer__max_epochs=epochs, early_stopping__min_delta=1.0)
+
+
+def test_a_learning_rate_that_ends_with_the_training_keeps_all_its_epochs(tmp_path):
+    cosine = {"optimizer__schedule": "cosine", "trainer__max_epochs": 3}
+    train(digits_config(**cosine), tmp_path)
+    config, _ = refitting(tmp_path, {})
+    assert config == digits_config(**cosine, data__val_size=0)
+
+
+def test_where_it_is_trained_may_change_but_not_what(stopped_run):
+    assert refitting(stopped_run, {"trainer.devices": "2"})[0].trainer.devices == 2
+    with pytest.raises(ConfigError, match=r"optimizer\.lr=0\.1: cannot change in this run"):
+        refitting(stopped_run, {"optimizer.lr": "0.1"})
+
+
+def test_a_run_that_held_nothing_out_is_refused(tmp_path):
+    train(digits_config(data__val_size=0, trainer__max_epochs=1), tmp_path)
+    with pytest.raises(CheckpointError, match="had no validation images to choose by"):
+        refitting(tmp_path, {})
+
+
+def test_a_folder_without_a_run_ends_in_one_line(tmp_path):
+    done = run_in_process("train.py", "refit=.", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert len(done.stderr.strip().splitlines()) == 1

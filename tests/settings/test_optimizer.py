@@ -1,0 +1,69 @@
+"""Claims about the optimizers: how the learning rate goes, and what decays."""
+
+import math
+
+import pytest
+import torch
+
+from capsnet.errors import ConfigError
+from capsnet.settings.optimizer import Adam, AdamW
+from capsnet.settings.parse import config_from_dict
+
+
+def rates(option, epochs):
+    """The learning rate of each epoch."""
+    weight = torch.nn.Parameter(torch.ones(1))
+    optimizer, schedule = option.build([weight], fused=False, epochs=epochs)
+    weight.sum().backward()
+    found = []
+    for _ in range(epochs):
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    return found
+
+
+def test_a_cosine_falls_from_the_learning_rate_to_zero_after_the_last_epoch():
+    expected = [0.4 * (1 + math.cos(math.pi * epoch / 8)) / 2 for epoch in range(8)]
+    assert rates(Adam(lr=0.4, schedule="cosine"), 8) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "after"), [("exponential", [0.8, 0.4, 0.2]), ("cosine", [0.8, 0.6, 0.2])], ids=["falling", "cosine"]
+)
+def test_the_learning_rate_rises_in_even_steps_and_then_follows_its_schedule(schedule, after):
+    option = Adam(lr=0.8, lr_decay=0.5, schedule=schedule, warmup_epochs=3)
+    assert rates(option, 6) == pytest.approx([0.2, 0.4, 0.6, *after])
+
+
+def test_a_warm_up_as_long_as_the_training_is_refused():
+    with pytest.raises(ConfigError, match=r"optimizer.warmup_epochs=10: leaves none of the epochs"):
+        config_from_dict({"optimizer": {"warmup_epochs": 10}, "trainer": {"max_epochs": 10}})
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_weight_decay_shrinks_weights_but_not_biases(fused):
+    layers = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4), torch.nn.Linear(4, 2))
+    with torch.no_grad():
+        for weight in layers.parameters():
+            weight.fill_(1.0)
+    optimizer, _ = AdamW(lr=0.1, weight_decay=0.2).build(layers.parameters(), fused, epochs=1)
+    for weight in layers.parameters():
+        weight.grad = torch.zeros_like(weight)
+    optimizer.step()
+    for weight in layers.parameters():
+        expected = 1 - 0.1 * 0.2 if weight.ndim == 2 else 1.0
+        torch.testing.assert_close(weight, torch.full_like(weight, expected))
+
+
+def test_without_weight_decay_adamw_is_adam():
+    ends = []
+    for option in (Adam(), AdamW(weight_decay=0.0)):
+        weight = torch.nn.Parameter(torch.linspace(-1, 1, 12).view(3, 4))
+        optimizer, _ = option.build([weight], fused=False, epochs=1)
+        for _ in range(5):
+            optimizer.zero_grad()
+            weight.pow(4).sum().backward()
+            optimizer.step()
+        ends.append(weight.detach())
+    torch.testing.assert_close(*ends)
