@@ -5,10 +5,12 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
+import torch
 from explorer.browsing import bars, chromium, opened, settle, shown, slide, stroke
 from explorer.serving import served
 from PIL import Image
 
+from capsnet import CapsNet, Output
 from capsnet.explorer.looking import Change, changed
 from capsnet.explorer.samples import Exhibit
 from capsnet.networks.small_cnn import SmallCNN
@@ -172,7 +174,7 @@ def test_the_way_between_two_pictures_starts_at_the_one_that_is_kept(page):
 
 def test_the_votes_are_mapped_iteration_by_iteration(page):
     page.click("#votes summary")
-    settle(page)
+    page.locator("#maps figcaption").last.wait_for()
     captions = page.locator("#maps figcaption").all_inner_texts()
     assert [caption.split(":")[0] for caption in captions] == ["Iteration 1", "Iteration 2"]
     pushes = shown(page, "#maps canvas >> nth=1")
@@ -219,6 +221,34 @@ def test_a_network_without_capsules_says_what_it_cannot_show(browser):
         page.click("#tab-samples")
         assert "no test images to choose from: the folder is lost" in page.locator("#samples-note").inner_text()
         assert not page.locator("#walk").is_visible()
+        assert page.failures == []
+        page.context.close()
+
+
+class Undrawn(torch.nn.Module):
+    """A capsule network without a decoder."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = CapsNet(conv_channels=2, primary_capsules=1)
+
+    def forward(self, images, labels=None):
+        return Output(*self.inner(images)[:2])
+
+
+def test_a_network_without_a_decoder_shows_its_numbers_alone(browser):
+    about = TrainingImages((1, 28, 28), tuple("0123456789"), (0.0, 0.0))
+    model = TrainedModel(Undrawn(), about, logits=False)
+    with served(Exhibit(model, "no decoder", None, None, "the folder is lost", None)) as undrawn:
+        page = opened(browser, undrawn.address)
+        stroke(page, *SEVEN)
+        settle(page)
+        assert "no decoder" in page.locator("#capsule-note").inner_text()
+        numbers = page.locator("#dimensions output").all_inner_texts()
+        assert len(numbers) == 16
+        assert set(numbers) != {"0.00"}
+        for part in ("#drawing", "#walk", "#between", "#classes canvas >> nth=0"):
+            assert not page.locator(part).is_visible()
         assert page.failures == []
         page.context.close()
 

@@ -59,11 +59,21 @@ def test_colored_and_oblong_pictures_have_maps():
     assert found.steps[0].push_map.shape == (24, 40)
 
 
+class Own(torch.nn.Module):
+    """A network of one's own, with a routing of this project."""
+
+    def __init__(self):
+        super().__init__()
+        self.routing = Dynamic(iters=2).build(98, 8, 5, 16)
+
+    def forward(self, images, labels=None):
+        capsules = self.routing(images.view(-1, 98, 8))
+        return capsnet.Output(capsules.norm(dim=-1), capsules)
+
+
 def test_networks_without_routing_or_places_say_so(image):
     assert vote_maps(trained(SmallCNN((1, 28, 28), 5)), image, 0) is None
-    model = grid_network(Dynamic(iters=2))
-    model.network.primary = torch.nn.Sequential(model.network.primary)  # a kind that is not known
-    found = vote_maps(model, image, 0)
+    found = vote_maps(trained(Own()), image, 0)
     assert (found.grid, found.window, found.sees_everything) == (None, None, False)
     assert [step.push_map for step in found.steps] == [None, None]
 

@@ -650,7 +650,9 @@ if (!about.dimensions) {
 } else if (!about.decoder) {
   byId("capsule-note").textContent = "This network has no decoder that could draw its capsules. These are their numbers.";
   byId("capsule-note").hidden = false;
+  byId("capsule-body").firstElementChild.hidden = true; // says what the decoder does
   byId("capsule").classList.add("undrawn");
+  for (const slider of byId("dimensions").querySelectorAll("input")) slider.disabled = true;
 }
 byId("walk").hidden = byId("between").hidden = !about.decoder;
 if (!about.routing) unable("votes", "This network has no routing, so there are no votes to show.");
