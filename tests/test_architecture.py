@@ -11,21 +11,8 @@ from conftest import REPO
 PACKAGE = REPO / "capsnet"
 
 LAYERS = (
-    *(
-        "cli",
-        "sweeps",
-        "training",
-        "explorer",
-        "reports",
-        "runs",
-        "data",
-        "augment",
-        "networks",
-        "routing",
-        "losses",
-        "output",
-    ),
-    *("settings", "files", "text", "errors"),
+    *("cli", "sweeps", "training", "explorer", "reports", "runs", "data", "augment", "networks", "routing"),
+    *("losses", "output", "settings", "files", "text", "errors"),
 )
 """From top to bottom; a module may import from its own layer and from those below. The commands are above all."""
 

@@ -13,6 +13,9 @@ from torchvision.datasets import KMNIST, MNIST, FashionMNIST
 from capsnet import Output
 from capsnet.cli.composing import prepare_hydra
 from capsnet.data.source import read_part
+from capsnet.explorer.looking import abilities, draw, look
+from capsnet.explorer.votes import vote_maps
+from capsnet.runs.trained import TrainedModel, TrainingImages
 from capsnet.settings.config import OPTIONS, SHARED, about, option_of
 from capsnet.settings.parse import config_from_dict, config_from_omegaconf
 
@@ -123,6 +126,23 @@ class TestNetworks:
         if output.capsules is None or output.reconstruction is None:
             pytest.skip("no capsules, or no decoder")
         torch.testing.assert_close(built.decode(output.capsules, torch.tensor([4, 9])), output.reconstruction)
+
+
+@pytest.mark.parametrize("name", OPTIONS["model"])
+def test_a_network_can_be_explored(name):
+    shape = (3, 29, 35)
+    model = TrainedModel(network(name, shape, 4), TrainingImages(shape, tuple("abcd"), (0.0, 0.0)), logits=False)
+    pixels = torch.randint(256, shape, dtype=torch.uint8).numpy()
+    found, can = look(model, pixels), abilities(model)
+    assert (found.capsules is None) == (can.dimensions is None)
+    assert (found.drawings is None) != can.decoder
+    if can.decoder:
+        assert draw(model, found.capsules[2][None], 2).shape == (1, *shape)
+    votes = vote_maps(model, found.seen, 2)
+    assert (votes is None) != can.routing
+    if votes:
+        assert votes.steps[-1].length == pytest.approx(float(found.scores[2]), rel=1e-3, abs=1e-5)
+        assert votes.steps[-1].push_map.shape == shape[1:]
 
 
 @pytest.mark.parametrize("name", [name for name in OPTIONS["routing"] if name != "none"])

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..augment.affine import resample, rotation, scaling
 from ..data.batches import to_float
@@ -39,6 +39,8 @@ class Abilities(NamedTuple):
     """Of a class capsule; None for a network without capsules."""
     decoder: bool
     """It draws an image of a class capsule."""
+    routing: bool
+    """It has a routing, though its coupling may not be known."""
 
 
 class Look(NamedTuple):
@@ -59,10 +61,11 @@ class Look(NamedTuple):
 def abilities(model: TrainedModel) -> Abilities:
     """What a network can show, found out by letting it look at a black image."""
     output = model.output(torch.zeros(1, *model.image_shape))
+    routes = isinstance(getattr(model.network, "routing", None), nn.Module)
     if output.capsules is None:
-        return Abilities(None, False)
+        return Abilities(None, False, routes)
     draws = output.reconstruction is not None and hasattr(model.network, "decode")
-    return Abilities(output.capsules.shape[-1], draws)
+    return Abilities(output.capsules.shape[-1], draws, routes)
 
 
 def is_even(pixels: np.ndarray) -> bool:

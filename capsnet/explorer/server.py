@@ -103,7 +103,7 @@ class _Answers:
             "shape": self.model.image_shape,
             "dimensions": self.abilities.dimensions,
             "decoder": self.abilities.decoder,
-            "routing": hasattr(self.model.network, "routing"),
+            "routing": self.abilities.routing,
             "samples": 0 if samples is None else len(samples.labels),
             "whyNoSamples": self.exhibit.why_none,
             "lightPaper": self.model.border_brightness[0] > 0.5,

@@ -106,14 +106,14 @@ def test_the_way_between_two_capsules_begins_and_ends_with_them(model, pixels):
 def test_a_network_without_capsules_has_scores_alone(pixels):
     about = TrainingImages((1, 28, 28), tuple("0123456789"), (0.0, 0.0))
     plain = TrainedModel(SmallCNN((1, 28, 28), 10), about, logits=True)
-    assert abilities(plain) == (None, False)
+    assert abilities(plain) == (None, False, False)
     found = look(plain, pixels)
     assert (found.capsules, found.drawings, found.drawn) == (None, None, [])
     assert float(found.scores.sum()) == pytest.approx(1)
 
 
 def test_abilities_of_a_capsule_network(model):
-    assert abilities(model) == (16, True)
+    assert abilities(model) == (16, True, True)
 
 
 def test_a_picture_of_one_color_is_even_and_a_faint_one_is_not(pixels):
