@@ -9,6 +9,7 @@ ratio that the choice goes by, "time" the median ratio of what was measured.
 """
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +19,7 @@ from timing import median_ratio, times_in_turns
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from capsnet.networks.fourier import fourier_conv2d, is_faster, multiplications
+from capsnet.networks.fourier import FourierConv2d, fourier_conv2d, multiplications
 
 
 class Convolution(NamedTuple):
@@ -38,12 +39,12 @@ CONVOLUTIONS = (
     Convolution("CapsNet at 32x32", 256, 256, 24, 9, 2),
     Convolution("CapsNet at 48x48", 256, 256, 40, 9, 2),
     Convolution("small CapsNet", 64, 64, 20, 9, 2),
-    Convolution("CNN, second", 256, 256, 24, 5, 1),
-    Convolution("CNN, third", 256, 128, 20, 5, 1),
+    Convolution("CNN, second", 256, 256, 32, 5, 1),  # 28, and padding of 2 on both sides
+    Convolution("CNN, third", 256, 128, 32, 5, 1),
 )
 
 
-def steps(convolution: Convolution, batch: int) -> dict[str, nn.Module]:
+def steps(convolution: Convolution, batch: int) -> dict[str, Callable[[], None]]:
     """Forward and backward pass, directly and through the Fourier domain."""
     shape = (convolution.out_channels, convolution.in_channels, convolution.kernel, convolution.kernel)
     weight = nn.Parameter(torch.randn(shape) / (shape[1] * shape[2] * shape[3]) ** 0.5)
@@ -77,19 +78,16 @@ def main() -> None:
     rows = []
     for convolution in CONVOLUTIONS:
         for batch in arguments.batch_size:
-            images = torch.empty(batch, convolution.in_channels, convolution.side, convolution.side)
-            weight = torch.empty(
-                convolution.out_channels, convolution.in_channels, convolution.kernel, convolution.kernel
-            )
-            stride = (convolution.stride, convolution.stride)
-            direct, fourier = multiplications(tuple(images.shape), tuple(weight.shape), stride)
+            layer = FourierConv2d(*convolution[1:3], convolution.kernel, convolution.stride)
+            shape = (batch, convolution.in_channels, convolution.side, convolution.side)
+            direct, fourier = multiplications(shape, tuple(layer.weight.shape), layer.stride)
             times = times_in_turns(steps(convolution, batch), arguments.rounds, "cpu")
             row = {
                 "convolution": convolution.name,
                 "batch_size": batch,
                 "multiplications": fourier / direct,
                 "time": median_ratio(times, "fourier", "direct"),
-                "choice": "fourier" if is_faster(images, weight, stride) else "direct",
+                "choice": "fourier" if layer.uses_fourier(shape) else "direct",
             }
             print("{convolution:<20}{batch_size:>6}{multiplications:>17.2f}{time:>8.2f}   {choice}".format(**row))
             rows.append(row)

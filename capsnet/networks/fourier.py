@@ -33,7 +33,7 @@ from ..routing.votes import computing_types
 MOST_OUTPUTS = 10  # of a tile along one side
 TRANSFORM_COST = 2.0  # of a multiplication in a transform, against one in the products between them
 WORTHWHILE = 0.8  # of the direct multiplications
-BLOCK_CHANNELS = 256  # input channels that are transformed at a time
+BLOCK_CHANNELS = 64  # input channels that are transformed at a time
 
 
 class Side(NamedTuple):
