@@ -106,6 +106,14 @@ class TestChoice:
             network(torch.rand(2, 1, 28, 28))
             assert network.primary.conv.went_through_fourier is used
 
+    def test_what_is_exported_convolves_directly(self):
+        convolution = FourierConv2d(1, 2, 5)
+        convolution.fourier = "on"
+        exported = torch.export.export(convolution, (torch.rand(2, 1, 9, 9),))
+        assert [str(node.target) for node in exported.graph.nodes if node.op == "call_function"] == [
+            "aten.conv2d.default"
+        ]
+
     def test_the_counts_are_those_of_the_papers_primary_capsules(self):
         direct, fourier = multiplications(self.shape, (256, 256, 9, 9), (2, 2))
         assert direct == 128 * 36 * 81 * 256 * 256
