@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from ..augment.affine import resample, rotation, scaling
 from ..data.batches import to_float
 from ..data.pictures import border
+from ..output import Output
 from ..runs.trained import TrainedModel
 
 MOST_DRAWINGS = 10  # classes whose capsule is drawn at once
@@ -64,8 +65,12 @@ def abilities(model: TrainedModel) -> Abilities:
     routes = isinstance(getattr(model.network, "routing", None), nn.Module)
     if output.capsules is None:
         return Abilities(None, False, routes)
-    draws = output.reconstruction is not None and hasattr(model.network, "decode")
-    return Abilities(output.capsules.shape[-1], draws, routes)
+    return Abilities(output.capsules.shape[-1], _draws(model, output), routes)
+
+
+def _draws(model: TrainedModel, output: Output) -> bool:
+    """Can the network that gave this output draw any capsule?"""
+    return output.reconstruction is not None and hasattr(model.network, "decode")
 
 
 def is_even(pixels: np.ndarray) -> bool:
@@ -109,7 +114,7 @@ def look(model: TrainedModel, pixels: np.ndarray, change: Change = UNCHANGED) ->
     if output.capsules is None:
         return Look(seen, scores, None, [], None)
     capsules = output.capsules[0].float()
-    if output.reconstruction is None or not hasattr(model.network, "decode"):
+    if not _draws(model, output):
         return Look(seen, scores, capsules.cpu(), [], None)
     drawings = _decode(model, capsules.expand(len(order), -1, -1), torch.tensor(order))
     return Look(seen, scores, capsules.cpu(), order, drawings)

@@ -136,9 +136,7 @@ class CapsNet(nn.Module):
 
     def encode(self, images: Tensor) -> Tensor:
         """[batch, *image_shape] -> class capsules [batch, classes, class_dim]."""
-        maps = (len(images), self.conv.out_channels, *conv_map(*self.image_shape[1:], self.conv.stride[0]))
-        if self.primary.conv.uses_fourier(maps):
-            images = images.to(memory_format=torch.channels_last)
+        images = self.primary.conv.suited(images, *conv_map(*self.image_shape[1:], self.conv.stride[0]))
         return self.routing(self.primary(F.relu(self.conv(images), inplace=True)))
 
     def decode(self, capsules: Tensor, labels: Tensor) -> Tensor:

@@ -1,6 +1,5 @@
 """The convolutional network that Sabour, Frosst & Hinton (2017, section 5) compare CapsNet with."""
 
-import torch
 from torch import Tensor, nn
 
 from ..output import Output
@@ -39,6 +38,4 @@ class CNN(nn.Sequential):
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Output:
         """[batch, *image_shape], values in [0, 1] -> scores [batch, classes], logits."""
         second = self[2]
-        if second.uses_fourier((len(images), second.in_channels, *images.shape[2:])):
-            images = images.to(memory_format=torch.channels_last)
-        return Output(super().forward(images))
+        return Output(super().forward(second.suited(images, *images.shape[2:])))

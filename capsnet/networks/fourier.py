@@ -310,6 +310,17 @@ class FourierConv2d(nn.Conv2d):
             return fourier_conv2d(images, self.weight, self.bias, self.stride, self.padding)
         return super().forward(images)
 
+    def suited(self, images: Tensor, height: int, width: int) -> Tensor:
+        """Images for the convolution before this one, in the layout of memory that passes on what this one reads best.
+
+        Args:
+            images: [batch, channels, rows, columns], values unchanged.
+            height, width: of the maps between the two convolutions.
+        """
+        if self.uses_fourier((len(images), self.in_channels, height, width)):
+            return images.to(memory_format=torch.channels_last)
+        return images
+
     def uses_fourier(self, shape: tuple[int, ...]) -> bool:
         """Whether `forward` goes through the Fourier domain with images of a shape, [batch, channels, height, width].
 
