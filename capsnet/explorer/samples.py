@@ -11,10 +11,10 @@ from ..data.dataset import Dataset, TrainingImages
 from ..data.source import LabelledImages
 from ..errors import CapsNetError
 from ..runs.checkpoints import load_checkpoint
-from ..runs.folder import BEST_CHECKPOINT
 from ..runs.result import read_result
-from ..runs.trained import TrainedModel, load
+from ..runs.trained import TrainedModel, checkpoint_path, restored
 from ..settings.config import name_of
+from ..settings.plugins import load_plugin
 from ..text import percent
 from .drawings import usual_extent
 
@@ -51,9 +51,11 @@ def open_exhibit(run: Path, plugin: str | None = None, root: str | None = None) 
         ConfigError: the dataset has no root to be replaced.
         PluginError: the plugin is missing, or cannot be used.
     """
-    model = load(run, plugin)
-    path = run / BEST_CHECKPOINT if run.is_dir() else run
-    config = load_checkpoint(path, {} if root is None else {"data.root": root}).config
+    if plugin is not None:
+        load_plugin(plugin)
+    path = checkpoint_path(run)
+    checkpoint = load_checkpoint(path, {} if root is None else {"data.root": root})
+    config, model = checkpoint.config, restored(checkpoint, path)
     dataset = Dataset(config.data, config.seed, TrainingImages(model.image_shape, model.class_names, (0.0, 0.0)))
     test_images, why_none = _test_images(dataset)
     accuracy = read_result(run).test_accuracy if run.is_dir() else None

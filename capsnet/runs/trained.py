@@ -16,7 +16,7 @@ from ..errors import CheckpointError, DataError
 from ..output import Output, confidences
 from ..settings.plugins import load_plugin
 from ..text import on_one_line
-from .checkpoints import build_network, check_weights, load_checkpoint
+from .checkpoints import Checkpoint, build_network, check_weights, load_checkpoint
 from .folder import BEST_CHECKPOINT
 from .saved_config import warn_of_changed_plugin
 
@@ -129,9 +129,18 @@ def load(run_or_checkpoint: str | Path, plugin: str | Path | None = None) -> Tra
     """
     if plugin is not None:
         load_plugin(plugin)
-    given = Path(run_or_checkpoint)
-    path = given / BEST_CHECKPOINT if given.is_dir() else given
-    config, weights, _, plugin_sha256, trained_on = load_checkpoint(path)
+    path = checkpoint_path(Path(run_or_checkpoint))
+    return restored(load_checkpoint(path), path)
+
+
+def checkpoint_path(given: Path) -> Path:
+    """The best checkpoint of a run's folder, or the checkpoint file that was given."""
+    return given / BEST_CHECKPOINT if given.is_dir() else given
+
+
+def restored(checkpoint: Checkpoint, path: Path) -> TrainedModel:
+    """The trained network of a checkpoint that was read from a path. Raises CheckpointError."""
+    config, weights, _, plugin_sha256, trained_on = checkpoint
     warn_of_changed_plugin(plugin_sha256, path)
     training_images = recorded_training_images(trained_on)
     if training_images is None:
