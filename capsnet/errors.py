@@ -23,6 +23,12 @@ class CheckpointError(CapsNetError):
     """A checkpoint or a run's folder cannot be read, or does not fit the config."""
 
 
+class ExportError(CapsNetError):
+    """A network cannot be exported, or computes something else when it is."""
+
+    exit_code = 1
+
+
 class FolderInUseError(ConfigError):
     """Another process is working in the folder."""
 

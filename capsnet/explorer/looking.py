@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from ..augment.affine import resample, rotation, scaling
 from ..data.batches import to_float
 from ..data.pictures import border
-from ..output import Output
 from ..runs.trained import TrainedModel
 
 MOST_DRAWINGS = 10  # classes whose capsule is drawn at once
@@ -65,12 +64,7 @@ def abilities(model: TrainedModel) -> Abilities:
     routes = isinstance(getattr(model.network, "routing", None), nn.Module)
     if output.capsules is None:
         return Abilities(None, False, routes)
-    return Abilities(output.capsules.shape[-1], _draws(model, output), routes)
-
-
-def _draws(model: TrainedModel, output: Output) -> bool:
-    """Can the network that gave this output draw any capsule?"""
-    return output.reconstruction is not None and hasattr(model.network, "decode")
+    return Abilities(output.capsules.shape[-1], model.draws(output), routes)
 
 
 def is_even(pixels: np.ndarray) -> bool:
@@ -114,7 +108,7 @@ def look(model: TrainedModel, pixels: np.ndarray, change: Change = UNCHANGED) ->
     if output.capsules is None:
         return Look(seen, scores, None, [], None)
     capsules = output.capsules[0].float()
-    if not _draws(model, output):
+    if not model.draws(output):
         return Look(seen, scores, capsules.cpu(), [], None)
     drawings = _decode(model, capsules.expand(len(order), -1, -1), torch.tensor(order))
     return Look(seen, scores, capsules.cpu(), order, drawings)

@@ -317,7 +317,7 @@ class FourierConv2d(nn.Conv2d):
             images: [batch, channels, rows, columns], values unchanged.
             height, width: of the maps between the two convolutions.
         """
-        if self.uses_fourier((len(images), self.in_channels, height, width)):
+        if self.uses_fourier((images.shape[0], self.in_channels, height, width)):
             return images.to(memory_format=torch.channels_last)
         return images
 

@@ -106,6 +106,10 @@ class TrainedModel:
         """The scores in an output, each in [0, 1]: lengths of the class capsules, or probabilities."""
         return confidences(output, self._logits)
 
+    def draws(self, output: Output) -> bool:
+        """Can the network that gave this output draw any capsule?"""
+        return output.reconstruction is not None and hasattr(self.network, "decode")
+
     def looks_inverted(self, pixels: np.ndarray) -> bool:
         """Is an image, prepared by `pixels`, dark on light where the training images were light on dark, or vice versa?
 

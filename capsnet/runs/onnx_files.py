@@ -1,0 +1,180 @@
+"""A trained network as ONNX files, which need neither this project nor PyTorch, and how they compare with it."""
+
+import contextlib
+import json
+import logging
+import statistics
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .. import __version__
+from ..data.batches import to_float
+from ..errors import ExportError
+from ..text import on_one_line
+from .trained import BATCH, TrainedModel
+
+TOLERANCE = 1e-4  # largest difference of a score, or of a pixel in [0, 1], to the network's own
+ROUNDS = 5  # of measuring speed
+
+
+class _Encoder(nn.Module):
+    def __init__(self, model: TrainedModel):
+        super().__init__()
+        self.network, self.confidences = model.network, model.confidences
+
+    def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        output = self.network(images)
+        scores = self.confidences(output)
+        return scores if output.capsules is None else (scores, output.capsules)
+
+
+class _Decoder(nn.Module):
+    def __init__(self, model: TrainedModel):
+        super().__init__()
+        self.network = model.network
+
+    def forward(self, capsules: Tensor, labels: Tensor) -> Tensor:
+        return self.network.decode(capsules, labels)
+
+
+class OnnxFiles(NamedTuple):
+    """The content of the files."""
+
+    model: bytes
+    """`images` [batch, *image_shape] in [0, 1] -> `scores` [batch, classes], each in [0, 1], and, of a network with
+    capsules, `capsules` [batch, classes, dim]."""
+    decoder: bytes | None
+    """`capsules` [batch, classes, dim] and `labels` [batch] int64, which says whose capsule is drawn -> `images`. None
+    for a network that does not draw."""
+
+
+class Comparison(NamedTuple):
+    """Of ONNX files with the network that they were made of."""
+
+    images: int
+    """That both classified."""
+    other_predictions: int
+    """Images that they classify otherwise."""
+    difference: float
+    """Largest of a score, a number of a capsule, or a pixel that is drawn."""
+    network_speed: float
+    """Images per second that PyTorch classifies, in batches of `BATCH`."""
+    file_speed: float
+    """The same of ONNX Runtime."""
+
+
+def to_onnx(model: TrainedModel, title: str) -> OnnxFiles:
+    """Export a network; batches may have any size.
+
+    Args:
+        model: is moved to the CPU.
+        title: of the network and its dataset, kept in the files.
+
+    Raises:
+        ExportError: something that the network does cannot be expressed in ONNX.
+    """
+    model.network.cpu()
+    channels, height, width = model.image_shape
+    metadata = {
+        "class_names": json.dumps(model.class_names, ensure_ascii=False),
+        "image_shape": json.dumps(model.image_shape),
+        "preprocessing": f"{'gray' if channels == 1 else 'red, green, blue'}, as large as fits {height}x{width} pixels"
+        " with its aspect ratio, padded with the color of its border, divided by 255",
+        "network": title,
+        "made_by": f"capsnet {__version__}",
+    }
+    images = torch.zeros(2, *model.image_shape)
+    output = model.output(images)
+    names = ["scores"] if output.capsules is None else ["scores", "capsules"]
+    encoder = _exported(_Encoder(model), {"images": images}, names, metadata)
+    if not model.draws(output):
+        return OnnxFiles(encoder, None)
+    inputs = {"capsules": output.capsules, "labels": torch.zeros(2, dtype=torch.int64)}
+    return OnnxFiles(encoder, _exported(_Decoder(model), inputs, ["images"], metadata))
+
+
+def _exported(module: nn.Module, inputs: dict[str, Tensor], outputs: list[str], metadata: dict[str, str]) -> bytes:
+    batch = torch.export.Dim("batch")
+    try:
+        with _quiet(), torch.no_grad():
+            program = torch.onnx.export(
+                module.eval(),
+                tuple(inputs.values()),
+                input_names=list(inputs),
+                output_names=outputs,
+                dynamic_shapes=tuple({0: batch} for _ in inputs),
+                dynamo=True,
+                verbose=False,
+            )
+    except Exception as error:  # whatever a network of somebody's own does
+        raise ExportError(f"the network cannot be exported: {on_one_line(error.__cause__ or error)[:300]}") from error
+    program.model.metadata_props.update(metadata)
+    return program.model_proto.SerializeToString()
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the notes that the exporter takes for its own authors."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def compare(files: OnnxFiles, model: TrainedModel, images: Tensor) -> Comparison:
+    """Show images to a network and to the files that were made of it.
+
+    Args:
+        files: by `to_onnx`.
+        model: on the CPU.
+        images: [n, *image_shape] uint8, at least one.
+    """
+    encoder, decoder = (content and _session(content) for content in files)
+    assert encoder is not None
+    differences, others = [], 0
+    for batch in [images[:1], *images.split(BATCH)]:
+        output, (scores, *capsules) = model.output(batch), encoder.run(None, {"images": to_float(batch).numpy()})
+        expected = model.confidences(output).numpy()
+        differences.append(np.abs(scores - expected).max())
+        others += int((scores.argmax(1) != expected.argmax(1)).sum())
+        if output.capsules is not None:
+            differences.append(np.abs(capsules[0] - output.capsules.numpy()).max())
+        if decoder is not None:
+            drawn = decoder.run(None, {"capsules": output.capsules.numpy(), "labels": expected.argmax(1)})[0]
+            differences.append(np.abs(drawn - output.reconstruction.numpy()).max())
+    batch = images[:BATCH]
+    pixels = to_float(batch).numpy()
+    own, file = _speeds(lambda: model.output(batch), lambda: encoder.run(None, {"images": pixels}))
+    return Comparison(len(images), others, float(np.max(differences)), own * len(batch), file * len(batch))
+
+
+def _session(content: bytes) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+
+def _speeds(*actions: Callable[[], Any]) -> list[float]:
+    """How often a second each is done, the median of rounds in which they take turns."""
+    times: list[list[float]] = [[] for _ in actions]
+    for _ in range(ROUNDS):
+        for action, own in zip(actions, times, strict=True):
+            start = time.perf_counter()
+            action()
+            own.append(time.perf_counter() - start)
+    return [1 / statistics.median(own) for own in times]

@@ -1,0 +1,67 @@
+"""A run that is looked at again: its trained network, and its test images."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..data.dataset import Dataset, TrainingImages
+from ..data.source import LabelledImages
+from ..errors import CapsNetError
+from ..settings.config import Config, name_of
+from ..settings.plugins import load_plugin
+from .checkpoints import load_checkpoint
+from .result import read_result
+from .trained import TrainedModel, checkpoint_path, restored
+
+
+@dataclass
+class OpenedRun:
+    """A trained network, and what it may be shown."""
+
+    model: TrainedModel
+    config: Config
+    dataset: Dataset
+    test_images: LabelledImages | None
+    why_none: str
+    """Why there are no test images."""
+    test_accuracy: float | None
+    """As recorded; None of a checkpoint on its own."""
+
+    @property
+    def title(self) -> str:
+        """Of the network and its dataset, for people."""
+        return f"{name_of('model', self.config.model)} on {self.dataset.title}"
+
+
+def open_run(run: Path, plugin: str | None = None, root: str | None = None) -> OpenedRun:
+    """Load a run, and its test images if they can be read. Nothing is downloaded.
+
+    Args:
+        run: a run's folder, whose best checkpoint is meant, or a checkpoint file.
+        plugin: the file with the run's options, if it was trained with a plugin.
+        root: the folder with the images, if they are not where they were in training.
+
+    Raises:
+        CheckpointError: there is no such checkpoint, or it is damaged, contains code, or is from an earlier version.
+        ConfigError: the dataset has no root to be replaced.
+        PluginError: the plugin is missing, or cannot be used.
+    """
+    if plugin is not None:
+        load_plugin(plugin)
+    path = checkpoint_path(run)
+    checkpoint = load_checkpoint(path, {} if root is None else {"data.root": root})
+    config, model = checkpoint.config, restored(checkpoint, path)
+    dataset = Dataset(config.data, config.seed, TrainingImages(model.image_shape, model.class_names, (0.0, 0.0)))
+    accuracy = read_result(run).test_accuracy if run.is_dir() else None
+    return OpenedRun(model, config, dataset, *_test_images(dataset), accuracy)
+
+
+def _test_images(dataset: Dataset) -> tuple[LabelledImages | None, str]:
+    """The test images, or None and why there are none."""
+    source: Any = dataset.data.source
+    if getattr(source, "download", False):
+        return None, "the run would download its images, which only training and evaluation do"
+    try:
+        return dataset.read_test_images(), ""
+    except CapsNetError as error:
+        return None, str(error)

@@ -1,0 +1,172 @@
+"""Claims about `python -m capsnet.export`: files that say the same as the network, in batches of any size."""
+
+import importlib.util
+import json
+import shutil
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from conftest import REPO, run_in_process
+from PIL import Image
+from test_docs import blocks
+
+from capsnet import load
+from capsnet.data.dataset import TrainingImages
+from capsnet.output import Output
+from capsnet.runs.onnx_files import compare, to_onnx
+from capsnet.runs.trained import TrainedModel
+from capsnet.settings.config import OPTIONS
+from capsnet.settings.parse import config_from_dict
+
+EXPORT = "capsnet.export"
+
+
+@pytest.fixture(scope="module")
+def exported(finished_run, tmp_path_factory):
+    """A folder with the files of a finished run, and what was printed."""
+    folder = tmp_path_factory.mktemp("exported")
+    done = run_in_process(EXPORT, str(finished_run), "--to", str(folder), cwd=folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    return folder, done.stdout
+
+
+def test_the_files_are_compared_on_the_test_images(exported):
+    folder, printed = exported
+    assert sorted(path.name for path in folder.iterdir()) == ["decoder.onnx", "model.onnx"]
+    assert "360 test images: the same predictions" in printed
+    assert "images per second" in printed
+    assert len(printed.splitlines()) == 5
+
+
+@pytest.mark.parametrize("count", [1, 7])
+def test_any_batch_gives_the_scores_and_capsules_of_the_network(exported, finished_run, count):
+    images = torch.rand(count, 1, 28, 28)
+    model = load(finished_run)
+    session = onnxruntime.InferenceSession(exported[0] / "model.onnx")
+    scores, capsules = session.run(["scores", "capsules"], {"images": images.numpy()})
+    torch.testing.assert_close(torch.from_numpy(scores), model.predict(images).scores, atol=1e-4, rtol=0)
+    assert capsules.shape == (count, 10, 16)
+
+
+def test_the_decoder_draws_any_class(exported, finished_run):
+    capsules, labels = torch.rand(3, 10, 16) / 4, torch.tensor([4, 0, 9])
+    session = onnxruntime.InferenceSession(exported[0] / "decoder.onnx")
+    (drawn,) = session.run(None, {"capsules": capsules.numpy(), "labels": labels.numpy()})
+    with torch.no_grad():
+        expected = load(finished_run).network.decode(capsules, labels)
+    torch.testing.assert_close(torch.from_numpy(drawn), expected, atol=1e-4, rtol=0)
+
+
+def test_the_example_of_the_documentation_runs_with_the_files_alone(exported, tmp_path, monkeypatch):
+    for name in ("model.onnx", "decoder.onnx"):
+        shutil.copy(exported[0] / name, tmp_path)
+    Image.fromarray(np.eye(40, dtype=np.uint8) * 255).save(tmp_path / "picture.png")
+    monkeypatch.chdir(tmp_path)
+    (example,) = blocks(REPO / "docs/export.md", "python")
+    exec(compile(example, "export.md", "exec"), {})
+    assert Image.open("drawn.png").size == (28, 28)
+
+
+def test_the_files_say_what_they_are(exported):
+    about = onnxruntime.InferenceSession(exported[0] / "model.onnx").get_modelmeta().custom_metadata_map
+    assert json.loads(about["class_names"]) == list("0123456789")
+    assert json.loads(about["image_shape"]) == [1, 28, 28]
+    assert about["network"] == "capsnet on digits"
+    assert "28x28 pixels" in about["preprocessing"]
+
+
+class Halved(torch.nn.Module):
+    """A network that no exporter can follow: what it computes depends on the images."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(64, 3)
+
+    def forward(self, images, labels=None):
+        scores = self.layer(images.flatten(1))
+        return Output(scores / 2 if float(images.sum()) > 5 else scores)
+
+
+def test_a_network_that_cannot_be_exported_is_an_error_of_one_line(tmp_path):
+    from capsnet.errors import ExportError
+
+    model = TrainedModel(Halved(), TrainingImages((1, 8, 8), ("a", "b", "c"), (0.0, 0.0)), logits=True)
+    with pytest.raises(ExportError, match="cannot be exported") as raised:
+        to_onnx(model, "halved")
+    assert "\n" not in str(raised.value)
+
+
+def test_a_file_that_computes_something_else_is_noticed():
+    def small(seed):
+        torch.manual_seed(seed)
+        config = config_from_dict({"model": {"name": "efficient_capsnet"}, "routing": {"name": "attention"}})
+        network = config.model.build((1, 14, 14), 3, config.routing)
+        return TrainedModel(network, TrainingImages((1, 14, 14), ("a", "b", "c"), (0.0, 0.0)), logits=False)
+
+    images = torch.randint(256, (40, 1, 14, 14), dtype=torch.uint8)
+    files = to_onnx(small(0), "small")
+    assert compare(files, small(0), images).difference < 1e-5
+    assert compare(files, small(1), images).difference > 1e-2
+
+
+def test_nothing_is_written_that_differs_from_the_network(finished_run, tmp_path, monkeypatch):
+    monkeypatch.setattr("capsnet.runs.onnx_files.TOLERANCE", -1.0)
+    done = run_in_process(EXPORT, str(finished_run), "--to", str(tmp_path), cwd=tmp_path)
+    assert done.returncode == 1
+    assert "differs from the network by" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nothing"], "nothing: there is no such run or checkpoint"),
+        (["."], "best.ckpt: there is no such checkpoint"),
+        ([".", "--to", "nowhere"], "--to nowhere: there is no such folder"),
+        ([".", "--onnx"], "unrecognized arguments: --onnx"),
+        ([".", "plugin=none.py"], "none.py: "),
+    ],
+)
+def test_wrong_arguments_end_in_one_line(arguments, message, tmp_path):
+    done = run_in_process(EXPORT, *arguments, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_without_its_packages_it_says_what_to_install(finished_run, tmp_path, monkeypatch):
+    found = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name, *more: None if name == "onnx" else found(name, *more))
+    done = run_in_process(EXPORT, str(finished_run), cwd=tmp_path)
+    assert done.returncode == 2
+    assert "pip install 'capsnet[export]'" in done.stderr
+
+
+def routed(network, routing):
+    """A network with a routing, as small as it comes, for images of an odd size."""
+    config = config_from_dict({"model": {"name": network}, "routing": {"name": routing}})
+    return TrainedModel(
+        config.model.build((3, 29, 35), 4, config.routing), TrainingImages((3, 29, 35), tuple("abcd"), (0.0, 0.0)), True
+    )
+
+
+CAPSULES = [name for name, option in OPTIONS["model"].items() if option.capsules]
+ROUTINGS = [name for name in OPTIONS["routing"] if name != "none"]
+PLAIN = [name for name in OPTIONS["model"] if name not in CAPSULES]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("network", "routing"),
+    [(network, routing) for network in CAPSULES for routing in ROUTINGS] + [(network, "none") for network in PLAIN],
+)
+def test_every_network_is_exported_with_every_routing(network, routing):
+    model = routed(network, routing)
+    files = to_onnx(model, "some")
+    assert (files.decoder is None) == (network in PLAIN)
+    found = compare(files, model, torch.randint(256, (5, 3, 29, 35), dtype=torch.uint8))
+    assert found.difference < 1e-4
+    assert found.other_predictions == 0
