@@ -1,9 +1,9 @@
 """Explore a trained network in the browser: draw, see its capsules, move their dimensions, watch the routing.
 
-  python -m capsnet.explore RUN
+  python -m capsnet.explore          the model that comes with the project, trained on KMNIST-7k
+  python -m capsnet.explore RUN      the folder of a run, or a checkpoint file
 
-RUN is the folder of a run, or a checkpoint file. The page is for this machine alone (127.0.0.1), and nothing leaves it.
-Ctrl-C ends the program.
+The page is for this machine alone (127.0.0.1), and nothing leaves it. Ctrl-C ends the program.
 
   --port N         serve the page there; 8616 if you do not say, 0: any port that is free
   --no-browser     print the address, but do not open it
@@ -23,11 +23,12 @@ import sys
 import threading
 import webbrowser
 from collections.abc import Sequence
-from pathlib import Path
-from typing import NoReturn
 
 from capsnet.cli.program import run_program, start_logging
+from capsnet.cli.run_parser import RunParser
 from capsnet.errors import ConfigError
+from capsnet.runs.shipped import DEFAULT
+from capsnet.text import relative
 
 ADDRESS, PORT = "127.0.0.1", 8616
 NEEDED = ("starlette", "uvicorn")
@@ -42,7 +43,7 @@ def main() -> None:
 
         exhibit = open_exhibit(arguments.run, arguments.plugin, arguments.root)
         address = f"http://{ADDRESS}:{listener.getsockname()[1]}"
-        print(f"{exhibit.title}, from {arguments.run}")
+        print(f"{exhibit.title}, from {relative(arguments.run)}")
         if exhibit.test_images is None:
             print(f"no test images: {exhibit.why_none}")
         print(f"explore it at {address} (Ctrl-C ends)", flush=True)
@@ -51,27 +52,11 @@ def main() -> None:
         serve(application(exhibit), listener)
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message} (python -m capsnet.explore --help says more)")
-
-
 def _parse(given: Sequence[str]) -> argparse.Namespace:
-    if {"-h", "--help"} & set(given):
-        print(__doc__.strip())
-        sys.exit(0)
-    parser = _Parser(usage=__doc__, add_help=False, allow_abbrev=False)
-    parser.add_argument("run", metavar="RUN", nargs="?", type=Path)
+    parser = RunParser("capsnet.explore", __doc__, settings=("plugin", "data.root"), default=DEFAULT)
     parser.add_argument("--port", type=_port, default=PORT)
     parser.add_argument("--no-browser", dest="browser", action="store_false")
-    settings = [argument for argument in given if argument.startswith(("plugin=", "data.root="))]
-    arguments = parser.parse_args([argument for argument in given if argument not in settings])
-    values = dict(setting.split("=", 1) for setting in settings)
-    arguments.plugin, arguments.root = values.get("plugin"), values.get("data.root")
-    if arguments.run is None:
-        raise ConfigError("name the run to explore: python -m capsnet.explore RUN_DIR")
-    if not arguments.run.exists():
-        raise ConfigError(f"{arguments.run}: there is no such run or checkpoint")
+    arguments = parser.parse(given)
     if not all(map(importlib.util.find_spec, NEEDED)):
         raise ConfigError("the explorer needs more packages: pip install 'capsnet[explore]'")
     return arguments

@@ -2,11 +2,12 @@
 
   python -m capsnet.export RUN
 
-RUN is the folder of a run, or a checkpoint file. Into the folder go model.onnx, from images to scores and capsules,
-and, of a network that draws, decoder.onnx, from capsules to images. Both take batches of any size. They are compared
-with the network on the test images first, and not written if they differ by more than 0.0001.
+RUN is the folder of a run, a checkpoint file, or kmnist_7k, a model that comes with the project. model.onnx leads from
+images to scores and capsules; decoder.onnx, if the network draws, from capsules to images. They are written to the
+folder, for batches of any size, once they have been compared with the network on the test images: scores, capsules and
+drawings may differ by 0.0001.
 
-  --to DIR         write them to another folder
+  --to DIR         write them to another folder; of kmnist_7k, they are written to the current one
   data.root=DIR    the test images are in another folder than in training
   plugin=FILE.py   options from a file of your own, if the run was trained with it
 
@@ -23,11 +24,12 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from capsnet.cli.program import run_program, start_logging
+from capsnet.cli.run_parser import RunParser
 from capsnet.errors import ConfigError, ExportError
 from capsnet.files import atomic_write
+from capsnet.runs.shipped import is_shipped
 from capsnet.text import counted, relative
 
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
@@ -66,25 +68,12 @@ def main() -> None:
     print(f"  images per second, in batches of {min(BATCH, found.images)}: {speeds}")
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message} (python -m capsnet.export --help says more)")
-
-
 def _parse(given: Sequence[str]) -> argparse.Namespace:
-    if not given or {"-h", "--help"} & set(given):
-        print(__doc__.strip())
-        sys.exit(0)
-    parser = _Parser(usage=__doc__, add_help=False, allow_abbrev=False)
-    parser.add_argument("run", metavar="RUN", type=Path)
+    parser = RunParser("capsnet.export", __doc__, settings=("plugin", "data.root"))
     parser.add_argument("--to", metavar="DIR", type=Path)
-    settings = [argument for argument in given if argument.startswith(("plugin=", "data.root="))]
-    arguments = parser.parse_args([argument for argument in given if argument not in settings])
-    values = dict(setting.split("=", 1) for setting in settings)
-    arguments.plugin, arguments.root = values.get("plugin"), values.get("data.root")
-    if not arguments.run.exists():
-        raise ConfigError(f"{arguments.run}: there is no such run or checkpoint")
-    arguments.to = arguments.to or (arguments.run if arguments.run.is_dir() else arguments.run.parent)
+    arguments = parser.parse(given)
+    own = arguments.run if arguments.run.is_dir() else arguments.run.parent
+    arguments.to = arguments.to or (Path() if is_shipped(own) else own)
     if not arguments.to.is_dir():
         raise ConfigError(f"--to {arguments.to}: there is no such folder")
     if not os.access(arguments.to, os.W_OK):

@@ -2,7 +2,8 @@
 
   python -m capsnet.predict RUN PICTURE_OR_FOLDER...     a table: file, class, score, second choice
 
-RUN is the folder of a run, or a checkpoint file. Of a folder, all pictures in it and below it are classified.
+RUN is the folder of a run, a checkpoint file, or kmnist_7k, a model that comes with the project. Of a folder, all
+pictures in it and below it are classified.
 
   --json           print JSON instead: a list with an object for each file
   --csv FILE       write a table for programs, too
@@ -27,9 +28,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from capsnet.cli.program import run_program, start_logging
+from capsnet.cli.run_parser import RunParser
 from capsnet.errors import ConfigError, DataError
 from capsnet.files import write_csv
 from capsnet.text import counted, printable, relative
@@ -82,26 +84,13 @@ def main() -> None:
         sys.exit(UNREADABLE)
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message} (python -m capsnet.predict --help says more)")
-
-
 def _parse(given: Sequence[str]) -> argparse.Namespace:
-    parser = _Parser(usage=__doc__, add_help=False)
-    parser.add_argument("run", metavar="RUN", type=Path)
+    parser = RunParser("capsnet.predict", __doc__)
     parser.add_argument("pictures", metavar="PICTURE_OR_FOLDER", nargs="+", type=Path)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--csv", metavar="FILE", type=Path)
     parser.add_argument("--invert", action="store_true")
-    if not given or {"-h", "--help"} & set(given):
-        print(__doc__.strip())
-        sys.exit(0)
-    plugins = [argument for argument in given if argument.startswith("plugin=")]
-    arguments = parser.parse_args([argument for argument in given if argument not in plugins])
-    arguments.plugin = plugins[-1].partition("=")[2] if plugins else None
-    if not arguments.run.exists():
-        raise ConfigError(f"{arguments.run}: there is no such run or checkpoint")
+    arguments = parser.parse(given)
     if arguments.csv:
         _check_csv(arguments.csv)
     return arguments

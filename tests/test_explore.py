@@ -42,7 +42,6 @@ def test_a_port_in_use_is_one_line(finished_run, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "name the run to explore: python -m capsnet.explore RUN_DIR"),
         (["nothing"], "nothing: there is no such run or checkpoint"),
         (["."], "best.ckpt: there is no such checkpoint"),
         ([".", "--port", "x"], "x: must be a number from 0 to 65535"),

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .. import __version__
 from ..data.batches import to_float
 from ..errors import ExportError
 from ..text import on_one_line
@@ -87,7 +86,6 @@ def to_onnx(model: TrainedModel, title: str) -> OnnxFiles:
         "preprocessing": f"{'gray' if channels == 1 else 'red, green, blue'}, as large as fits {height}x{width} pixels"
         " with its aspect ratio, padded with the color of its border, divided by 255",
         "network": title,
-        "made_by": f"capsnet {__version__}",
     }
     images = torch.zeros(2, *model.image_shape)
     output = model.output(images)

@@ -19,6 +19,7 @@ from ..text import on_one_line
 from .checkpoints import Checkpoint, build_network, check_weights, load_checkpoint
 from .folder import BEST_CHECKPOINT
 from .saved_config import warn_of_changed_plugin
+from .shipped import find_run
 
 BATCH = 250  # images in a forward pass
 INVERTED_BORDER, SIMILAR_BORDER, EVEN_BORDERS = 0.5, 0.25, 0.2  # differences of brightness, in [0, 1]
@@ -124,7 +125,8 @@ def load(run_or_checkpoint: str | Path, plugin: str | Path | None = None) -> Tra
     """A trained network, on the GPU if there is one.
 
     Args:
-        run_or_checkpoint: a run's folder, whose best checkpoint is meant, or a checkpoint file.
+        run_or_checkpoint: a run's folder, whose best checkpoint is meant, a checkpoint file, or "kmnist_7k", the model
+            that comes with the project.
         plugin: the file with the run's options, if it was trained with a plugin.
 
     Raises:
@@ -133,7 +135,7 @@ def load(run_or_checkpoint: str | Path, plugin: str | Path | None = None) -> Tra
     """
     if plugin is not None:
         load_plugin(plugin)
-    path = checkpoint_path(Path(run_or_checkpoint))
+    path = checkpoint_path(find_run(run_or_checkpoint))
     return restored(load_checkpoint(path), path)
 
 

@@ -121,7 +121,7 @@ def test_a_checkpoint_that_does_not_describe_its_images_is_refused(finished_run,
         AtomicCheckpointIO().save_checkpoint(changed, tmp_path / "changed.ckpt")
         with pytest.raises(CheckpointError, match="earlier version"):
             capsnet.load(tmp_path / "changed.ckpt")
-    with pytest.raises(CheckpointError, match="no such checkpoint"):
+    with pytest.raises(CheckpointError, match="no such run or checkpoint"):
         capsnet.load(tmp_path / "nothing")
     shutil.copy(finished_run / "checkpoints/best.ckpt", tmp_path / "copy.ckpt")
     assert capsnet.load(str(tmp_path / "copy.ckpt")).image_shape == (1, 28, 28)

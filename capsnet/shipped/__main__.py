@@ -1,0 +1,68 @@
+"""Put a run into the project, as a model that comes with it.
+
+  python -m capsnet.shipped RUN NAME
+
+Of the run's best checkpoint, the weights are kept, in half precision. The accuracy in its record is measured again with
+them. An earlier model of that name is replaced.
+"""
+
+import capsnet.cli.loading  # noqa: F401 (must come first)
+
+# isort: split
+
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from capsnet.cli.program import run_program, start_logging
+from capsnet.cli.run_parser import RunParser
+from capsnet.errors import DataError
+from capsnet.files import file_digest
+from capsnet.runs.folder import BEST_CHECKPOINT, METRICS_FILE
+from capsnet.runs.record import read_record, write_record
+from capsnet.runs.shipped import FOLDER
+from capsnet.text import percent
+
+
+def main() -> None:
+    parser = RunParser("capsnet.shipped", __doc__, settings=())
+    parser.add_argument("name", metavar="NAME")
+    arguments = parser.parse(sys.argv[1:])
+    start_logging()
+    target = FOLDER / arguments.name
+    pack(arguments.run, target)
+    size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
+    print(f"{target}: {size / 1e6:.2f} MB, {percent(read_record(target)['test_accuracy'])} of the test images right")
+
+
+def pack(run: Path, target: Path) -> None:
+    """Write what a model needs, from a run's folder to another folder. Raises DataError without test images."""
+    import torch
+
+    from capsnet.runs.checkpoints import DIGEST_KEY, content_digest, read_checkpoint
+    from capsnet.runs.opened import open_run
+
+    content = read_checkpoint(run / BEST_CHECKPOINT)
+    kept: dict[str, Any] = {key: content[key] for key in content if key == "epoch" or key.startswith("capsnet_")}
+    kept["state_dict"] = {
+        name: weight.half() if weight.is_floating_point() else weight
+        for name, weight in content["state_dict"].items()
+        if name.startswith("network.")
+    }
+    kept[DIGEST_KEY] = content_digest(kept)
+    (target / BEST_CHECKPOINT).parent.mkdir(parents=True, exist_ok=True)
+    torch.save(kept, target / BEST_CHECKPOINT)
+    shutil.copy(run / METRICS_FILE, target)
+    opened = open_run(target)
+    if opened.test_images is None:
+        raise DataError(opened.why_none)
+    images, labels = opened.test_images
+    accuracy = (opened.model.classify(images).labels == labels).double().mean().item()
+    measured = {"test_accuracy": accuracy, "best_sha256": file_digest(target / BEST_CHECKPOINT)}
+    unknown = {"test_balanced_accuracy": None, "test_loss": None}
+    write_record(target, read_record(run) | measured | unknown)
+
+
+if __name__ == "__main__":
+    run_program(main)
