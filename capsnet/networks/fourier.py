@@ -203,8 +203,11 @@ class _FourierConvolution(torch.autograd.Function):
             taps = block.of(weight)
             weight_hat = matrices.weight @ taps.reshape(-1, matrices.weight.shape[1]).t()
             weight_hat = weight_hat.view(-1, *taps.shape[:2]).to(factor_dtype)  # [f, o, c]
-            product = torch.bmm(image_hat, weight_hat.transpose(1, 2))
-            products = product.to(images.dtype) if products is None else products.add_(product)
+            if products is None or factor_dtype != images.dtype:
+                product = torch.bmm(image_hat, weight_hat.transpose(1, 2)).to(images.dtype)
+                products = product if products is None else products.add_(product)
+            else:
+                products.baddbmm_(image_hat, weight_hat.transpose(1, 2))
             factors += (image_hat, weight_hat)
         ctx.save_for_backward(images, weight, *factors)
         outputs = images.new_zeros(len(images), rows.count, columns.count, len(weight)).permute(0, 3, 1, 2)
