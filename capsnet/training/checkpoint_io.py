@@ -26,10 +26,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 file.flush()
                 os.fsync(file.fileno())
         except BaseException as error:
-            if isinstance(error.__context__, KeyboardInterrupt | SystemExit):  # torch reports an error of its own
-                raise error.__context__ from error
-            if isinstance(error, OSError | RuntimeError):  # torch raises RuntimeError if a file cannot be written
+            if isinstance(error.__context__, KeyboardInterrupt | SystemExit | OSError):
+                error = error.__context__  # torch has reported an error of its own instead
+            if isinstance(error, OSError | RuntimeError):
                 state = "still the one of the epoch before" if path.exists() else "missing"
                 why = error.strerror if isinstance(error, OSError) else on_one_line(error)
                 raise StorageError(f"{path}: a checkpoint cannot be saved ({why}); the file is {state}") from error
-            raise
+            raise error

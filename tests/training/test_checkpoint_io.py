@@ -34,6 +34,18 @@ def test_a_first_save_that_fails_leaves_no_file_and_says_so(tmp_path, monkeypatc
     assert not list(tmp_path.iterdir())
 
 
+def test_a_full_disk_is_called_a_full_disk(tmp_path, monkeypatch):
+    def full(content, file):
+        try:
+            raise OSError(28, "No space left on device")
+        finally:
+            raise RuntimeError("unexpected pos")  # what torch says when its writer fails
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(StorageError, match=r"\(No space left on device\)"):
+        AtomicCheckpointIO().save_checkpoint({}, tmp_path / "last.ckpt")
+
+
 def test_ctrl_c_while_saving_is_ctrl_c(tmp_path, monkeypatch):
     def interrupted(content, file):
         try:
