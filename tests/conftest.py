@@ -28,6 +28,7 @@ from hypothesis import settings
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from capsnet.runs.trained import TrainedModel, load
 from capsnet.settings import parse, plugins
 from capsnet.settings.config import OPTIONS, Config
 from capsnet.settings.parse import config_from_dict
@@ -314,6 +315,12 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
             folder.mkdir()
             _train_finished_run(folder)
     return only_run(folder)
+
+
+@pytest.fixture(scope="session")
+def model(finished_run: Path) -> TrainedModel:
+    """The network of `finished_run`; leave it as it is."""
+    return load(finished_run)
 
 
 def _train_finished_run(folder: Path) -> None:

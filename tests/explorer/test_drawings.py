@@ -7,14 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-import capsnet
 from capsnet.data.pictures import BrokenPictureError
 from capsnet.explorer.drawings import centred, ink_box, prepared_drawing, prepared_upload, usual_extent
-
-
-@pytest.fixture(scope="module")
-def model(finished_run):
-    return capsnet.load(finished_run)
 
 
 def png(picture):

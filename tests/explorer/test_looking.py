@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-import capsnet
 from capsnet.data.batches import to_float
 from capsnet.data.digits import Digits
 from capsnet.explorer.looking import (
@@ -22,11 +21,6 @@ from capsnet.explorer.looking import (
 )
 from capsnet.networks.small_cnn import SmallCNN
 from capsnet.runs.trained import TrainedModel, TrainingImages
-
-
-@pytest.fixture(scope="module")
-def model(finished_run):
-    return capsnet.load(finished_run)
 
 
 @pytest.fixture(scope="module")

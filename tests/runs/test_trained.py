@@ -19,11 +19,6 @@ from capsnet.training.checkpoint_io import AtomicCheckpointIO
 
 
 @pytest.fixture(scope="module")
-def model(finished_run):
-    return capsnet.load(finished_run)
-
-
-@pytest.fixture(scope="module")
 def images():
     source = Digits()
     source.prepare()
