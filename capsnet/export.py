@@ -78,9 +78,18 @@ def _parse(given: Sequence[str]) -> argparse.Namespace:
         raise ConfigError(f"--to {arguments.to}: there is no such folder")
     if not os.access(arguments.to, os.W_OK):
         raise ConfigError(f"{arguments.to} cannot be written; name another folder by --to DIR")
+    for path in (arguments.to / name for name in NAMES):
+        if path.is_dir() or (path.exists() and not _is_own(path)):
+            raise ConfigError(f"{path}: is not from this program, and would be overwritten; choose another folder")
     if not all(map(importlib.util.find_spec, NEEDED)):
         raise ConfigError("exporting needs more packages: pip install 'capsnet[export]'")
     return arguments
+
+
+def _is_own(path: Path) -> bool:
+    """Was an ONNX file written by this program? Its metadata say so."""
+    content = path.read_bytes()
+    return all(key in content for key in (b"class_names", b"image_shape", b"preprocessing"))
 
 
 if __name__ == "__main__":

@@ -120,6 +120,16 @@ def test_nothing_is_written_that_differs_from_the_network(finished_run, tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
+def test_only_its_own_files_are_overwritten(exported, finished_run, tmp_path):
+    folder = shutil.copytree(exported[0], tmp_path / "again")
+    assert run_in_process(EXPORT, str(finished_run), "--to", str(folder), cwd=tmp_path).returncode == 0
+    (folder / "decoder.onnx").write_bytes(b"of somebody else")
+    done = run_in_process(EXPORT, str(finished_run), "--to", str(folder), cwd=tmp_path)
+    assert done.returncode == 2
+    assert "decoder.onnx: is not from this program, and would be overwritten" in done.stderr
+    assert (folder / "decoder.onnx").read_bytes() == b"of somebody else"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
