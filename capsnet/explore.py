@@ -27,7 +27,7 @@ from collections.abc import Sequence
 from capsnet.cli.program import run_program, start_logging
 from capsnet.cli.run_parser import RunParser
 from capsnet.errors import ConfigError
-from capsnet.runs.shipped import DEFAULT
+from capsnet.runs.shipped import DEFAULT, FOLDER
 from capsnet.text import relative
 
 ADDRESS, PORT = "127.0.0.1", 8616
@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def _parse(given: Sequence[str]) -> argparse.Namespace:
-    parser = RunParser("capsnet.explore", __doc__, settings=("plugin", "data.root"), default=DEFAULT)
+    parser = RunParser("capsnet.explore", __doc__, settings=("plugin", "data.root"), default=str(FOLDER / DEFAULT))
     parser.add_argument("--port", type=_port, default=PORT)
     parser.add_argument("--no-browser", dest="browser", action="store_false")
     arguments = parser.parse(given)

@@ -2,12 +2,12 @@
 
   python -m capsnet.export RUN
 
-RUN is the folder of a run, a checkpoint file, or kmnist_7k, a model that comes with the project. model.onnx leads from
-images to scores and capsules; decoder.onnx, if the network draws, from capsules to images. They are written to the
-folder, for batches of any size, once they have been compared with the network on the test images: scores, capsules and
-drawings may differ by 0.0001.
+RUN is the folder of a run, a checkpoint file, or kmnist_7k, a model that comes with the project. model.onnx maps
+images to scores and capsules, and decoder.onnx capsules to images, if there is a decoder. They take batches of any
+size. They are written to the folder of the run, or of the checkpoint, once they have been compared with the network on
+the test images: scores, capsules and drawings may differ by 0.0001.
 
-  --to DIR         write them to another folder; of kmnist_7k, they are written to the current one
+  --to DIR         write them to another folder; for kmnist_7k, the default is the current one
   data.root=DIR    the test images are in another folder than in training
   plugin=FILE.py   options from a file of your own, if the run was trained with it
 
@@ -24,13 +24,20 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from capsnet.cli.program import run_program, start_logging
 from capsnet.cli.run_parser import RunParser
 from capsnet.errors import ConfigError, ExportError
-from capsnet.files import atomic_write
+from capsnet.files import atomic_write, read_bytes, user_path
 from capsnet.runs.shipped import is_shipped
 from capsnet.text import counted, relative
+
+if TYPE_CHECKING:  # load torch
+    from torch import Tensor
+
+    from capsnet.runs.onnx_files import Comparison
+    from capsnet.runs.opened import OpenedRun
 
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
 NAMES = ("model.onnx", "decoder.onnx")
@@ -40,47 +47,61 @@ RANDOM_IMAGES = 250  # to compare with, if there are no test images
 def main() -> None:
     arguments = _parse(sys.argv[1:])
     start_logging()
-    import torch  # only if the arguments are right
-
-    from capsnet.runs.onnx_files import BATCH, TOLERANCE, compare, to_onnx
+    from capsnet.runs.onnx_files import TOLERANCE, compare, to_onnx  # load torch, so only if the arguments are right
     from capsnet.runs.opened import open_run
 
     opened = open_run(arguments.run, arguments.plugin, arguments.root)
     print(f"{opened.title}, from {relative(arguments.run)}", flush=True)
+    images, kind = _images_to_compare(opened)
     files = to_onnx(opened.model, opened.title)
-    if opened.test_images is not None:
-        kind, images = "test image", opened.test_images.images
-    else:
-        print(f"compared on random images, since there are no test images: {opened.why_none}")
-        images = torch.randint(256, (RANDOM_IMAGES, *opened.model.image_shape), dtype=torch.uint8)
-        kind = "random image"
     found = compare(files, opened.model, images)
     if not found.difference <= TOLERANCE:
         raise ExportError(f"what was exported differs from the network by {found.difference:.1e}, so it is not written")
     for name, content in zip(NAMES, files, strict=True):
-        if content is not None:
-            with atomic_write(arguments.to / name) as draft:
-                draft.write_bytes(content)
-            print(f"  {relative(arguments.to / name)}  {len(content) / 1e6:.1f} MB")
-    others = f"{found.other_predictions:,} other" if found.other_predictions else "the same"
-    print(f"  {counted(found.images, kind)}: {others} predictions; largest difference {found.difference:.1e}")
-    speeds = f"PyTorch {found.network_speed:,.0f}, ONNX Runtime {found.file_speed:,.0f}"
-    print(f"  images per second, in batches of {min(BATCH, found.images)}: {speeds}")
+        _write(arguments.to / name, content)
+    _report(found, kind)
+
+
+def _images_to_compare(opened: "OpenedRun") -> tuple["Tensor", str]:
+    """Images to show to the network and to the files, and what they are."""
+    import torch
+
+    if opened.test_images is not None:
+        return opened.test_images.images, "test image"
+    print(f"compared on random images, since there are no test images: {opened.why_no_test_images}")
+    return torch.randint(256, (RANDOM_IMAGES, *opened.model.image_shape), dtype=torch.uint8), "random image"
+
+
+def _write(path: Path, content: bytes | None) -> None:
+    """Write a file. If the network has nothing for it, remove the one that another network has left there."""
+    if content is None:
+        path.unlink(missing_ok=True)
+        return
+    with atomic_write(path) as draft:
+        draft.write_bytes(content)
+    print(f"  {relative(path)}  {len(content) / 1e6:.1f} MB")
+
+
+def _report(found: "Comparison", kind: str) -> None:
+    others = found.other_predictions
+    predictions = f"{counted(others, 'prediction')} differ" if others else "the same predictions"
+    print(f"  {counted(found.images, kind)}: {predictions}; largest difference {found.difference:.1e}")
+    print(f"  images per second: PyTorch {found.network_speed:,.0f}, ONNX Runtime {found.file_speed:,.0f}")
 
 
 def _parse(given: Sequence[str]) -> argparse.Namespace:
     parser = RunParser("capsnet.export", __doc__, settings=("plugin", "data.root"))
-    parser.add_argument("--to", metavar="DIR", type=Path)
+    parser.add_argument("--to", metavar="DIR", type=user_path)
     arguments = parser.parse(given)
-    own = arguments.run if arguments.run.is_dir() else arguments.run.parent
-    arguments.to = arguments.to or (Path() if is_shipped(own) else own)
+    folder = arguments.run if arguments.run.is_dir() else arguments.run.parent
+    arguments.to = arguments.to or (Path() if is_shipped(folder) else folder)
     if not arguments.to.is_dir():
         raise ConfigError(f"--to {arguments.to}: there is no such folder")
     if not os.access(arguments.to, os.W_OK):
-        raise ConfigError(f"{arguments.to} cannot be written; name another folder by --to DIR")
+        raise ConfigError(f"{arguments.to} is not writable; choose another folder with --to DIR")
     for path in (arguments.to / name for name in NAMES):
-        if path.is_dir() or (path.exists() and not _is_own(path)):
-            raise ConfigError(f"{path}: is not from this program, and would be overwritten; choose another folder")
+        if os.path.lexists(path) and not _is_own(path):
+            raise ConfigError(f"{path}: was not written by this program; choose another folder with --to DIR")
     if not all(map(importlib.util.find_spec, NEEDED)):
         raise ConfigError("exporting needs more packages: pip install 'capsnet[export]'")
     return arguments
@@ -88,7 +109,10 @@ def _parse(given: Sequence[str]) -> argparse.Namespace:
 
 def _is_own(path: Path) -> bool:
     """Was an ONNX file written by this program? Its metadata say so."""
-    content = path.read_bytes()
+    try:
+        content = read_bytes(path)
+    except OSError:
+        return False
     return all(key in content for key in (b"class_names", b"image_shape", b"preprocessing"))
 
 

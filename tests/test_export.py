@@ -55,7 +55,7 @@ def test_the_decoder_draws_any_class(exported, finished_run):
     session = onnxruntime.InferenceSession(exported[0] / "decoder.onnx")
     (drawn,) = session.run(None, {"capsules": capsules.numpy(), "labels": labels.numpy()})
     with torch.no_grad():
-        expected = load(finished_run).network.decode(capsules, labels)
+        expected = load(finished_run).network.cpu().decode(capsules, labels)
     torch.testing.assert_close(torch.from_numpy(drawn), expected, atol=1e-4, rtol=0)
 
 
@@ -75,6 +75,27 @@ def test_the_files_say_what_they_are(exported):
     assert json.loads(about["image_shape"]) == [1, 28, 28]
     assert about["network"] == "capsnet on digits"
     assert "28x28 pixels" in about["preprocessing"]
+
+
+def test_a_network_without_capsules_has_no_decoder_and_an_earlier_one_is_removed(exported, tmp_path):
+    small = ("model=small_cnn", "data=digits", "trainer.max_epochs=1", "data.batch_size=50", "figures=false")
+    assert run_in_process("train.py", *small, "hydra.run.dir=run", cwd=tmp_path).returncode == 0
+    folder = shutil.copytree(exported[0], tmp_path / "exported")
+    done = run_in_process(EXPORT, "run/checkpoints/best.ckpt", "--to", "exported", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [path.name for path in folder.iterdir()] == ["model.onnx"]
+    (output,) = onnxruntime.InferenceSession(folder / "model.onnx").get_outputs()
+    assert output.name == "scores"
+
+
+def test_without_test_images_random_ones_are_compared(kmnist_root, tmp_path):
+    small = ("model=small_cnn", "trainer=cpu", "trainer.max_epochs=1", "data.batch_size=50", "figures=false")
+    settings = (*small, f"data.root={kmnist_root}", "hydra.run.dir=run")
+    assert run_in_process("train.py", *settings, cwd=tmp_path).returncode == 0
+    done = run_in_process(EXPORT, "run", f"data.root={tmp_path}", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "compared on random images, since there are no test images: " in done.stdout
+    assert "250 random images: the same predictions" in done.stdout
 
 
 class Halved(torch.nn.Module):
@@ -126,7 +147,7 @@ def test_only_its_own_files_are_overwritten(exported, finished_run, tmp_path):
     (folder / "decoder.onnx").write_bytes(b"of somebody else")
     done = run_in_process(EXPORT, str(finished_run), "--to", str(folder), cwd=tmp_path)
     assert done.returncode == 2
-    assert "decoder.onnx: is not from this program, and would be overwritten" in done.stderr
+    assert "decoder.onnx: was not written by this program" in done.stderr
     assert (folder / "decoder.onnx").read_bytes() == b"of somebody else"
 
 

@@ -113,4 +113,8 @@ class ConsoleHandler(logging.StreamHandler):
 
 def start_logging() -> None:
     """Log to the terminal, just as Hydra does for a new run."""
-    logging.config.dictConfig(OmegaConf.to_container(OmegaConf.load(CONFIGS / "hydra" / "job_logging" / "lines.yaml")))
+    lines = CONFIGS / "hydra" / "job_logging" / "lines.yaml"
+    if lines.is_file():
+        logging.config.dictConfig(OmegaConf.to_container(OmegaConf.load(lines)))
+    else:  # the package is installed without the rest of the project
+        logging.basicConfig(level=logging.INFO, format="%(message)s")

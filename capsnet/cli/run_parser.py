@@ -20,7 +20,7 @@ class RunParser(argparse.ArgumentParser):
     """
 
     def __init__(self, module: str, text: str, settings: Sequence[str] = ("plugin",), default: str | None = None):
-        super().__init__(usage=text, add_help=False, allow_abbrev=False)
+        super().__init__(add_help=False, allow_abbrev=False)
         self.module, self.text, self.settings, self.default = module, text.strip(), settings, default
         self.add_argument("run", metavar="RUN", nargs=None if default is None else "?", default=default)
 

@@ -152,7 +152,7 @@ def between(model: TrainedModel, first: Tensor, second: Tensor, label: int) -> T
         [BETWEEN_STEPS, channels, height, width]: the first capsule's drawing, what lies between, the second's drawing.
     """
     shares = torch.linspace(0, 1, BETWEEN_STEPS)[:, None]
-    return draw(model, (1 - shares) * first + shares * second, label)
+    return draw(model, (1 - shares) * first.cpu() + shares * second.cpu(), label)
 
 
 @torch.no_grad()

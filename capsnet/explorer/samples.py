@@ -41,7 +41,7 @@ def open_exhibit(run: Path, plugin: str | None = None, root: str | None = None) 
         opened.title + ("" if accuracy is None else f": {percent(accuracy)} of the test images right"),
         opened.dataset.class_characters,
         images,
-        opened.why_none,
+        opened.why_no_test_images,
         None if images is None else usual_extent(_some(images.images, MEASURED)),
     )
 

@@ -61,7 +61,7 @@ class Comparison(NamedTuple):
     other_predictions: int
     """Images that they classify otherwise."""
     difference: float
-    """Largest of a score, a number of a capsule, or a pixel that is drawn."""
+    """Largest of a score, of a pixel that is drawn, or of a capsule's number, as a share of it if it is above 1."""
     network_speed: float
     """Images per second that PyTorch classifies, in batches of `BATCH`."""
     file_speed: float
@@ -81,7 +81,7 @@ def to_onnx(model: TrainedModel, title: str) -> OnnxFiles:
     model.network.cpu()
     channels, height, width = model.image_shape
     metadata = {
-        "class_names": json.dumps(model.class_names, ensure_ascii=False),
+        "class_names": json.dumps(model.class_names),
         "image_shape": json.dumps(model.image_shape),
         "preprocessing": f"{'gray' if channels == 1 else 'red, green, blue'}, as large as fits {height}x{width} pixels"
         " with its aspect ratio, padded with the color of its border, divided by 255",
@@ -110,10 +110,10 @@ def _exported(module: nn.Module, inputs: dict[str, Tensor], outputs: list[str], 
                 dynamo=True,
                 verbose=False,
             )
+            program.model.metadata_props.update(metadata)
+            return program.model_proto.SerializeToString()
     except Exception as error:  # whatever a network of somebody's own does
         raise ExportError(f"the network cannot be exported: {on_one_line(error.__cause__ or error)[:300]}") from error
-    program.model.metadata_props.update(metadata)
-    return program.model_proto.SerializeToString()
 
 
 @contextlib.contextmanager
@@ -140,23 +140,29 @@ def compare(files: OnnxFiles, model: TrainedModel, images: Tensor) -> Comparison
         model: on the CPU.
         images: [n, *image_shape] uint8, at least one.
     """
-    encoder, decoder = (content and _session(content) for content in files)
-    assert encoder is not None
+    encoder, decoder = _session(files.model), files.decoder and _session(files.decoder)
     differences, others = [], 0
-    for batch in [images[:1], *images.split(BATCH)]:
+    for batch in images.split(BATCH):
         output, (scores, *capsules) = model.output(batch), encoder.run(None, {"images": to_float(batch).numpy()})
-        expected = model.confidences(output).numpy()
-        differences.append(np.abs(scores - expected).max())
-        others += int((scores.argmax(1) != expected.argmax(1)).sum())
+        expected = model.confidences(output)
+        differences.append(_difference(scores, expected))
+        others += int((scores.argmax(1) != expected.argmax(1).numpy()).sum())
         if output.capsules is not None:
-            differences.append(np.abs(capsules[0] - output.capsules.numpy()).max())
-        if decoder is not None:
-            drawn = decoder.run(None, {"capsules": output.capsules.numpy(), "labels": expected.argmax(1)})[0]
-            differences.append(np.abs(drawn - output.reconstruction.numpy()).max())
+            differences.append(_difference(capsules[0], output.capsules))
+        if decoder:
+            labels = expected.argmax(1)
+            drawn = decoder.run(None, {"capsules": output.capsules.numpy(), "labels": labels.numpy()})[0]
+            with torch.no_grad():
+                differences.append(_difference(drawn, model.network.decode(output.capsules, labels)))
     batch = images[:BATCH]
     pixels = to_float(batch).numpy()
-    own, file = _speeds(lambda: model.output(batch), lambda: encoder.run(None, {"images": pixels}))
-    return Comparison(len(images), others, float(np.max(differences)), own * len(batch), file * len(batch))
+    network, file = _speeds(lambda: model.output(batch), lambda: encoder.run(None, {"images": pixels}))
+    return Comparison(len(images), others, float(np.max(differences)), network * len(batch), file * len(batch))
+
+
+def _difference(found: np.ndarray, expected: Tensor) -> float:
+    """The largest one, as a share of what was expected if that is above 1."""
+    return np.max(np.abs(found - expected.numpy()) / np.maximum(1, np.abs(expected.numpy())))
 
 
 def _session(content: bytes) -> Any:

@@ -1,4 +1,4 @@
-"""A run that is looked at again: its trained network, and its test images."""
+"""A finished run, opened for use: its trained network, and its test images."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +22,8 @@ class OpenedRun:
     config: Config
     dataset: Dataset
     test_images: LabelledImages | None
-    why_none: str
-    """Why there are no test images."""
+    why_no_test_images: str
+    """Empty if there are some."""
     test_accuracy: float | None
     """As recorded; None of a checkpoint on its own."""
 
@@ -53,15 +53,18 @@ def open_run(run: Path, plugin: str | None = None, root: str | None = None) -> O
     config, model = checkpoint.config, restored(checkpoint, path)
     dataset = Dataset(config.data, config.seed, TrainingImages(model.image_shape, model.class_names, (0.0, 0.0)))
     accuracy = read_result(run).test_accuracy if run.is_dir() else None
-    return OpenedRun(model, config, dataset, *_test_images(dataset), accuracy)
+    return OpenedRun(model, config, dataset, *_test_images(dataset, model.image_shape), accuracy)
 
 
-def _test_images(dataset: Dataset) -> tuple[LabelledImages | None, str]:
-    """The test images, or None and why there are none."""
+def _test_images(dataset: Dataset, shape: tuple[int, int, int]) -> tuple[LabelledImages | None, str]:
+    """The test images, or None and why there are none of this shape."""
     source: Any = dataset.data.source
     if getattr(source, "download", False):
         return None, "the run would download its images, which only training and evaluation do"
     try:
-        return dataset.read_test_images(), ""
+        found = dataset.read_test_images()
     except CapsNetError as error:
         return None, str(error)
+    if not len(found.labels) or found.images.shape[1:] != shape:
+        return None, f"the network expects images {list(shape)}, the dataset has {list(found.images.shape)}"
+    return found, ""

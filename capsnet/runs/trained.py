@@ -109,7 +109,8 @@ class TrainedModel:
 
     def draws(self, output: Output) -> bool:
         """Can the network that gave this output draw any capsule?"""
-        return output.reconstruction is not None and hasattr(self.network, "decode")
+        can_decode = output.capsules is not None and output.reconstruction is not None
+        return can_decode and hasattr(self.network, "decode")
 
     def looks_inverted(self, pixels: np.ndarray) -> bool:
         """Is an image, prepared by `pixels`, dark on light where the training images were light on dark, or vice versa?

@@ -10,14 +10,16 @@ import capsnet.cli.loading  # noqa: F401 (must come first)
 
 # isort: split
 
+import re
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 from capsnet.cli.program import run_program, start_logging
 from capsnet.cli.run_parser import RunParser
-from capsnet.errors import DataError
+from capsnet.errors import ConfigError, DataError
 from capsnet.files import file_digest
 from capsnet.runs.folder import BEST_CHECKPOINT, METRICS_FILE
 from capsnet.runs.record import read_record, write_record
@@ -29,9 +31,13 @@ def main() -> None:
     parser = RunParser("capsnet.shipped", __doc__, settings=())
     parser.add_argument("name", metavar="NAME")
     arguments = parser.parse(sys.argv[1:])
+    if not re.fullmatch(r"[a-z0-9_]+", arguments.name):
+        raise ConfigError(f"{arguments.name!r}: a model's name has small letters, digits and _")
     start_logging()
     target = FOLDER / arguments.name
-    pack(arguments.run, target)
+    with tempfile.TemporaryDirectory() as folder:
+        pack(arguments.run, Path(folder))
+        shutil.copytree(folder, target, dirs_exist_ok=True)
     size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
     print(f"{target}: {size / 1e6:.2f} MB, {percent(read_record(target)['test_accuracy'])} of the test images right")
 
@@ -40,6 +46,7 @@ def pack(run: Path, target: Path) -> None:
     """Write what a model needs, from a run's folder to another folder. Raises DataError without test images."""
     import torch
 
+    from capsnet.reports.scores import accuracies
     from capsnet.runs.checkpoints import DIGEST_KEY, content_digest, read_checkpoint
     from capsnet.runs.opened import open_run
 
@@ -51,17 +58,16 @@ def pack(run: Path, target: Path) -> None:
         if name.startswith("network.")
     }
     kept[DIGEST_KEY] = content_digest(kept)
-    (target / BEST_CHECKPOINT).parent.mkdir(parents=True, exist_ok=True)
+    (target / BEST_CHECKPOINT).parent.mkdir(parents=True)
     torch.save(kept, target / BEST_CHECKPOINT)
     shutil.copy(run / METRICS_FILE, target)
     opened = open_run(target)
     if opened.test_images is None:
-        raise DataError(opened.why_none)
+        raise DataError(opened.why_no_test_images)
     images, labels = opened.test_images
-    accuracy = (opened.model.classify(images).labels == labels).double().mean().item()
-    measured = {"test_accuracy": accuracy, "best_sha256": file_digest(target / BEST_CHECKPOINT)}
-    unknown = {"test_balanced_accuracy": None, "test_loss": None}
-    write_record(target, read_record(run) | measured | unknown)
+    measured = accuracies(labels, opened.model.classify(images).labels, len(opened.model.class_names))
+    record = read_record(run) | {f"test_{name}": accuracy for name, accuracy in measured.items()}
+    write_record(target, record | {"test_loss": None, "best_sha256": file_digest(target / BEST_CHECKPOINT)})
 
 
 if __name__ == "__main__":
