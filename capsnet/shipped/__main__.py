@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("name", metavar="NAME")
     arguments = parser.parse(sys.argv[1:])
     if not re.fullmatch(r"[a-z0-9_]+", arguments.name):
-        raise ConfigError(f"{arguments.name!r}: a model's name has small letters, digits and _")
+        raise ConfigError(f"{arguments.name!r}: a model's name consists of lower-case letters, digits and _")
     start_logging()
     target = FOLDER / arguments.name
     with tempfile.TemporaryDirectory() as folder:
@@ -44,22 +44,19 @@ def main() -> None:
 
 def pack(run: Path, target: Path) -> None:
     """Write what a model needs, from a run's folder to another folder. Raises DataError without test images."""
-    import torch
-
     from capsnet.reports.scores import accuracies
-    from capsnet.runs.checkpoints import DIGEST_KEY, content_digest, read_checkpoint
+    from capsnet.runs.checkpoints import NETWORK_PREFIX, read_checkpoint
     from capsnet.runs.opened import open_run
+    from capsnet.training.checkpoint_io import AtomicCheckpointIO
 
     content = read_checkpoint(run / BEST_CHECKPOINT)
     kept: dict[str, Any] = {key: content[key] for key in content if key == "epoch" or key.startswith("capsnet_")}
     kept["state_dict"] = {
         name: weight.half() if weight.is_floating_point() else weight
         for name, weight in content["state_dict"].items()
-        if name.startswith("network.")
+        if name.startswith(NETWORK_PREFIX)
     }
-    kept[DIGEST_KEY] = content_digest(kept)
-    (target / BEST_CHECKPOINT).parent.mkdir(parents=True)
-    torch.save(kept, target / BEST_CHECKPOINT)
+    AtomicCheckpointIO().save_checkpoint(kept, target / BEST_CHECKPOINT)
     shutil.copy(run / METRICS_FILE, target)
     opened = open_run(target)
     if opened.test_images is None:
