@@ -48,7 +48,8 @@ class TestSignals:
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=240)
         assert "Traceback" not in errors
-        assert process.returncode in (130, 2)  # 2: the evaluation had found that there is no run
+        # The evaluation may have found that there is no run (2), and Python may have ended by then (SIGINT's default).
+        assert process.returncode in (130, 2, -signal.SIGINT)
         assert not list(tmp_path.rglob("results.json"))
 
 

@@ -1,5 +1,6 @@
 """What every program does: catch signals, log, and end with one line and exit code 2 if something is wrong."""
 
+import _thread
 import contextlib
 import io
 import logging
@@ -7,8 +8,11 @@ import logging.config
 import os
 import signal
 import sys
+import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -21,19 +25,17 @@ from . import CONFIGS
 from .loading import INTERRUPTED, exit_at_once
 
 USAGE_ERROR = 2
+RETRY_SECONDS = 0.05
+LONGEST_IMPORT_SECONDS = 60.0  # a plugin may do more than define things
 
 _FULL_ERROR = "HYDRA_FULL_ERROR"
-_was_interrupted = False
+_first_signal: float | None = None
 _wants_traceback = os.environ.get(_FULL_ERROR, "0") not in ("", "0")
 
 
 def run_program(main: Callable[[], Any]) -> None:
     """Run a program's main function, which may be Hydra's, as it is run from a terminal."""
-    if signal.getsignal(signal.SIGINT) in (exit_at_once, signal.default_int_handler):
-        signal.signal(signal.SIGINT, _interrupt)
-    for name in ("SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), _interrupt)
+    _handle_signals(_interrupt)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # arguments and names may have bytes that are not UTF-8
@@ -41,26 +43,49 @@ def run_program(main: Callable[[], Any]) -> None:
     try:
         with one_line_errors():
             main()
-            sys.stdout.flush()
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except BrokenPipeError:
         _discard_output()
+    finally:
+        try:
+            sys.stdout.flush()
+        except BrokenPipeError:
+            _discard_output()
+        _handle_signals(exit_at_once)  # what the libraries do last would print an exception and go on
 
 
-def _interrupt(number: int, frame: Any) -> None:
-    """Treat SIGTERM, or a terminal that closes, as Ctrl-C, once."""
-    global _was_interrupted
-    _was_interrupted = True
+def _handle_signals(handler: Callable[..., Any]) -> None:
+    """Call the handler for each signal that asks a program to end, unless it is ignored, as nohup sets it."""
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, handler)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Treat SIGTERM, or a terminal that closes, as Ctrl-C, once.
+
+    While a library is being imported, it waits: an exception there may end the process in the library's C++ code.
+    """
+    global _first_signal
+    _first_signal = _first_signal or time.monotonic()
+    if _is_importing(frame) and time.monotonic() < _first_signal + LONGEST_IMPORT_SECONDS:
+        again = threading.Timer(RETRY_SECONDS, _thread.interrupt_main, [number])
+        again.daemon = True
+        again.start()
+        return
     if number != signal.SIGINT:
         signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
-def _broke_an_import(error: Exception) -> bool:
-    """Whether Ctrl-C came while a library was loading, and the library made another error of it."""
-    names = [(frame.f_code.co_name, frame.f_globals["__name__"]) for frame, _ in traceback.walk_tb(error.__traceback__)]
-    return _was_interrupted and any(code == "<module>" and name != "__main__" for code, name in names)
+def _is_importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_globals.get("__name__") == "importlib._bootstrap":
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _discard_output() -> None:
@@ -74,8 +99,6 @@ def one_line_errors() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if _broke_an_import(error):
-            raise KeyboardInterrupt from error
         message = None if isinstance(error, BrokenPipeError) else _message(error)
         if message is None or _wants_traceback:
             raise
@@ -97,6 +120,8 @@ def _message(error: Exception) -> str | None:
         return f"{error.filename or 'a file cannot be read or written'}: {error.strerror}"
     *_, (innermost, _) = traceback.walk_tb(error.__traceback__)
     if innermost.f_globals["__name__"].startswith(("hydra.", "omegaconf.", "antlr4.", "yaml.")):  # by odd arguments
+        if _first_signal is not None:
+            raise KeyboardInterrupt from error  # OmegaConf has made another error of it
         return f"{' '.join(sys.argv[1:])[:200]}: not understood ({on_one_line(error)[:200]})"
     return None
 

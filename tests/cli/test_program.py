@@ -6,6 +6,7 @@ import resource
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,13 @@ from capsnet.runs.checkpoints import read_checkpoint
 from capsnet.training.callbacks import EpochLog
 
 ENDLESS = (*DIGITS, "trainer.max_epochs=10000")
+
+
+def run_main(body: str, cwd: Path, **options) -> subprocess.CompletedProcess[str]:
+    """Run a program whose main function has this body."""
+    program = f"from capsnet.cli.program import run_program\ndef main():\n    {body}\nrun_program(main)\n"
+    command = [sys.executable, "-c", program]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=60, check=False, **options)
 
 
 def assert_interrupted(run: Path, code: int | None, printed: str, errors: str) -> None:
@@ -48,19 +56,20 @@ class TestInterrupt:
             process.kill()
         assert_interrupted(only_run(tmp_path), process.returncode, printed, errors)
 
-    def test_ctrl_c_during_an_import_is_no_bug_whatever_the_library_makes_of_it(self, tmp_path):
-        (tmp_path / "confused.py").write_text(
-            "import signal\n"
-            "try:\n"
-            "    signal.raise_signal(signal.SIGINT)\n"
-            "except KeyboardInterrupt:\n"
-            "    raise RecursionError('an attribute that looks for itself') from None\n"
-        )
-        program = "from capsnet.cli.program import run_program\ndef main():\n    import confused\nrun_program(main)\n"
-        done = subprocess.run(
-            [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
-        )
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    def test_a_signal_during_an_import_waits_for_the_end_of_the_import(self, tmp_path, number):
+        (tmp_path / "library.py").write_text(f"import signal\nsignal.raise_signal({int(number)})\nprint('loaded')\n")
+        done = run_main("import library, time\n    time.sleep(30)", tmp_path)
+        assert (done.returncode, done.stdout, done.stderr) == (130, "loaded\n", "")
+
+    def test_a_signal_while_python_ends_prints_nothing(self, tmp_path):
+        done = run_main("import atexit, signal\n    atexit.register(signal.raise_signal, signal.SIGINT)", tmp_path)
         assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+    def test_a_terminal_that_closes_does_not_end_what_nohup_has_started(self, tmp_path):
+        ignore = partial(signal.signal, signal.SIGHUP, signal.SIG_IGN)
+        done = run_main("import signal\n    signal.raise_signal(signal.SIGHUP)", tmp_path, preexec_fn=ignore)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
     def test_so_does_every_signal_that_asks_a_program_to_end(self, tmp_path, monkeypatch, number):
