@@ -97,7 +97,10 @@ def test_a_plugins_keys_are_checked_as_the_projects_own(plugin, tmp_path):
         ("routing.gain=0", "routing.gain=0.0: must be above 0"),
         ("routing.gains=1", "did you mean routing.gain?"),
         ("routing.iters=3", "belongs to routing=dynamic, not to routing=mean"),
-        ("model=none_such", "choose capsnet, cnn, efficient_capsnet, resnet18, small_capsnet, small_cnn or tiny"),
+        (
+            "model=none_such",
+            "choose capsnet, cnn, efficient_capsnet, res_capsnet, resnet18, small_capsnet, small_cnn or tiny",
+        ),
     ):
         refused = run("train.py", quoted, *SETTINGS, "routing=mean", argument, cwd=tmp_path, code=2)
         assert named in refused.stderr

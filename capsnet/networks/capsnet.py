@@ -3,14 +3,13 @@
 import math
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..output import Output
 from ..routing.squash import squash
 from ..settings import model as settings
 from ..settings.routing import Dynamic
+from .capsule_network import CapsuleNetwork
 from .decoder import DECODERS
 from .fourier import FourierConv2d
 
@@ -67,7 +66,7 @@ class PrimaryCapsules(nn.Module):
         return squash(capsules.flatten(1, 3))
 
 
-class CapsNet(nn.Module):
+class CapsNet(CapsuleNetwork):
     """Images to class capsules, and from one of them back to an image.
 
     Args:
@@ -114,31 +113,7 @@ class CapsNet(nn.Module):
         self.routing = routing.build(primary_capsules * rows * columns, primary_dim, num_classes, class_dim)
         self.decoder = DECODERS[decoder](num_classes, class_dim, self.image_shape, dropout)
 
-    def forward(self, images: Tensor, labels: Tensor | None = None) -> Output:
-        """Encode images into class capsules, and decode one capsule of each.
-
-        Args:
-            images: [batch, *image_shape], values in [0, 1].
-            labels: [batch], the class whose capsule is decoded, or class probabilities [batch, classes], by which
-                capsules are weighted; None decodes the longest capsule.
-
-        Raises:
-            ValueError: the images are not of `image_shape`.
-        """
-        if images.shape[1:] != self.image_shape:
-            raise ValueError(
-                f"expected images [batch, {', '.join(map(str, self.image_shape))}], got {list(images.shape)}"
-            )
-        capsules = self.encode(images)
-        lengths = torch.linalg.vector_norm(capsules, dim=-1)
-        decoded = lengths.argmax(1) if labels is None else labels
-        return Output(lengths, capsules, self.decode(capsules, decoded))
-
     def encode(self, images: Tensor) -> Tensor:
         """[batch, *image_shape] -> class capsules [batch, classes, class_dim]."""
         images = self.primary.conv.suited(images, *conv_map(*self.image_shape[1:], self.conv.stride[0]))
         return self.routing(self.primary(F.relu(self.conv(images), inplace=True)))
-
-    def decode(self, capsules: Tensor, labels: Tensor) -> Tensor:
-        """Draw the capsules of `labels` [batch] out of `capsules` [batch, classes, class_dim] as images."""
-        return self.decoder(capsules, labels)

@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..output import Output
 from ..routing.squash import steep_squash
 from ..settings import model as settings
 from ..settings.routing import Attention
+from .capsule_network import CapsuleNetwork
 from .decoder import DECODERS
 from .layout import channels_last
 
@@ -43,7 +43,7 @@ class PrimaryCapsules(nn.Module):
         return steep_squash(channels.unflatten(1, (-1, self.dim)))
 
 
-class EfficientCapsNet(nn.Module):
+class EfficientCapsNet(CapsuleNetwork):
     """Images to class capsules, and from one of them back to an image.
 
     Args:
@@ -91,23 +91,6 @@ class EfficientCapsNet(nn.Module):
         self.routing = (routing or Attention()).build(features // primary_dim, primary_dim, num_classes, class_dim)
         self.decoder = DECODERS[decoder](num_classes, class_dim, self.image_shape, dropout)
 
-    def forward(self, images: Tensor, labels: Tensor | None = None) -> Output:
-        """Encode images into class capsules, and decode one capsule of each.
-
-        Args:
-            images: [batch, *image_shape], values in [0, 1].
-            labels: [batch], the class whose capsule is decoded, or class probabilities [batch, classes], by which
-                capsules are weighted; None decodes the longest capsule.
-        """
-        capsules = self.encode(images)
-        lengths = torch.linalg.vector_norm(capsules, dim=-1)
-        decoded = lengths.argmax(1) if labels is None else labels
-        return Output(lengths, capsules, self.decode(capsules, decoded))
-
     def encode(self, images: Tensor) -> Tensor:
         """[batch, *image_shape] -> class capsules [batch, classes, class_dim]."""
         return self.routing(self.primary(self.stem(images)))
-
-    def decode(self, capsules: Tensor, labels: Tensor) -> Tensor:
-        """Draw the capsules of `labels` [batch] out of `capsules` [batch, classes, class_dim] as images."""
-        return self.decoder(capsules, labels)

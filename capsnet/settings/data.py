@@ -16,7 +16,7 @@ class Data:
     """Settings that every dataset has; `source` is the dataset itself, one of OPTIONS."""
 
     source: Any
-    batch_size: int = _batching(128, "images per optimizer step, counted over all processes", at_least=1)
+    batch_size: int = _batching(64, "images per optimizer step, counted over all processes", at_least=1)
     val_size: float = _batching(
         0.1, "training images held out for validation: a share below 1, or a number of images", at_least=0
     )

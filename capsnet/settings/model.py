@@ -64,6 +64,25 @@ class EfficientCapsNet:
 
 
 @dataclass
+class ResCapsNet:
+    """A residual network (He et al. 2016) whose last features are read as capsules, as in Efficient-CapsNet."""
+
+    width: int = setting(32, "channels of the first of three stages; the last has four times as many", at_least=1)
+    blocks: int = setting(2, "residual blocks in a stage, of two convolutions each", at_least=1)
+    primary_dim: int = setting(8, "dimensions of a primary capsule; it divides four times the width", at_least=1)
+    class_dim: int = setting(16, "dimensions of a class capsule", at_least=1)
+    decoder: str = setting("dense", DECODER, one_of=DECODERS)
+    dropout: float = setting(0.0, "dropout on the decoder's hidden layers", at_least=0, below=1)
+
+    capsules = True
+
+    def build(self, image_shape: tuple[int, int, int], num_classes: int, routing: Any):
+        from ..networks.res_capsnet import ResCapsNet
+
+        return ResCapsNet(image_shape, num_classes, routing=routing, **vars(self))
+
+
+@dataclass
 class CNN:
     """The convolutional baseline of Sabour, Frosst & Hinton (2017, section 5)."""
 
@@ -107,6 +126,7 @@ OPTIONS = {
     "capsnet": CapsNet,
     "small_capsnet": SmallCapsNet,
     "efficient_capsnet": EfficientCapsNet,
+    "res_capsnet": ResCapsNet,
     "cnn": CNN,
     "small_cnn": SmallCNN,
     "resnet18": ResNet18,

@@ -17,7 +17,7 @@ class Adam:
 
     lr: float = _setting(0.001, "learning rate in the first epoch, or after the warm-up", above=0)
     lr_decay: float = _setting(
-        0.9, "factor on the learning rate after each epoch; schedule=cosine does not use it", above=0, at_most=1
+        0.8, "factor on the learning rate after each epoch; schedule=cosine does not use it", above=0, at_most=1
     )
     schedule: str = _setting(
         "exponential",

@@ -1,4 +1,4 @@
-"""Claims about Efficient-CapsNet and the networks without capsules that it is compared with."""
+"""Claims about Efficient-CapsNet, its residual relative, and the networks without capsules beside them."""
 
 import pytest
 import torch
@@ -6,6 +6,7 @@ import torch
 from capsnet.errors import ConfigError
 from capsnet.networks.cnn import CNN
 from capsnet.networks.efficient_capsnet import EfficientCapsNet, PrimaryCapsules
+from capsnet.networks.res_capsnet import ResCapsNet, ResidualBlock
 from capsnet.networks.resnet18 import ResNet18
 from capsnet.networks.small_cnn import SmallCNN
 from capsnet.routing.squash import steep_squash
@@ -34,10 +35,42 @@ def test_its_primary_capsules_are_a_depthwise_convolution_over_the_whole_map():
     torch.testing.assert_close(primary(features), expected)
 
 
+@pytest.mark.parametrize("network", [EfficientCapsNet, ResCapsNet])
 @pytest.mark.parametrize("routing", [Attention(), Dynamic(iters=2), Uniform()])
-def test_efficient_capsnet_takes_any_routing(routing):
-    output = EfficientCapsNet(routing=routing).eval()(torch.rand(2, 1, 28, 28))
+def test_networks_with_capsules_of_the_whole_map_take_any_routing(network, routing):
+    output = network(routing=routing).eval()(torch.rand(2, 1, 28, 28))
     assert output.capsules.shape == (2, 10, 16)
+
+
+class TestResCapsNet:
+    @pytest.mark.parametrize(("height", "width"), [(1, 1), (7, 30), (28, 28)])
+    def test_takes_images_of_any_size(self, height, width):
+        network = ResCapsNet((3, height, width), 5, width=4, blocks=1).eval()
+        output = network(torch.rand(2, 3, height, width))
+        assert output.capsules.shape == (2, 5, 16)
+        assert output.reconstruction.shape == (2, 3, height, width)
+
+    @pytest.mark.parametrize("blocks", [1, 3])
+    def test_each_stage_has_its_blocks(self, blocks):
+        stem = ResCapsNet(width=4, blocks=blocks).stem
+        shapes = [block.residual[0].weight.shape[:2] for block in stem if isinstance(block, ResidualBlock)]
+        assert [tuple(shape) for shape in shapes] == [
+            *[(4, 4)] * blocks,
+            (8, 4),
+            *[(8, 8)] * (blocks - 1),
+            (16, 8),
+            *[(16, 16)] * (blocks - 1),
+        ]
+
+    def test_a_block_adds_its_residual_to_what_came_in(self):
+        block = ResidualBlock(3, 3, stride=1).eval()
+        features = torch.randn(2, 3, 5, 5)
+        torch.nn.init.zeros_(block.residual[-1].weight)
+        torch.testing.assert_close(block(features.clone()), features)
+
+    def test_capsules_that_do_not_divide_the_features_are_refused(self):
+        with pytest.raises(ValueError, match=r"model.primary_dim=3: must divide 16, four times model.width"):
+            ResCapsNet(width=4, primary_dim=3)
 
 
 def test_small_cnn_is_as_large_as_efficient_capsnets_encoder():

@@ -35,7 +35,7 @@ def test_the_defaults_are_the_papers_network_on_kmnist():
 def test_a_config_as_saved_has_every_setting_once():
     config = config_from_dict({"data": {"name": "digits"}, "routing": {"name": "uniform"}})
     saved = as_dict(config)
-    shared = {"batch_size": 128, "val_size": 0.1, "limit": None, "class_weights": None}
+    shared = {"batch_size": 64, "val_size": 0.1, "limit": None, "class_weights": None}
     assert saved["data"] == {"name": "digits", **shared}
     assert saved["routing"] == {"name": "uniform"}
     assert saved["seed"] == 0
@@ -78,7 +78,7 @@ def test_where_and_how_a_run_is_computed_is_no_part_of_what_is_trained(key, valu
         ("routing.name", "uniform"),
         ("seed", 1),
         ("data.name", "mnist"),
-        ("data.batch_size", 64),
+        ("data.batch_size", 32),
         ("data.val_size", 0.2),
         ("data.limit", 1000),
         ("augment.max_shift", 1),

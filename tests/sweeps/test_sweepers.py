@@ -17,6 +17,8 @@ from conftest import (
 
 from capsnet.errors import ConfigError
 
+NETWORKS = ("capsnet", "efficient_capsnet", "res_capsnet", "cnn", "small_cnn", "resnet18")
+
 
 @pytest.mark.slow
 def test_all_networks_side_by_side_are_summed_up_by_network(tmp_path):
@@ -24,10 +26,10 @@ def test_all_networks_side_by_side_are_summed_up_by_network(tmp_path):
     done = run_in_process("train.py", *arguments, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     rows = table(only_sweep(tmp_path) / "summary.csv")
-    assert {row["model"] for row in rows} == {"capsnet", "efficient_capsnet", "cnn", "small_cnn", "resnet18"}
+    assert {row["model"] for row in rows} == set(NETWORKS)
     assert {row["seeds"] for row in rows} == {"2"}
     assert all(float(row[f"{split}_images_per_second"]) > 0 for row in rows for split in ("train", "inference"))
-    assert len({row["parameters"] for row in rows}) == 5
+    assert len({row["parameters"] for row in rows}) == len(NETWORKS)
 
 
 def test_a_job_that_fails_is_a_row_and_the_others_continue(tmp_path):

@@ -1,0 +1,41 @@
+"""What capsule networks have in common: lengths of class capsules as scores, and a decoder that draws one of them."""
+
+import torch
+from torch import Tensor, nn
+
+from ..output import Output
+
+
+class CapsuleNetwork(nn.Module):
+    """Images to class capsules, and from one of them back to an image. A subclass defines `encode` and `decoder`."""
+
+    image_shape: tuple[int, int, int]
+    decoder: nn.Module
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Output:
+        """Encode images into class capsules, and decode one capsule of each.
+
+        Args:
+            images: [batch, *image_shape], values in [0, 1].
+            labels: [batch], the class whose capsule is decoded, or class probabilities [batch, classes], by which
+                capsules are weighted; None decodes the longest capsule.
+
+        Raises:
+            ValueError: the images are not of `image_shape`.
+        """
+        if images.shape[1:] != self.image_shape:
+            raise ValueError(
+                f"expected images [batch, {', '.join(map(str, self.image_shape))}], got {list(images.shape)}"
+            )
+        capsules = self.encode(images)
+        lengths = torch.linalg.vector_norm(capsules, dim=-1)
+        decoded = lengths.argmax(1) if labels is None else labels
+        return Output(lengths, capsules, self.decode(capsules, decoded))
+
+    def encode(self, images: Tensor) -> Tensor:
+        """[batch, *image_shape] -> class capsules [batch, classes, class_dim]."""
+        raise NotImplementedError
+
+    def decode(self, capsules: Tensor, labels: Tensor) -> Tensor:
+        """Draw the capsules of `labels` [batch] out of `capsules` [batch, classes, class_dim] as images."""
+        return self.decoder(capsules, labels)

@@ -1,0 +1,96 @@
+"""A residual network whose last features are read as capsules, as in Efficient-CapsNet."""
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..settings import model as settings
+from ..settings.routing import Dynamic
+from .capsule_network import CapsuleNetwork
+from .decoder import DECODERS
+from .efficient_capsnet import PrimaryCapsules
+from .layout import channels_last
+
+STAGES = 3  # each has twice the channels of the one before, and half its rows and columns
+
+
+class ResCapsNet(CapsuleNetwork):
+    """Residual blocks (He et al. 2016, arXiv:1603.05027), primary capsules of the whole map, class capsules, decoder.
+
+    Args:
+        image_shape: (channels, height, width).
+        num_classes: number of class capsules.
+        width: channels of the first of three stages; the last has four times as many.
+        blocks: residual blocks in a stage, of two 3x3 convolutions each.
+        primary_dim: dimensions of a primary capsule; it divides the channels of the last stage.
+        class_dim: dimensions of a class capsule.
+        decoder: dense or convolutional, see `decoder.py`.
+        dropout: probability of dropping a unit of the decoder's hidden layers in training.
+        routing: builds the routing from primary to class capsules, by `build(in_caps, in_dim, out_caps, out_dim)`:
+            an option of `capsnet.settings.routing`. None: dynamic routing with its default iterations.
+
+    Raises:
+        ValueError: a value is out of range.
+    """
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int] = (1, 28, 28),
+        num_classes: int = 10,
+        width: int = settings.ResCapsNet.width,
+        blocks: int = settings.ResCapsNet.blocks,
+        primary_dim: int = settings.ResCapsNet.primary_dim,
+        class_dim: int = settings.ResCapsNet.class_dim,
+        decoder: str = settings.ResCapsNet.decoder,
+        dropout: float = settings.ResCapsNet.dropout,
+        routing: Any = None,
+    ):
+        super().__init__()
+        channels, rows, columns = self.image_shape = image_shape
+        features = width * 2 ** (STAGES - 1)
+        if features % primary_dim:
+            raise ValueError(f"model.primary_dim={primary_dim}: must divide {features}, four times model.width")
+        layers: list[nn.Module] = [_convolution(channels, width, kernel=3)]
+        channels = width
+        for stage in range(STAGES):
+            for block in range(blocks):
+                stride = 2 if stage and not block else 1
+                layers.append(ResidualBlock(channels, width * 2**stage, stride))
+                channels, rows, columns = width * 2**stage, -(-rows // stride), -(-columns // stride)
+        layers += [nn.BatchNorm2d(features), nn.ReLU(inplace=True)]
+        self.stem = channels_last(nn.Sequential(*layers))
+        self.primary = PrimaryCapsules(features, rows, columns, primary_dim)
+        self.routing = (routing or Dynamic()).build(features // primary_dim, primary_dim, num_classes, class_dim)
+        self.decoder = DECODERS[decoder](num_classes, class_dim, self.image_shape, dropout)
+
+    def encode(self, images: Tensor) -> Tensor:
+        """[batch, *image_shape] -> class capsules [batch, classes, class_dim]."""
+        return self.routing(self.primary(self.stem(images)))
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions, each after batch normalization and ReLU, beside a shortcut."""
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int):
+        super().__init__()
+        self.activation = nn.Sequential(nn.BatchNorm2d(in_channels), nn.ReLU(inplace=True))
+        self.residual = nn.Sequential(
+            _convolution(in_channels, out_channels, kernel=3, stride=stride),
+            nn.BatchNorm2d(out_channels),
+            nn.ReLU(inplace=True),
+            _convolution(out_channels, out_channels, kernel=3),
+        )
+        keeps_shape = in_channels == out_channels and stride == 1
+        self.shortcut = None if keeps_shape else _convolution(in_channels, out_channels, kernel=1, stride=stride)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """[batch, in_channels, height, width] -> [batch, out_channels, height / stride, width / stride], rounded up."""
+        activated = self.activation(features)
+        beside = features if self.shortcut is None else self.shortcut(activated)
+        return self.residual(activated) + beside
+
+
+def _convolution(in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> nn.Conv2d:
+    convolution = nn.Conv2d(in_channels, out_channels, kernel, stride, padding=kernel // 2, bias=False)
+    nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
+    return convolution
