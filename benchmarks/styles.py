@@ -2,12 +2,11 @@
 
     python benchmarks/styles.py RUN_DIR outputs/styles           write the dataset
     python train.py data=idx data.root=outputs/styles ...        a recipe on it: "test" means held-out styles
-    python benchmarks/styles.py RUN_DIR --rank                   how it ranks methods, next to a random split
 
 Test images are written by other people than training images, so images held out at random look easier than they are:
 their writers are known. Here, the images of each class are clustered (k-means) by what a trained network makes of them:
 the capsule of their class, or what enters the last layer of a network without capsules. Clusters are drawn until a
-share of the class is held out. The official test images are not touched, but for --rank, which compares with them.
+share of the class is held out. The official test images are not touched.
 """
 
 import argparse
@@ -16,20 +15,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from classical import METHODS, pixels
 from report import print_headline
-from scipy.stats import spearmanr
 from sklearn.cluster import KMeans
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from capsnet.data.batches import to_float
 from capsnet.data.dataset import Dataset
 from capsnet.data.source import LabelledImages
-from capsnet.data.splits import stratified_split
 from capsnet.runs.trained import load
 from capsnet.settings.parse import config_from_dict
-from capsnet.text import columns
 
 BATCH = 250
 
@@ -75,32 +69,10 @@ def part_of(images: LabelledImages, rows: Tensor) -> LabelledImages:
     return LabelledImages(images.images[rows], images.labels[rows])
 
 
-def rank(images: LabelledImages, held_out: Tensor, test: LabelledImages, seed: int) -> None:
-    """Print what methods without a network reach on three kinds of unseen images, and how well the first two rank."""
-    kept, random = stratified_split(images.labels, int(held_out.sum()), seed)
-    splits = {"random": (kept, random), "styles": ((~held_out).nonzero()[:, 0], held_out.nonzero()[:, 0])}
-    recipes = [(method, choice) for method in METHODS for choice in method.choices]
-    accuracies = np.zeros((len(recipes), 3))
-    for row, (method, choice) in enumerate(tqdm(recipes, leave=False, disable=None)):
-        for column, (seen, unseen) in enumerate(splits.values()):
-            classifier = method.build(choice).fit(*pixels(part_of(images, seen)))
-            accuracies[row, column] = classifier.score(*pixels(part_of(images, unseen)))
-        accuracies[row, 2] = classifier.score(*pixels(test))
-    cells = [
-        [f"{method.name}, {method.setting}={choice}", *(f"{accuracy:.2%}" for accuracy in row)]
-        for (method, choice), row in zip(recipes, accuracies, strict=True)
-    ]
-    print(columns([["", *splits, "test"], *cells]))
-    for column, name in enumerate(splits):
-        correlation = spearmanr(accuracies[:, column], accuracies[:, 2]).statistic
-        print(f"  rank correlation of {name} with test: {correlation:.3f}")
-
-
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="its best checkpoint sees the styles")
-    parser.add_argument("folder", type=Path, nargs="?", help="a new folder for the dataset")
-    parser.add_argument("--rank", action="store_true")
+    parser.add_argument("folder", type=Path, help="a new folder for the dataset")
     parser.add_argument("--data", choices=["kmnist_7k", "digits"], default="kmnist_7k")
     parser.add_argument("--clusters", type=int, default=20, help="in each class")
     parser.add_argument("--share", type=float, default=0.15, help="of each class that is held out, at least")
@@ -120,11 +92,8 @@ def main() -> None:
     held_out = torch.from_numpy(chosen)
     kept, styles = part_of(images, ~held_out), part_of(images, held_out)
     print(f"{len(styles.labels):,} of {len(images.labels):,} images held out, in clusters of like style")
-    if arguments.folder:
-        write_dataset(arguments.folder, kept, styles)
-        print(f"written to {arguments.folder}: python train.py data=idx data.root={arguments.folder}")
-    if arguments.rank:
-        rank(images, held_out, dataset.read_test_images(), arguments.seed)
+    write_dataset(arguments.folder, kept, styles)
+    print(f"written to {arguments.folder}: python train.py data=idx data.root={arguments.folder}")
 
 
 if __name__ == "__main__":
