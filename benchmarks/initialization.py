@@ -17,7 +17,6 @@ from capsnet.data.dataset import Dataset
 from capsnet.reports.scores import score
 from capsnet.routing import transformation
 from capsnet.runs.checkpoints import build_network
-from capsnet.settings.data import Data
 from capsnet.settings.parse import config_from_dict
 from capsnet.training.datamodule import ImageDataModule
 from capsnet.training.trainer import resolve_precision
@@ -62,7 +61,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--epochs", type=int, default=2)
-    parser.add_argument("--batch-size", type=int, default=Data.batch_size)
+    parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--gain", type=float, nargs="+", default=[transformation.GAIN])
     return parser.parse_args()
 

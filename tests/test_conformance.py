@@ -19,7 +19,12 @@ from capsnet.runs.trained import TrainedModel, TrainingImages
 from capsnet.settings.config import OPTIONS, SHARED, about, option_of
 from capsnet.settings.parse import config_from_dict, config_from_omegaconf
 
-PARAMETERS = {"capsnet": 8_215_568, "efficient_capsnet": 161_824 + 1_411_344, "cnn": 35_445_522}
+PARAMETERS = {
+    "capsnet": 8_215_568,
+    "efficient_capsnet": 161_824 + 1_411_344,
+    "res_capsnet": 2_132_592,
+    "cnn": 35_445_522,
+}
 """Of the network in its paper, at 28x28x1 pixels and 10 classes; the decoder's are the second number."""
 
 SHAPES = [(1, 28, 28), (3, 28, 28), (1, 29, 35)]

@@ -29,7 +29,8 @@ RETRY_SECONDS = 0.05
 LONGEST_IMPORT_SECONDS = 60.0  # a plugin may do more than define things
 
 _FULL_ERROR = "HYDRA_FULL_ERROR"
-_first_signal: float | None = None
+_was_interrupted = False
+_waiting_since: float | None = None
 _wants_traceback = os.environ.get(_FULL_ERROR, "0") not in ("", "0")
 
 
@@ -43,15 +44,12 @@ def run_program(main: Callable[[], Any]) -> None:
     try:
         with one_line_errors():
             main()
+            sys.stdout.flush()
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except BrokenPipeError:
         _discard_output()
     finally:
-        try:
-            sys.stdout.flush()
-        except BrokenPipeError:
-            _discard_output()
         _handle_signals(exit_at_once)  # what the libraries do last would print an exception and go on
 
 
@@ -68,16 +66,30 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
     While a library is being imported, it waits: an exception there may end the process in the library's C++ code.
     """
-    global _first_signal
-    _first_signal = _first_signal or time.monotonic()
-    if _is_importing(frame) and time.monotonic() < _first_signal + LONGEST_IMPORT_SECONDS:
-        again = threading.Timer(RETRY_SECONDS, _thread.interrupt_main, [number])
-        again.daemon = True
-        again.start()
-        return
+    global _was_interrupted, _waiting_since
+    _was_interrupted = True
+    if _is_importing(frame):
+        if _waiting_since is None:
+            _waiting_since = time.monotonic()
+            _thread.start_new_thread(_signal_again, (number,))
+        if time.monotonic() < _waiting_since + LONGEST_IMPORT_SECONDS:
+            return
+    _waiting_since = None
     if number != signal.SIGINT:
         signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
+
+
+def _signal_again(number: int) -> None:
+    """Send the main thread a signal now and then, until the wait for an import is over."""
+    while _waiting_since is not None:
+        time.sleep(RETRY_SECONDS)
+        if _waiting_since is None:
+            return
+        if hasattr(signal, "pthread_kill"):
+            signal.pthread_kill(threading.main_thread().ident, number)  # also wakes it, if it sleeps
+        else:
+            _thread.interrupt_main(number)
 
 
 def _is_importing(frame: FrameType | None) -> bool:
@@ -120,7 +132,7 @@ def _message(error: Exception) -> str | None:
         return f"{error.filename or 'a file cannot be read or written'}: {error.strerror}"
     *_, (innermost, _) = traceback.walk_tb(error.__traceback__)
     if innermost.f_globals["__name__"].startswith(("hydra.", "omegaconf.", "antlr4.", "yaml.")):  # by odd arguments
-        if _first_signal is not None:
+        if _was_interrupted:
             raise KeyboardInterrupt from error  # OmegaConf has made another error of it
         return f"{' '.join(sys.argv[1:])[:200]}: not understood ({on_one_line(error)[:200]})"
     return None

@@ -125,7 +125,7 @@ def _places(network: nn.Module, primary: nn.Module | None, features: Tensor | No
         parts = (features[0] * primary.weight).unflatten(0, (-1, primary.dim))  # [i, d, rows, columns]
         whole = parts.sum((2, 3)) + primary.bias.unflatten(0, (-1, primary.dim))
         lengths = torch.linalg.vector_norm(u, dim=1) / torch.linalg.vector_norm(whole, dim=1).clamp(min=1e-12)
-        window = window_of([layer for layer in network.stem if isinstance(layer, nn.Conv2d)])
+        window = window_of(network.convolutions())
         return _Places(window, lambda wanted: torch.einsum("id,i,idhw->hw", wanted, lengths, parts), None)
     return None
 

@@ -91,6 +91,10 @@ class EfficientCapsNet(CapsuleNetwork):
         self.routing = (routing or Attention()).build(features // primary_dim, primary_dim, num_classes, class_dim)
         self.decoder = DECODERS[decoder](num_classes, class_dim, self.image_shape, dropout)
 
+    def convolutions(self) -> list[nn.Conv2d]:
+        """From the image to the map that the primary capsules see, one after another."""
+        return [layer for layer in self.stem if isinstance(layer, nn.Conv2d)]
+
     def encode(self, images: Tensor) -> Tensor:
         """[batch, *image_shape] -> class capsules [batch, classes, class_dim]."""
         return self.routing(self.primary(self.stem(images)))

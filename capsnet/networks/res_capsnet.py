@@ -63,6 +63,12 @@ class ResCapsNet(CapsuleNetwork):
         self.routing = (routing or Dynamic()).build(features // primary_dim, primary_dim, num_classes, class_dim)
         self.decoder = DECODERS[decoder](num_classes, class_dim, self.image_shape, dropout)
 
+    def convolutions(self) -> list[nn.Conv2d]:
+        """From the image to the map that the primary capsules see, one after another, without the shortcuts."""
+        first, *others = self.stem
+        blocks = [block.residual for block in others if isinstance(block, ResidualBlock)]
+        return [first, *(layer for residual in blocks for layer in residual if isinstance(layer, nn.Conv2d))]
+
     def encode(self, images: Tensor) -> Tensor:
         """[batch, *image_shape] -> class capsules [batch, classes, class_dim]."""
         return self.routing(self.primary(self.stem(images)))
@@ -81,12 +87,14 @@ class ResidualBlock(nn.Module):
             _convolution(out_channels, out_channels, kernel=3),
         )
         keeps_shape = in_channels == out_channels and stride == 1
-        self.shortcut = None if keeps_shape else _convolution(in_channels, out_channels, kernel=1, stride=stride)
+        self.shortcut = None if keeps_shape else _convolution(in_channels, out_channels, kernel=1)
+        self.stride = stride
 
     def forward(self, features: Tensor) -> Tensor:
         """[batch, in_channels, height, width] -> [batch, out_channels, height / stride, width / stride], rounded up."""
         activated = self.activation(features)
-        beside = features if self.shortcut is None else self.shortcut(activated)
+        # Places are left out before the convolution: with a stride of its own, oneDNN crashes on few channels.
+        beside = features if self.shortcut is None else self.shortcut(activated[..., :: self.stride, :: self.stride])
         return self.residual(activated) + beside
 
 

@@ -15,7 +15,11 @@ _setting = partial(setting, evaluated=False)
 class Adam:
     """Adam (Kingma & Ba 2015), with a learning rate that changes after each epoch."""
 
-    lr: float = _setting(0.001, "learning rate in the first epoch, or after the warm-up", above=0)
+    lr: float = _setting(
+        0.001,
+        "learning rate in the first epoch, or after the warm-up; the YAML file of a network may choose another",
+        above=0,
+    )
     lr_decay: float = _setting(
         0.8, "factor on the learning rate after each epoch; schedule=cosine does not use it", above=0, at_most=1
     )

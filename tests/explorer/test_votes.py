@@ -1,11 +1,14 @@
 """Claims about the maps of votes: they share out what routing computes over the places of the picture."""
 
+from functools import partial
+
 import pytest
 import torch
 
 import capsnet
 from capsnet.explorer.votes import Window, spread, vote_maps, window_of
 from capsnet.networks.efficient_capsnet import EfficientCapsNet
+from capsnet.networks.res_capsnet import ResCapsNet
 from capsnet.networks.small_cnn import SmallCNN
 from capsnet.runs.trained import TrainedModel, TrainingImages
 from capsnet.settings.routing import Attention, Dynamic, Uniform
@@ -43,12 +46,14 @@ def test_in_the_first_iteration_every_place_gives_an_equal_share(image):
     assert float(last.share_map.std()) > 0
 
 
-def test_places_of_a_network_whose_capsules_see_everything_push_the_same_sum(image):
-    model = trained(EfficientCapsNet((1, 28, 28), 5))
+@pytest.mark.parametrize(
+    ("network", "grid", "window"), [(EfficientCapsNet, (9, 9), 11), (partial(ResCapsNet, width=4), (7, 7), 53)]
+)
+def test_places_of_a_network_whose_capsules_see_everything_push_the_same_sum(image, network, grid, window):
+    model = trained(network((1, 28, 28), 5, routing=Attention()))
     found = vote_maps(model, image, 2)
-    assert (found.grid, found.window, found.sees_everything) == ((9, 9), 11, True)
+    assert (found.grid, found.window, found.sees_everything) == (grid, window, True)
     assert found.steps[0].share_map is None
-    assert found.steps[0].couplings.shape == (16,)
     length = model.output(image[None]).scores[0, 2]
     torch.testing.assert_close(1 - torch.exp(-found.steps[0].push.sum()), length, rtol=1e-4, atol=1e-5)
 
@@ -90,6 +95,16 @@ def test_a_window_is_where_a_change_of_the_image_has_an_effect():
         window.start + 4 * window.pitch + half,
     )
     assert int(columns[0]) == window.start + 2 * window.pitch - half
+
+
+def test_the_window_of_a_residual_network_is_that_of_its_longest_path():
+    network = ResCapsNet((1, 80, 80), 5, width=4, blocks=1).eval()
+    window = window_of(network.convolutions())
+    image = torch.rand(1, 1, 80, 80, requires_grad=True)
+    network.stem(image)[0, :, 10, 10].sum().backward()
+    rows = torch.nonzero(image.grad[0, 0].abs().sum(1))[:, 0]
+    middle, half = window.start + 10 * window.pitch, (window.side - 1) / 2
+    assert (int(rows[0]), int(rows[-1])) == (middle - half, middle + half)
 
 
 def test_spread_values_stay_where_they_are_and_between_the_least_and_the_largest():

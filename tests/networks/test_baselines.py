@@ -10,6 +10,7 @@ from capsnet.networks.res_capsnet import ResCapsNet, ResidualBlock
 from capsnet.networks.resnet18 import ResNet18
 from capsnet.networks.small_cnn import SmallCNN
 from capsnet.routing.squash import steep_squash
+from capsnet.settings.model import OPTIONS
 from capsnet.settings.parse import config_from_dict
 from capsnet.settings.routing import Attention, Dynamic, Uniform
 
@@ -66,7 +67,7 @@ class TestResCapsNet:
         block = ResidualBlock(3, 3, stride=1).eval()
         features = torch.randn(2, 3, 5, 5)
         torch.nn.init.zeros_(block.residual[-1].weight)
-        torch.testing.assert_close(block(features.clone()), features)
+        torch.testing.assert_close(block(features), features)
 
     def test_capsules_that_do_not_divide_the_features_are_refused(self):
         with pytest.raises(ValueError, match=r"model.primary_dim=3: must divide 16, four times model.width"):
@@ -96,7 +97,7 @@ def test_a_routing_for_a_network_without_capsules_is_refused(model):
         config_from_dict({}, {"model": model, "routing": "dynamic"})
 
 
-@pytest.mark.parametrize("model", ["capsnet", "efficient_capsnet"])
+@pytest.mark.parametrize("model", [name for name, option in OPTIONS.items() if option.capsules])
 def test_a_capsule_network_without_a_routing_is_refused(model):
     with pytest.raises(ConfigError, match=f"routing=none: model={model} needs a routing"):
         config_from_dict({}, {"model": model, "routing": "none"})

@@ -61,7 +61,7 @@ def test_a_decoder_learns_to_draw_what_a_capsule_says(decoder):
     assert (built(capsules, labels) - images).abs().max() < 0.2
 
 
-@pytest.mark.parametrize("name", ["capsnet", "small_capsnet", "efficient_capsnet"])
+@pytest.mark.parametrize("name", ["capsnet", "small_capsnet", "efficient_capsnet", "res_capsnet"])
 def test_every_capsule_network_can_have_either(name):
     config = config_from_dict({"model": {"name": name, "decoder": "convolutional"}})
     network = config.model.build((1, 28, 28), 10, config.routing)
