@@ -36,6 +36,8 @@ _wants_traceback = os.environ.get(_FULL_ERROR, "0") not in ("", "0")
 
 def run_program(main: Callable[[], Any]) -> None:
     """Run a program's main function, which may be Hydra's, as it is run from a terminal."""
+    global _was_interrupted
+    _was_interrupted = False
     _handle_signals(_interrupt)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
