@@ -35,7 +35,7 @@ class TestRunSummary:
         assert self.rows() == {
             "dataset": "digits, 1,293 training, 144 validation images",
             "model": "capsnet, 8,215,568 parameters, dynamic (iters 3) routing",
-            "training": "10 epochs, batches of 128, seed 0",
+            "training": "10 epochs, batches of 64, seed 0",
             "device": "some processor, 32-true",
             "run": "outputs/run",
         }
