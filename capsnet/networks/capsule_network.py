@@ -7,10 +7,17 @@ from ..output import Output
 
 
 class CapsuleNetwork(nn.Module):
-    """Images to class capsules, and from one of them back to an image. A subclass defines `encode` and `decoder`."""
+    """Images to class capsules, and from one of them back to an image. A subclass builds the parts."""
 
     image_shape: tuple[int, int, int]
+    stem: nn.Module
+    """[batch, *image_shape] -> features [batch, channels, height, width]."""
+    primary: nn.Module
+    """Features -> primary capsules [batch, in_caps, in_dim]."""
+    routing: nn.Module
+    """Primary capsules -> class capsules [batch, classes, class_dim]."""
     decoder: nn.Module
+    """Class capsules, and labels [batch] -> images."""
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Output:
         """Encode images into class capsules, and decode one capsule of each.
@@ -34,7 +41,7 @@ class CapsuleNetwork(nn.Module):
 
     def encode(self, images: Tensor) -> Tensor:
         """[batch, *image_shape] -> class capsules [batch, classes, class_dim]."""
-        raise NotImplementedError
+        return self.routing(self.primary(self.stem(images)))
 
     def decode(self, capsules: Tensor, labels: Tensor) -> Tensor:
         """Draw the capsules of `labels` [batch] out of `capsules` [batch, classes, class_dim] as images."""

@@ -94,7 +94,3 @@ class EfficientCapsNet(CapsuleNetwork):
     def convolutions(self) -> list[nn.Conv2d]:
         """From the image to the map that the primary capsules see, one after another."""
         return [layer for layer in self.stem if isinstance(layer, nn.Conv2d)]
-
-    def encode(self, images: Tensor) -> Tensor:
-        """[batch, *image_shape] -> class capsules [batch, classes, class_dim]."""
-        return self.routing(self.primary(self.stem(images)))

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from ..settings import model as settings
 from ..settings.routing import Dynamic
 from .capsule_network import CapsuleNetwork
+from .convolution import convolution
 from .decoder import DECODERS
 from .efficient_capsnet import PrimaryCapsules
 from .layout import channels_last
@@ -50,7 +51,7 @@ class ResCapsNet(CapsuleNetwork):
         features = width * 2 ** (STAGES - 1)
         if features % primary_dim:
             raise ValueError(f"model.primary_dim={primary_dim}: must divide {features}, four times model.width")
-        layers: list[nn.Module] = [_convolution(channels, width, kernel=3)]
+        layers: list[nn.Module] = [convolution(channels, width, kernel=3)]
         channels = width
         for stage in range(STAGES):
             for block in range(blocks):
@@ -69,10 +70,6 @@ class ResCapsNet(CapsuleNetwork):
         blocks = [block.residual for block in others if isinstance(block, ResidualBlock)]
         return [first, *(layer for residual in blocks for layer in residual if isinstance(layer, nn.Conv2d))]
 
-    def encode(self, images: Tensor) -> Tensor:
-        """[batch, *image_shape] -> class capsules [batch, classes, class_dim]."""
-        return self.routing(self.primary(self.stem(images)))
-
 
 class ResidualBlock(nn.Module):
     """Two 3x3 convolutions, each after batch normalization and ReLU, beside a shortcut."""
@@ -81,13 +78,13 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.activation = nn.Sequential(nn.BatchNorm2d(in_channels), nn.ReLU(inplace=True))
         self.residual = nn.Sequential(
-            _convolution(in_channels, out_channels, kernel=3, stride=stride),
+            convolution(in_channels, out_channels, kernel=3, stride=stride),
             nn.BatchNorm2d(out_channels),
             nn.ReLU(inplace=True),
-            _convolution(out_channels, out_channels, kernel=3),
+            convolution(out_channels, out_channels, kernel=3),
         )
         keeps_shape = in_channels == out_channels and stride == 1
-        self.shortcut = None if keeps_shape else _convolution(in_channels, out_channels, kernel=1)
+        self.shortcut = None if keeps_shape else convolution(in_channels, out_channels, kernel=1)
         self.stride = stride
 
     def forward(self, features: Tensor) -> Tensor:
@@ -96,9 +93,3 @@ class ResidualBlock(nn.Module):
         # Places are left out before the convolution: with a stride of its own, oneDNN crashes on few channels.
         beside = features if self.shortcut is None else self.shortcut(activated[..., :: self.stride, :: self.stride])
         return self.residual(activated) + beside
-
-
-def _convolution(in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> nn.Conv2d:
-    convolution = nn.Conv2d(in_channels, out_channels, kernel, stride, padding=kernel // 2, bias=False)
-    nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
-    return convolution

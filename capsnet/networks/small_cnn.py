@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from ..output import Output
+from .convolution import convolution
 from .layout import channels_last
 
 BLOCKS = ((32, 32), (64, 64), (128,))  # channels of 3x3 convolutions; each block but the last ends with pooling
@@ -28,11 +29,11 @@ class SmallCNN(nn.Sequential):
         layers: list[nn.Module] = []
         for block in BLOCKS:
             for out_channels in block:
-                layers += _convolution(channels, out_channels, kernel=3)
+                layers += _layers(channels, out_channels, kernel=3)
                 channels = out_channels
             if block is not BLOCKS[-1]:
                 layers.append(nn.MaxPool2d(2))
-        layers += _convolution(channels, HEAD_UNITS, kernel=1)
+        layers += _layers(channels, HEAD_UNITS, kernel=1)
         super().__init__(
             *layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(dropout), nn.Linear(HEAD_UNITS, num_classes)
         )
@@ -43,7 +44,5 @@ class SmallCNN(nn.Sequential):
         return Output(super().forward(images))
 
 
-def _convolution(in_channels: int, out_channels: int, kernel: int) -> list[nn.Module]:
-    convolution = nn.Conv2d(in_channels, out_channels, kernel, padding="same", bias=False)
-    nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
-    return [convolution, nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True)]
+def _layers(in_channels: int, out_channels: int, kernel: int) -> list[nn.Module]:
+    return [convolution(in_channels, out_channels, kernel), nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True)]
