@@ -9,29 +9,28 @@ docs/performance.md derives the method. In short, for one side of an image:
 3. Transforms of real numbers come in conjugate pairs, of which one is enough. A complex product takes three real ones.
    The sums before and after them are part of the transforms.
 
-So y = Ty [(Tx x) ∘ (Tw w)], with three constant real matrices. In the middle stands one product of images and weights
-for each bin: a real number of a transformed tile. The gradients take the same matrices.
+So y = Ty [(Tx x) ∘ (Tw w)], with three constant linear maps of real numbers, each in two steps: along the rows, then
+along the columns. In the middle stands one product of images and weights for each bin: a real number of a transformed
+tile. The gradients take the same maps, transposed.
 
-Axes: f bin, p pixel of a tile, q output of a tile, t weight of a phase, b tile and image, c input channel, o output
-channel.
+Axes: f bin, b tile and image, c input channel, o output channel. Tiles are [column, row, ..], since rows come first.
 """
 
 import functools
 import itertools
-import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from ..routing.votes import computing_types
+from .fourier_transform import IMAGE_TRIPLE, OUTPUT_TRIPLE, WEIGHT_TRIPLE, Transform
 
-MOST_OUTPUTS = 10  # of a tile along one side
-TRANSFORM_COST = 2.0  # of a multiplication in a transform, against one in the products between them
+MOST_OUTPUTS = 14  # of a tile along one side
+TRANSFORM_COST = 3.0  # of a multiplication in a transform, against one in the products between them
 WORTHWHILE = 0.8  # of the direct multiplications
 BLOCK_CHANNELS = 64  # input channels that are transformed at a time
 
@@ -78,44 +77,26 @@ class Side(NamedTuple):
 
 
 class Transforms(NamedTuple):
-    """The constant matrices of a phase."""
+    """Of a phase: from pixels to bins. Outputs come back from bins by the transposed one."""
 
-    image: Tensor
-    """Tx, [f, p]."""
-    weight: Tensor
-    """Tw, [f, t]."""
-    output: Tensor
-    """Ty, [q, f]; the same for all phases."""
+    image: Transform
+    weight: Transform
+    output: Transform
+    """The same for all phases."""
 
 
 @functools.lru_cache(maxsize=64)
 def transforms(rows: Side, columns: Side, row_phase: int, column_phase: int, dtype: torch.dtype) -> Transforms:
-    """The matrices for a phase of the rows and of the columns, computed in float64 and rounded once."""
-    height, width = rows.bins, columns.bins
-
-    def waves(row_count: int, column_count: int) -> np.ndarray:
-        """The discrete Fourier transform of the first rows and columns of a tile, [frequency, pixel]."""
-        down = np.exp(-2j * np.pi * np.outer(np.arange(height), np.arange(row_count)) / height)
-        across = np.exp(-2j * np.pi * np.outer(np.arange(width), np.arange(column_count)) / width)
-        return np.kron(down, across)
-
-    frequencies = np.arange(height * width).reshape(height, width)
-    conjugates = frequencies[-np.arange(height) % height][:, -np.arange(width) % width]
-    own, paired = frequencies[frequencies == conjugates], frequencies[frequencies < conjugates]
-    image = waves(rows.pixels(row_phase), columns.pixels(column_phase))
-    weight = waves(rows.taps(row_phase), columns.taps(column_phase)).conj()  # a correlation: no weight is flipped
-    output = waves(rows.outputs, columns.outputs).conj().T / (height * width)
-    # (a + bi)(c + di) = (k1 - k3) + (k1 + k2)i, with k1 = c(a + b), k2 = a(d - c), k3 = b(c + d). Back through e + gi,
-    # the real part e(k1 - k3) - g(k1 + k2) counts; twice, as the conjugate adds the same.
-    a, b = image[paired].real, image[paired].imag
-    c, d = weight[paired].real, weight[paired].imag
-    e, g = 2 * output[:, paired].real, 2 * output[:, paired].imag
-    matrices = (
-        np.concatenate([image[own].real, a + b, a, b]),
-        np.concatenate([weight[own].real, c, d - c, c + d]),
-        np.concatenate([output[:, own].real, e - g, -g, -e], axis=1),
+    """The matrices for a phase of the rows and of the columns."""
+    tile = rows.bins, columns.bins
+    pixels = rows.pixels(row_phase), columns.pixels(column_phase)
+    taps = rows.taps(row_phase), columns.taps(column_phase)
+    outputs = rows.outputs, columns.outputs
+    return Transforms(
+        Transform.fourier(tile, pixels, -1, IMAGE_TRIPLE, dtype),
+        Transform.fourier(tile, taps, 1, WEIGHT_TRIPLE, dtype),  # a correlation: the conjugate
+        Transform.fourier(tile, outputs, 1, OUTPUT_TRIPLE, dtype, inverse=True),
     )
-    return Transforms(*(torch.from_numpy(np.ascontiguousarray(matrix)).to(dtype) for matrix in matrices))
 
 
 class Block(NamedTuple):
@@ -140,7 +121,7 @@ class Block(NamedTuple):
         return self.rows.pixels(self.row_phase), self.columns.pixels(self.column_phase)
 
     def cut(self, images: Tensor) -> Tensor:
-        """The tiles that it reads of images [image, channel, row, column], as [p, b, c]."""
+        """The tiles that it reads of images [image, channel, row, column], as [column, row, b, c]."""
         return _cut(self.of(images), self.size, self.rows, self.columns)
 
 
@@ -158,27 +139,22 @@ def _tiles(grid: Tensor, size: tuple[int, int], rows: Side, columns: Side) -> It
 
 
 def _cut(grid: Tensor, size: tuple[int, int], rows: Side, columns: Side) -> Tensor:
-    """Tiles of a grid [image, channel, row, column] as [pixel, tile and image, channel], zero outside the grid."""
+    """Tiles of a grid [image, channel, row, column] as [column, row, tile and image, channel], zero outside."""
     images, channels = grid.shape[:2]
     new = grid.new_empty if rows.tiles * columns.tiles == 1 else grid.new_zeros
-    tiles = new(*size, rows.tiles, columns.tiles, images, channels)
+    tiles = new(size[1], size[0], rows.tiles, columns.tiles, images, channels)
     for row, column, part in _tiles(grid, size, rows, columns):
-        tiles[: part.shape[2], : part.shape[3], row, column] = part.permute(2, 3, 0, 1)
-    return tiles.view(size[0] * size[1], -1, channels)
+        tiles[: part.shape[3], : part.shape[2], row, column] = part.permute(3, 2, 0, 1)
+    return tiles.flatten(2, 4)
 
 
 def _paste(grid: Tensor, tiles: Tensor, size: tuple[int, int], rows: Side, columns: Side) -> None:
-    """Put tiles [pixel, tile and image, channel] into a grid of zeros; where tiles overlap, they add up."""
-    tiles = tiles.view(*size, rows.tiles, columns.tiles, *grid.shape[:2])
+    """Put tiles [column, row, tile and image, channel] into a grid of zeros; where tiles overlap, they add up."""
+    tiles = tiles.view(size[1], size[0], rows.tiles, columns.tiles, *grid.shape[:2])
     only_one = rows.tiles * columns.tiles == 1
     for row, column, part in _tiles(grid, size, rows, columns):
-        tile = tiles[: part.shape[2], : part.shape[3], row, column].permute(2, 3, 0, 1)
+        tile = tiles[: part.shape[3], : part.shape[2], row, column].permute(2, 3, 1, 0)
         part.copy_(tile) if only_one else part.add_(tile)
-
-
-def _transform(matrix: Tensor, data: Tensor) -> Tensor:
-    """[f, p] and [p, b, c] -> [f, b, c]."""
-    return (matrix @ data.flatten(1)).view(len(matrix), *data.shape[1:])
 
 
 def _new_gradient(images: Tensor, rows: Side, columns: Side) -> Tensor:
@@ -199,10 +175,8 @@ class _FourierConvolution(torch.autograd.Function):
         products = None  # [f, b, o]
         for block in ctx.blocks:
             matrices = block.transforms(images.dtype)
-            image_hat = _transform(matrices.image, block.cut(images)).to(factor_dtype)  # [f, b, c]
-            taps = block.of(weight)
-            weight_hat = matrices.weight @ taps.reshape(-1, matrices.weight.shape[1]).t()
-            weight_hat = weight_hat.view(-1, *taps.shape[:2]).to(factor_dtype)  # [f, o, c]
+            image_hat = matrices.image(block.cut(images)).to(factor_dtype)  # [f, b, c]
+            weight_hat = matrices.weight(block.of(weight).permute(3, 2, 0, 1)).to(factor_dtype)  # [f, o, c]
             if products is None or factor_dtype != images.dtype:
                 product = torch.bmm(image_hat, weight_hat.transpose(1, 2)).to(images.dtype)
                 products = product if products is None else products.add_(product)
@@ -211,7 +185,7 @@ class _FourierConvolution(torch.autograd.Function):
             factors += (image_hat, weight_hat)
         ctx.save_for_backward(images, weight, *factors)
         outputs = images.new_zeros(len(images), rows.count, columns.count, len(weight)).permute(0, 3, 1, 2)
-        _paste(outputs, _transform(matrices.output, products), (rows.outputs, columns.outputs), rows, columns)
+        _paste(outputs, matrices.output.transposed(products), (rows.outputs, columns.outputs), rows, columns)
         return outputs
 
     @staticmethod
@@ -222,16 +196,15 @@ class _FourierConvolution(torch.autograd.Function):
         images_grad = _new_gradient(images, rows, columns) if ctx.needs_input_grad[0] else None
         weight_grad = torch.empty_like(weight) if ctx.needs_input_grad[1] else None
         tiles = _cut(outputs_grad, (rows.outputs, columns.outputs), rows, columns)
-        products_grad = _transform(ctx.blocks[0].transforms(images.dtype).output.t(), tiles).to(factors[0].dtype)
+        products_grad = ctx.blocks[0].transforms(images.dtype).output(tiles).to(factors[0].dtype)  # [f, b, o]
         for block, image_hat, weight_hat in zip(ctx.blocks, factors[::2], factors[1::2], strict=True):
             matrices = block.transforms(images.dtype)
             if images_grad is not None:
-                tiles = _transform(matrices.image.t(), torch.bmm(products_grad, weight_hat).to(images.dtype))
+                tiles = matrices.image.transposed(torch.bmm(products_grad, weight_hat).to(images.dtype))
                 _paste(block.of(images_grad), tiles, block.size, rows, columns)
             if weight_grad is not None:
                 hat_grad = torch.bmm(products_grad.transpose(1, 2), image_hat).to(images.dtype)  # [f, o, c]
-                taps_grad = block.of(weight_grad)
-                taps_grad.copy_((hat_grad.flatten(1).t() @ matrices.weight).view(taps_grad.shape))
+                block.of(weight_grad).copy_(matrices.weight.transposed(hat_grad).permute(2, 3, 1, 0))
         return images_grad, weight_grad, None, None
 
 
@@ -279,15 +252,15 @@ def multiplications(
     rows, columns = (Side.cut(*side) for side in zip(shape[2:], weight_shape[2:], stride, strict=True))
     kernel, channel_pairs = weight_shape[2] * weight_shape[3], weight_shape[0] * weight_shape[1]
     tiles = shape[0] * rows.tiles * columns.tiles
-    frequencies = rows.bins * columns.bins
-    own = math.prod(2 - side.bins % 2 for side in (rows, columns))  # frequencies that are their own conjugates
-    bins = own + 3 * (frequencies - own) // 2
-    phases = list(itertools.product(rows.phases, columns.phases))
-    pixels = sum(rows.pixels(row) * columns.pixels(column) for row, column in phases)
-    transformed = pixels * tiles * shape[1] + kernel * channel_pairs
-    transformed += rows.outputs * columns.outputs * tiles * weight_shape[0]
+    products, transformed = 0, 0
+    for row_phase, column_phase in itertools.product(rows.phases, columns.phases):
+        matrices = transforms(rows, columns, row_phase, column_phase, torch.float32)
+        products += matrices.image.bins * tiles * channel_pairs
+        transformed += matrices.image.multiplications * tiles * shape[1]
+        transformed += matrices.weight.multiplications * channel_pairs
+    transformed += matrices.output.multiplications * tiles * weight_shape[0]
     direct = shape[0] * rows.count * columns.count * kernel * channel_pairs
-    return direct, bins * (len(phases) * tiles * channel_pairs + TRANSFORM_COST * transformed)
+    return direct, products + TRANSFORM_COST * transformed
 
 
 class FourierConv2d(nn.Conv2d):
@@ -296,11 +269,19 @@ class FourierConv2d(nn.Conv2d):
     Weights, results up to rounding, and what a checkpoint holds are those of `nn.Conv2d`.
 
     Args:
-        in_channels, out_channels, kernel_size, stride, padding: as of `nn.Conv2d`; padding is a number.
+        in_channels, out_channels, kernel_size, stride, padding, bias: as of `nn.Conv2d`; padding is a number.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, padding: int = 0):
-        super().__init__(in_channels, out_channels, kernel_size, stride, padding)
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int, int],
+        stride: int | tuple[int, int] = 1,
+        padding: int | tuple[int, int] = 0,
+        bias: bool = True,
+    ):
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, bias=bias)
         self.fourier = "auto"
         """auto, on or off. What is compiled or exported never goes through the Fourier domain."""
         self.went_through_fourier = False
@@ -339,6 +320,18 @@ class FourierConv2d(nn.Conv2d):
         padded = (shape[2] + 2 * self.padding[0], shape[3] + 2 * self.padding[1])
         direct, fourier = multiplications((*shape[:2], *padded), tuple(self.weight.shape), self.stride)
         return fourier < WORTHWHILE * direct
+
+
+def offer_fourier(network: nn.Module) -> None:
+    """Let a network's ordinary convolutions go through the Fourier domain where that is faster. Their weights stay."""
+    for module in list(network.modules()):
+        for name, child in module.named_children():
+            if type(child) is nn.Conv2d and child.groups == 1 and child.dilation == (1, 1):
+                convolution = FourierConv2d(
+                    child.in_channels, child.out_channels, child.kernel_size, child.stride, child.padding
+                )
+                convolution.weight, convolution.bias = child.weight, child.bias
+                setattr(module, name, convolution)
 
 
 def choose_fourier(network: nn.Module, choice: str) -> None:
