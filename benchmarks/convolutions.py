@@ -41,6 +41,10 @@ CONVOLUTIONS = (
     Convolution("small CapsNet", 64, 64, 20, 9, 2),
     Convolution("CNN, second", 256, 256, 32, 5, 1),  # 28, and padding of 2 on both sides
     Convolution("CNN, third", 256, 128, 32, 5, 1),
+    Convolution("ResNet-18 at 28x28", 64, 64, 30, 3, 1),  # 28, and padding of 1 on both sides
+    Convolution("ResNet-18 at 14x14", 128, 128, 16, 3, 1),
+    Convolution("ResNet-18 at 7x7", 256, 256, 9, 3, 1),
+    Convolution("ResNet-18 at 4x4", 512, 512, 6, 3, 1),
 )
 
 

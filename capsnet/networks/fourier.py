@@ -31,7 +31,7 @@ from .fourier_transform import IMAGE_TRIPLE, OUTPUT_TRIPLE, WEIGHT_TRIPLE, Trans
 
 MOST_OUTPUTS = 14  # of a tile along one side
 TRANSFORM_COST = 3.0  # of a multiplication in a transform, against one in the products between them
-WORTHWHILE = 0.8  # of the direct multiplications
+WORTHWHILE = 0.7  # of the direct multiplications
 BLOCK_CHANNELS = 64  # input channels that are transformed at a time
 
 
