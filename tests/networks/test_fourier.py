@@ -7,7 +7,14 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from capsnet.networks.capsnet import CapsNet
-from capsnet.networks.fourier import FourierConv2d, choose_fourier, fourier_conv2d, multiplications
+from capsnet.networks.fourier import (
+    FourierConv2d,
+    choose_fourier,
+    fourier_conv2d,
+    multiplications,
+    offer_fourier,
+    went_through_fourier,
+)
 
 
 @st.composite
@@ -122,6 +129,25 @@ class TestChoice:
     def test_weights_are_those_of_an_ordinary_convolution(self):
         convolution = FourierConv2d(2, 3, 5)
         torch.nn.Conv2d(2, 3, 5).load_state_dict(convolution.state_dict())
+
+
+def test_a_network_that_is_offered_it_keeps_its_weights_and_its_results():
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(
+        torch.nn.Conv2d(2, 4, 3, stride=2, padding=1, bias=False),
+        torch.nn.Sequential(torch.nn.Conv2d(4, 6, (5, 3), padding=(2, 1))),
+        torch.nn.Conv2d(6, 6, 3, groups=2),
+    )
+    images, weights = torch.rand(3, 2, 16, 16), network.state_dict()
+    expected = network(images)
+    offer_fourier(network)
+    assert not went_through_fourier(network)
+    choose_fourier(network, "on")
+    assert relative_error(network(images), expected.detach().double()) < 1e-5
+    assert went_through_fourier(network)
+    assert [type(network[0]), type(network[1][0]), type(network[2])] == [*[FourierConv2d] * 2, torch.nn.Conv2d]
+    assert weights.keys() == network.state_dict().keys()
+    assert all(torch.equal(weights[name], now) for name, now in network.state_dict().items())
 
 
 @pytest.mark.parametrize("choice", ["on", "off"])
