@@ -42,8 +42,11 @@ os.environ["OMP_NUM_THREADS"] = "1"  # the networks are small: several threads w
 os.environ["OMP_WAIT_POLICY"] = "passive"  # where there are several, they wait without using the processor
 os.environ["XDG_CACHE_HOME"] = os.path.join(tempfile.gettempdir(), "capsnet-tests-cache")  # not that of the person
 torch.set_num_threads(1)
+# The tests may have been started with nohup, or by a shell in the background: programs would inherit what is ignored.
 if hasattr(signal, "SIGHUP"):
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may have been started with nohup, which would be inherited
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("capsnet", deadline=None, derandomize=True)
 settings.load_profile("capsnet")

@@ -155,7 +155,9 @@ class TestAtOnce:
         assert process.returncode == 130, errors
         epochs = [int(row["epoch"]) for row in table(run / "metrics.csv")]
         assert epochs == list(range(1, len(epochs) + 1))
-        assert len(epochs) == len(curves.Reload().Scalars("train/loss"))
+        steps = [event.step for event in curves.Reload().Scalars("train/loss")]
+        assert steps == [event.step for event in EventAccumulator(str(run)).Reload().Scalars("train/loss")]
+        assert len(steps) == len(epochs)
 
 
 class TestFullDisk:
