@@ -105,9 +105,9 @@ class EpochLog(Callback):
         self.rows.append({"epoch": self.epochs, "step": trainer.global_step, **metrics})
         if not trainer.is_global_zero:
             return
-        append_metrics(self.run_dir / METRICS_FILE, self.columns, self.rows[-1])
-        for name, value in metrics.items():
+        for name, value in metrics.items():  # first: fast, so hardly ever interrupted
             self.tensorboard.add_scalar(name, value, self.epochs)
+        append_metrics(self.run_dir / METRICS_FILE, self.columns, self.rows[-1])
         self.tensorboard.flush()
         line = f"epoch {self.epochs:{len(str(trainer.max_epochs))}}/{trainer.max_epochs}"
         for split in ("train", "val"):
