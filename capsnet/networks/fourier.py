@@ -77,7 +77,7 @@ class Side(NamedTuple):
 
 
 class Transforms(NamedTuple):
-    """Of a phase: from pixels to bins. Outputs come back from bins by the transposed one."""
+    """Of a phase: from pixels to bins. The transposed map of the outputs leads back from bins to them."""
 
     image: Transform
     weight: Transform
@@ -269,7 +269,7 @@ class FourierConv2d(nn.Conv2d):
     Weights, results up to rounding, and what a checkpoint holds are those of `nn.Conv2d`.
 
     Args:
-        in_channels, out_channels, kernel_size, stride, padding, bias: as of `nn.Conv2d`; padding is a number.
+        in_channels, out_channels, kernel_size, stride, padding, bias: as of `nn.Conv2d`; padding in numbers.
     """
 
     def __init__(
