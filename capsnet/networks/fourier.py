@@ -327,9 +327,10 @@ def offer_fourier(network: nn.Module) -> None:
     for module in list(network.modules()):
         for name, child in module.named_children():
             if type(child) is nn.Conv2d and child.groups == 1 and child.dilation == (1, 1):
-                convolution = FourierConv2d(
-                    child.in_channels, child.out_channels, child.kernel_size, child.stride, child.padding
-                )
+                with torch.device("meta"):  # weights of its own would be drawn in vain
+                    convolution = FourierConv2d(
+                        child.in_channels, child.out_channels, child.kernel_size, child.stride, child.padding
+                    )
                 convolution.weight, convolution.bias = child.weight, child.bias
                 setattr(module, name, convolution)
 
