@@ -53,7 +53,7 @@ def test_the_explorer_opens_on_it_if_no_run_is_named(tmp_path):
     printed = process.stdout.readline()
     process.terminate()
     process.communicate(timeout=30)
-    assert re.match(r"efficient_capsnet on kmnist_7k: \d\d\.\d+% of the test images right", printed)
+    assert re.match(r"res_capsnet on kmnist_7k: \d\d\.\d+% of the test images right", printed)
 
 
 @pytest.mark.parametrize("given", [DEFAULT, str(FOLDER / ".." / FOLDER.name / DEFAULT)])

@@ -146,8 +146,8 @@ def check(config: Config) -> None:
     if capsules and routing == "none":
         raise ConfigError(f"routing=none: model={model} needs a routing, such as routing=dynamic")
     warmup, epochs = getattr(config.optimizer, "warmup_epochs", 0), config.trainer.max_epochs
-    if warmup >= epochs:
-        raise ConfigError(f"optimizer.warmup_epochs={warmup}: leaves none of the epochs of trainer.max_epochs={epochs}")
+    if warmup > epochs:
+        raise ConfigError(f"optimizer.warmup_epochs={warmup}: there are only trainer.max_epochs={epochs} epochs")
     val_size, patience = config.data.val_size, config.early_stopping.patience
     if val_size >= 1 and val_size != int(val_size):
         raise ConfigError(f"data.val_size={val_size}: must be a share below 1, or a whole number of images")

@@ -59,7 +59,7 @@ class Adam:
         """The learning rate of an epoch, counted from 0, as a share of `lr`."""
         if epoch < self.warmup_epochs:
             return (epoch + 1) / (self.warmup_epochs + 1)
-        since, after = epoch - self.warmup_epochs, epochs - self.warmup_epochs
+        since, after = epoch - self.warmup_epochs, max(1, epochs - self.warmup_epochs)
         if self.schedule == "cosine":
             return (1 + math.cos(math.pi * min(1, since / after))) / 2
         return self.lr_decay**since

@@ -36,9 +36,14 @@ def test_the_learning_rate_rises_in_even_steps_and_then_follows_its_schedule(sch
     assert rates(option, 6) == pytest.approx([0.2, 0.4, 0.6, *after])
 
 
-def test_a_warm_up_as_long_as_the_training_is_refused():
-    with pytest.raises(ConfigError, match=r"optimizer.warmup_epochs=10: leaves none of the epochs"):
-        config_from_dict({"optimizer": {"warmup_epochs": 10}, "trainer": {"max_epochs": 10}})
+@pytest.mark.parametrize("schedule", ["exponential", "cosine"])
+def test_a_warm_up_may_take_the_whole_training(schedule):
+    assert rates(Adam(lr=0.4, schedule=schedule, warmup_epochs=1), 1) == [0.2]
+
+
+def test_a_warm_up_longer_than_the_training_is_refused():
+    with pytest.raises(ConfigError, match=r"optimizer.warmup_epochs=11: there are only trainer.max_epochs=10 epochs"):
+        config_from_dict({"optimizer": {"warmup_epochs": 11}, "trainer": {"max_epochs": 10}})
 
 
 @pytest.mark.parametrize("fused", [False, True])
