@@ -2,10 +2,11 @@
 
     python benchmarks/convolutions.py                     the convolutions of our networks, in batches of 8, 32 and 128
     python benchmarks/convolutions.py --threads 1
+    python benchmarks/convolutions.py --precision bf16    on processors that compute in it
 
-Forward and backward pass in fp32, on the CPU, the two in turns. The direct convolution gets its feature maps in
-PyTorch's default layout, the Fourier domain with the channels last: each in what suits it. "multiplications" is the
-ratio that the choice goes by, "time" the median ratio of what was measured.
+Forward and backward pass on the CPU, the two in turns. The direct convolution gets its feature maps in PyTorch's default
+layout, the Fourier domain with the channels last: each in what suits it. "multiplications" is the ratio that the choice
+in fp32 goes by, "time" the median ratio of what was measured.
 """
 
 import argparse
@@ -48,8 +49,8 @@ CONVOLUTIONS = (
 )
 
 
-def steps(convolution: Convolution, batch: int) -> dict[str, Callable[[], None]]:
-    """Forward and backward pass, directly and through the Fourier domain."""
+def steps(convolution: Convolution, batch: int, precision: str) -> dict[str, Callable[[], None]]:
+    """Forward and backward pass, directly and through the Fourier domain. Precision: "fp32" or "bf16"."""
     shape = (convolution.out_channels, convolution.in_channels, convolution.kernel, convolution.kernel)
     weight = nn.Parameter(torch.randn(shape) / (shape[1] * shape[2] * shape[3]) ** 0.5)
     images = torch.rand(batch, convolution.in_channels, convolution.side, convolution.side)
@@ -61,7 +62,9 @@ def steps(convolution: Convolution, batch: int) -> dict[str, Callable[[], None]]
 
         def run() -> None:
             images.grad = weight.grad = None
-            convolve(images, weight, stride=stride).backward(gradient)
+            with autocast(precision):
+                output = convolve(images, weight, stride=stride)
+            output.backward(gradient.to(output.dtype))
 
         return run
 
@@ -69,9 +72,14 @@ def steps(convolution: Convolution, batch: int) -> dict[str, Callable[[], None]]
     return {"direct": step(F.conv2d, images, gradient), "fourier": step(fourier_conv2d, *last)}
 
 
+def autocast(precision: str) -> torch.autocast:
+    return torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch-size", type=int, nargs="+", default=[8, 32, 128])
+    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--json", type=Path, default=Path("outputs/benchmarks/convolutions.json"))
@@ -85,17 +93,19 @@ def main() -> None:
             layer = FourierConv2d(*convolution[1:3], convolution.kernel, convolution.stride)
             shape = (batch, convolution.in_channels, convolution.side, convolution.side)
             direct, fourier = multiplications(shape, tuple(layer.weight.shape), layer.stride)
-            times = times_in_turns(steps(convolution, batch), arguments.rounds, "cpu")
+            with autocast(arguments.precision):
+                choice = "fourier" if layer.uses_fourier(shape) else "direct"
+            times = times_in_turns(steps(convolution, batch, arguments.precision), arguments.rounds, "cpu")
             row = {
                 "convolution": convolution.name,
                 "batch_size": batch,
                 "multiplications": fourier / direct,
                 "time": median_ratio(times, "fourier", "direct"),
-                "choice": "fourier" if layer.uses_fourier(shape) else "direct",
+                "choice": choice,
             }
             print("{convolution:<20}{batch_size:>6}{multiplications:>17.2f}{time:>8.2f}   {choice}".format(**row))
             rows.append(row)
-    save_results(arguments.json, "cpu", rows, threads=arguments.threads)
+    save_results(arguments.json, "cpu", rows, threads=arguments.threads, precision=arguments.precision)
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "capsnet, suitable stride": {"model": {"name": "capsnet", "conv_stride": None}},
     "small_capsnet": {"model": {"name": "small_capsnet"}},
     "efficient_capsnet": {"model": {"name": "efficient_capsnet"}, **ATTENTION},
+    "res_capsnet": {"model": {"name": "res_capsnet"}},
 }
 
 
