@@ -4,9 +4,9 @@
     python benchmarks/convolutions.py --threads 1
     python benchmarks/convolutions.py --precision bf16    on processors that compute in it
 
-Forward and backward pass on the CPU, the two in turns. The direct convolution gets its feature maps in PyTorch's default
-layout, the Fourier domain with the channels last: each in what suits it. "multiplications" is the ratio that the choice
-in fp32 goes by, "time" the median ratio of what was measured.
+Forward and backward pass on the CPU, the two in turns. The direct convolution gets its feature maps in PyTorch's
+default layout, the Fourier domain with the channels last: each in what suits it. "multiplications" is the ratio that
+the choice in fp32 goes by, "time" the median ratio of what was measured.
 """
 
 import argparse

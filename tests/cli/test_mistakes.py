@@ -25,7 +25,7 @@ def error_line(done: subprocess.CompletedProcess[str]) -> str:
         ("routing.iters=0", "routing.iters=0: must be at least 1"),
         ("routing.iters=many", "routing.iters=many: must be a whole number"),
         ("data=imagenet", "data=imagenet: no such option; choose digits, "),
-        ("experiment=none_such", "experiment=none_such: no such option; choose best, best_2017, best_full, comparison, demo, "),
+        ("experiment=none_such", "experiment=none_such: no such option; choose best, best_2017, best_full, "),
         ("optimizer.lr=.nan", "optimizer.lr=.nan: must be a number"),
         ("optimizer.lr=nan", "optimizer.lr=nan: must be a finite number"),
         ("model=[1,2]", "model"),
