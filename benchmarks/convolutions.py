@@ -55,11 +55,10 @@ def steps(convolution: Convolution, batch: int, precision: str) -> dict[str, Cal
     weight = nn.Parameter(torch.randn(shape) / (shape[1] * shape[2] * shape[3]) ** 0.5)
     images = torch.rand(batch, convolution.in_channels, convolution.side, convolution.side)
     stride = (convolution.stride, convolution.stride)
-    gradient = torch.randn_like(F.conv2d(images, weight, stride=stride))
 
-    def step(convolve, images: Tensor, gradient: Tensor):
+    def step(convolve, images: Tensor):
         with autocast(precision), torch.no_grad():
-            gradient = gradient.to(convolve(images, weight, stride=stride).dtype)
+            gradient = torch.randn_like(convolve(images, weight, stride=stride))  # of the output's type and layout
         images = images.requires_grad_(convolution.in_channels > 1)  # the first convolution reads pixels
 
         def run() -> None:
@@ -70,8 +69,8 @@ def steps(convolution: Convolution, batch: int, precision: str) -> dict[str, Cal
 
         return run
 
-    last = [tensor.detach().contiguous(memory_format=torch.channels_last) for tensor in (images, gradient)]
-    return {"direct": step(F.conv2d, images, gradient), "fourier": step(fourier_conv2d, *last)}
+    channels_last = images.contiguous(memory_format=torch.channels_last)
+    return {"direct": step(F.conv2d, images), "fourier": step(fourier_conv2d, channels_last)}
 
 
 def autocast(precision: str) -> torch.autocast:
