@@ -2,11 +2,9 @@
 
 import os
 import shlex
-import shutil
 import signal
 import subprocess
 import time
-from pathlib import Path
 
 import pytest
 from conftest import command_line, make_job, record_of, run_command, start_command, wait_until
@@ -15,16 +13,6 @@ from test_cases import DIGITS, change_checkpoint, interrupted_run
 pytestmark = pytest.mark.slow
 
 ENDLESS = (*DIGITS, "trainer.max_epochs=100000")
-
-
-@pytest.fixture(scope="module")
-def interrupted_once(tmp_path_factory) -> Path:
-    return interrupted_run(tmp_path_factory.mktemp("interrupted"))
-
-
-@pytest.fixture
-def interrupted(interrupted_once, tmp_path) -> Path:
-    return shutil.copytree(interrupted_once, tmp_path / "run")
 
 
 class TestSignals:
@@ -68,16 +56,17 @@ class TestPipesInPlaceOfFiles:
     """A program that waits for one does not end before the time limit."""
 
     @pytest.mark.parametrize("name", ["results.json", "metrics.csv", "checkpoints/best.ckpt", "checkpoints/last.ckpt"])
-    def test_of_a_run_do_not_make_anything_wait(self, interrupted, name):
-        (interrupted / name).unlink()
-        os.mkfifo(interrupted / name)
+    def test_of_a_run_do_not_make_anything_wait(self, tmp_path, name):
+        run = interrupted_run(tmp_path)
+        (run / name).unlink()
+        os.mkfifo(run / name)
         for program, argument in (("train.py", "resume=run"), ("evaluate.py", "run=run"), ("train.py", "rerun=run")):
-            done = run_command(program, argument, cwd=interrupted.parent, timeout=240)
+            done = run_command(program, argument, cwd=tmp_path, timeout=240)
             assert "Traceback" not in done.stderr
-            assert done.returncode == 2 or (
-                program == "evaluate.py" and name in ("results.json", "checkpoints/last.ckpt")
-            )
-        assert record_of(interrupted)["status"] == "interrupted" if name != "results.json" else True
+            unneeded = program == "evaluate.py" and name in ("results.json", "checkpoints/last.ckpt")
+            assert done.returncode == 2 or unneeded
+        if name != "results.json":
+            assert record_of(run)["status"] == "interrupted"
 
     @pytest.mark.parametrize("name", ["0/results.json", "sweep.json", "multirun.yaml"])
     def test_of_a_sweep_do_not_make_anything_wait(self, tmp_path, name):
