@@ -6,7 +6,7 @@ import pytest
 from conftest import make_job, run_in_process, table
 
 CONFIG = {
-    "data": {"name": "digits", "root": "somewhere", "batch_size": 128},
+    "data": {"name": "kmnist", "root": "somewhere", "batch_size": 128},
     "model": {"name": "capsnet", "dropout": 0.0},
     "routing": {"name": "dynamic", "iters": 3},
     "optimizer": {"name": "adam", "lr": 0.001},
@@ -110,6 +110,20 @@ def test_robustness_is_compared_where_it_was_measured_in_the_best_epoch_on_the_s
     means = sorted(row["rotation"] for row in comparison(tmp_path))
     assert means[:3] == ["", "", ""]
     assert float(means[3]) == pytest.approx(0.6)
+
+
+def test_a_setting_that_an_older_record_lacks_has_its_default(tmp_path):
+    newer = {"trainer": {"average_weights": 0.0}, "augment": {"mixup": 0.0}}
+    compare(tmp_path, make_run(tmp_path, 0), make_run(tmp_path, 1, seed=1, **newer))
+    (row,) = comparison(tmp_path)
+    assert (row["label"], row["seeds"]) == ("capsnet", "2")
+
+
+def test_settings_that_only_one_plugin_knows_leave_no_network_without_a_label_of_its_own(tmp_path):
+    other = {"model": CONFIG["model"] | {"name": "of a plugin"}}
+    further = {"model": CONFIG["model"] | {"name": "of a plugin", "depth": 3}}
+    compare(tmp_path, make_run(tmp_path, 0, **other), make_run(tmp_path, 1, **further))
+    assert {row["label"] for row in comparison(tmp_path)} == {"of a plugin", "depth=3"}
 
 
 def test_runs_on_other_images_are_never_averaged(tmp_path):

@@ -38,7 +38,7 @@ class PrimaryCapsules(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, features: Tensor) -> Tensor:
-        """[batch, channels, height, width] -> [batch, channels / dim, dim], lengths in [0, 1)."""
+        """[batch, channels, height, width] -> [batch, channels / dim, dim], lengths in [0, 1]."""
         channels = torch.einsum("bchw,chw->bc", features, self.weight).float() + self.bias
         return steep_squash(channels.unflatten(1, (-1, self.dim)))
 

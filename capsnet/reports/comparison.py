@@ -1,5 +1,6 @@
 """Several networks side by side: what tells them apart, and how well each does, averaged over seeds."""
 
+import contextlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, ConfigError
 from ..files import write_csv
 from ..runs.folder import METRICS_FILE, ROBUSTNESS_FILE
 from ..runs.metrics import read_metrics
 from ..runs.repetitions import SPEEDS, SUMMED_COLUMNS, Repetitions, grouped, is_unbalanced
 from ..runs.result import RunResult
-from ..settings.config import untrained_keys
+from ..settings.config import as_dict, untrained_keys
+from ..settings.parse import config_from_dict
 from ..text import columns, percent, printable, whole
 from .distortions import DISTORTIONS
 from .robustness import by_distortion, read_robustness
@@ -76,11 +78,18 @@ def compare(runs: Sequence[RunResult]) -> tuple[list[Compared], list[str]]:
 
 
 def _trained_settings(run: RunResult) -> dict[str, Any]:
-    """A run's settings by dotted key, without its seed and what has no influence on training."""
+    """A run's settings by dotted key, without its seed and what has no influence on training.
+
+    A setting that did not exist yet when the record was written has its default.
+    """
     if run.config is None:
         raise CheckpointError(f"{run.folder}: its record has no settings to compare")
+    config = run.config
+    # A record as it is where an option is from a plugin, or a key is no longer there.
+    with contextlib.suppress(ConfigError):
+        config = as_dict(config_from_dict(config))
     flat: dict[str, Any] = {}
-    for group, values in run.config.items():
+    for group, values in config.items():
         flat |= (
             {f"{group}.{key}": value for key, value in values.items()} if isinstance(values, dict) else {group: values}
         )
@@ -125,9 +134,19 @@ def _distinguished(settings: list[dict[str, Any]]) -> tuple[list[str], list[str]
         if _distinct(settings, [*chosen, key]) > _distinct(settings, chosen):
             chosen.append(key)
     chosen = chosen or ["model.name"]
-    labels = [", ".join(_worded(key, one[key]) for key in chosen if one.get(key, "none") != "none") for one in settings]
+    labels = [_label(one, chosen) or _label(one, ["model.name"]) for one in settings]
     also = [key for key in differing if key not in chosen and all(key in one for one in settings)]
-    return also, [printable(label) for label in labels]
+    return also, _numbered([printable(label) for label in labels])
+
+
+def _label(settings: dict[str, Any], keys: list[str]) -> str:
+    return ", ".join(_worded(key, settings[key]) for key in keys if settings.get(key, "none") != "none")
+
+
+def _numbered(labels: list[str]) -> list[str]:
+    """Labels that repeat an earlier one get a number."""
+    before = [labels[:index].count(label) for index, label in enumerate(labels)]
+    return [f"{label} ({count + 1})" if count else label for label, count in zip(labels, before, strict=True)]
 
 
 def _distinct(settings: list[dict[str, Any]], keys: list[str]) -> int:

@@ -4,66 +4,72 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from ..augment.affine import resample, rotation, scaling, shear
 from ..augment.cutout import cutout
 from ..augment.shift import shift
 
-Draws = Tensor
-"""Each image's random numbers in [0, 1), [batch, 2]. They are the same at every level and for every network."""
-
 
 class Distortion(NamedTuple):
-    """A distortion and the levels at which it is measured. What comes into an image from outside is 0."""
+    """A distortion and the levels at which it is measured. What comes into an image from outside is 0.
+
+    Each image has its own draws from the generator. How many these are does not depend on the level, so with the same
+    generator, they are the same at every level and for every network.
+    """
 
     name: str
     unit: str
     levels: tuple[float, ...]
     unchanged: float
     """The level that leaves images as they are."""
-    apply: Callable[[Tensor, float, Draws], Tensor]
-    """(images [batch, channels, height, width] in [0, 1], level, draws) -> images."""
+    apply: Callable[[Tensor, float, Generator], Tensor]
+    """(images [batch, channels, height, width] in [0, 1], level, generator on the CPU) -> images."""
 
 
-def _signs(draws: Draws) -> Tensor:
-    return torch.where(draws[:, 0] < 0.5, -1.0, 1.0)
+def _uniform(images: Tensor, generator: Generator) -> Tensor:
+    """Two numbers in [0, 1) for each image, [batch, 2]."""
+    return torch.rand(len(images), 2, generator=generator).to(images.device)
 
 
-def _rotate(images: Tensor, degrees: float, draws: Draws) -> Tensor:
-    return resample(images, rotation(degrees * _signs(draws)))
+def _signs(images: Tensor, generator: Generator) -> Tensor:
+    return torch.where(_uniform(images, generator)[:, 0] < 0.5, -1.0, 1.0)
 
 
-def _translate(images: Tensor, share: float, draws: Draws) -> Tensor:
+def _rotate(images: Tensor, degrees: float, generator: Generator) -> Tensor:
+    return resample(images, rotation(degrees * _signs(images, generator)))
+
+
+def _translate(images: Tensor, share: float, generator: Generator) -> Tensor:
     """By whole pixels, up, down, left or right."""
     height, width = images.shape[2:]
+    draws = _uniform(images, generator)
     along_rows, sign = draws[:, 0] < 0.5, torch.where(draws[:, 1] < 0.5, -1, 1)
     rows = torch.where(along_rows, round(share * height), 0)
     columns = torch.where(along_rows, 0, round(share * width))
     return shift(images, torch.stack([rows, columns], dim=1) * sign[:, None])
 
 
-def _scale(images: Tensor, factor: float, draws: Draws) -> Tensor:
+def _scale(images: Tensor, factor: float, generator: Generator) -> Tensor:
     return resample(images, scaling(torch.full((len(images),), factor, device=images.device)))
 
 
-def _shear(images: Tensor, degrees: float, draws: Draws) -> Tensor:
-    return resample(images, shear(degrees * _signs(draws)))
+def _shear(images: Tensor, degrees: float, generator: Generator) -> Tensor:
+    return resample(images, shear(degrees * _signs(images, generator)))
 
 
-def _add_noise(images: Tensor, deviation: float, draws: Draws) -> Tensor:
-    """Normal noise, cut off at black and white. It depends on the place in the batch alone."""
-    generator = torch.Generator().manual_seed(0)
+def _add_noise(images: Tensor, deviation: float, generator: Generator) -> Tensor:
+    """Normal noise, cut off at black and white."""
     noise = torch.randn(images.shape, generator=generator).to(images.device)
     return (images + deviation * noise).clamp(0, 1)
 
 
-def _occlude(images: Tensor, share: float, draws: Draws) -> Tensor:
+def _occlude(images: Tensor, share: float, generator: Generator) -> Tensor:
     """By a black square that lies inside the image."""
     height, width = images.shape[2:]
     size = round(share * min(height, width))
     room = torch.tensor([height - size + 1, width - size + 1], device=images.device)
-    return cutout(images, (draws * room).long() + size // 2, size)
+    return cutout(images, (_uniform(images, generator) * room).long() + size // 2, size)
 
 
 DISTORTIONS = (

@@ -59,8 +59,7 @@ def _accuracy(
     generator = torch.Generator().manual_seed(0)
     hits = count = 0
     for images, labels in batches:
-        draws = torch.rand(len(images), 2, generator=generator).to(images.device)
-        scores = network(distortion.apply(images, level, draws)).scores
+        scores = network(distortion.apply(images, level, generator)).scores
         hits += int((scores.argmax(1) == labels).sum())
         count += len(labels)
     return hits / count

@@ -25,7 +25,7 @@ class AttentionRouting(TransformationMatrices):
         self.prior = nn.Parameter(torch.zeros(out_caps, in_caps))
 
     def forward(self, u: Tensor) -> Tensor:
-        """[batch, in_caps, in_dim] -> [batch, out_caps, out_dim], lengths in [0, 1)."""
+        """[batch, in_caps, in_dim] -> [batch, out_caps, out_dim], lengths in [0, 1]."""
         return attention_routing(u, self.weight, self.prior)
 
 
@@ -45,7 +45,7 @@ def attention_routing(u: Tensor, weight: Tensor, prior: Tensor) -> Tensor:
         prior: added to the coupling coefficients after the softmax, [out_caps, in_caps].
 
     Returns:
-        Output capsules v, [batch, out_caps, out_dim], lengths in [0, 1).
+        Output capsules v, [batch, out_caps, out_dim], lengths in [0, 1].
 
     Raises:
         ValueError: the shapes do not fit each other.

@@ -1,6 +1,7 @@
 """A sweep in two tables and one picture, read from the folders of its jobs."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -126,9 +127,11 @@ def _size_and_speed(setting: Setting) -> list[str]:
 
 
 def _draw(path: Path, settings: list[Setting], keys: list[str]) -> bool:
-    """Draw sweep.png, if a job has an accuracy."""
-    jobs = [job for setting in settings for job in setting.completed if job.val_accuracy is not None]
-    panels = accuracies_by_value(jobs, keys or [SEED])
+    """Draw sweep.png, if a job has an accuracy: with the one in the test where no job has validation images."""
+    completed = [job for setting in settings for job in setting.completed]
+    validated = any(job.val_accuracy is not None for job in completed)
+    measured = [(job, job.val_accuracy if validated else job.test_accuracy) for job in completed]
+    panels = accuracies_by_value(measured, keys or [SEED])
     if not panels:
         return False
     from ..reports import figures  # loads matplotlib, so only if there is something to draw
@@ -142,7 +145,8 @@ def _draw(path: Path, settings: list[Setting], keys: list[str]) -> bool:
         for setting in settings
         if setting.parameters and setting.test_accuracy is not None
     ]
-    figures.save(figures.sweep_panels(panels, sized), path)
+    measure = "best validation accuracy" if validated else "test accuracy"
+    figures.save(figures.sweep_panels(panels, sized, measure), path)
     return True
 
 
@@ -151,8 +155,15 @@ def _label(job: Job, keys: list[str]) -> str:
     return ", ".join(value for value in _values(job, keys) if value)
 
 
-def accuracies_by_value(jobs: list[Job], swept: list[str]) -> dict[str, dict[str, list[float]]]:
-    """For each swept key, the validation accuracies of the jobs at each of its values, in the values' order."""
+def accuracies_by_value(
+    jobs: Sequence[tuple[Job, float | None]], swept: list[str]
+) -> dict[str, dict[str, list[float]]]:
+    """For each swept key, the accuracies of the jobs at each of its values, in the values' order.
+
+    Args:
+        jobs: each with its accuracy, if it has one.
+        swept: the keys.
+    """
 
     def order(value: str) -> tuple[int, float, str]:
         try:
@@ -160,11 +171,9 @@ def accuracies_by_value(jobs: list[Job], swept: list[str]) -> dict[str, dict[str
         except ValueError:
             return 1, 0.0, value
 
+    known = [(job.values, accuracy) for job, accuracy in jobs if accuracy is not None]
     found = {}
     for key in swept:
-        values = sorted({job.values[key] for job in jobs if key in job.values}, key=order)
-        found[key] = {
-            value: [job.val_accuracy for job in jobs if job.values.get(key) == value and job.val_accuracy is not None]
-            for value in values
-        }
+        values = sorted({values[key] for values, _ in known if key in values}, key=order)
+        found[key] = {value: [accuracy for values, accuracy in known if values.get(key) == value] for value in values}
     return {key: by_value for key, by_value in found.items() if by_value}

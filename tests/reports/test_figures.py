@@ -278,12 +278,18 @@ def test_a_sweep_of_networks_of_several_sizes_shows_mean_test_accuracy_over_para
 
 
 def test_a_sweep_of_networks_of_one_size_has_no_such_panel():
-    sized = [figures.Sized(name, 1000, [0.9]) for name in "ab"]
+    sized = [figures.Sized(name, size, [0.9]) for name, size in (("a", 1_573_008), ("b", 1_573_168))]
     assert len(figures.sweep_panels({"lr": {"1": [0.5], "2": [0.6]}}, sized).axes) == 1
 
 
+def test_a_network_with_one_seed_has_no_error_bar_in_it():
+    sized = [figures.Sized("a", 1000, [0.9]), figures.Sized("b", 2000, [0.8, 0.9])]
+    one, two = error_bars(figures.sweep_panels({"model": {"a": [0.9], "b": [0.8, 0.9]}}, sized).axes[1])
+    assert (len(one), len(two)) == (0, 2)  # ends of the bar
+
+
 def test_labels_of_sizes_keep_their_distance_and_stay_inside():
-    sized = [figures.Sized(f"network {number}", 1000 + number, [0.99]) for number in range(8)]
+    sized = [figures.Sized(f"network {number}", 1000 + 100 * number, [0.99]) for number in range(8)]
     axes = figures.sweep_panels({"model": {"a": [0.99]}}, sized).axes[1]
     heights = sorted(text.xyann[1] for text in axes.texts)
     assert len(heights) == 8
@@ -292,7 +298,7 @@ def test_labels_of_sizes_keep_their_distance_and_stay_inside():
 
 
 def test_of_more_sizes_than_have_room_the_best_are_labelled():
-    sized = [figures.Sized(f"network {number}", 1000 + number, [0.5 + number / 100]) for number in range(30)]
+    sized = [figures.Sized(f"network {number}", 1000 + 100 * number, [0.5 + number / 100]) for number in range(30)]
     axes = figures.sweep_panels({"model": {"a": [0.99]}}, sized).axes[1]
     labels = [text.get_text() for text in axes.texts]
     assert "network 29" in labels

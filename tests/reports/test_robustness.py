@@ -13,7 +13,10 @@ from capsnet.reports.distortions import DISTORTIONS
 from capsnet.reports.robustness import by_distortion, measure_robustness, read_robustness, write_robustness
 
 IMAGES = torch.rand(5, 1, 10, 12, generator=torch.Generator().manual_seed(0))
-DRAWS = torch.rand(5, 2, generator=torch.Generator().manual_seed(1))
+
+
+def generator():
+    return torch.Generator().manual_seed(1)
 
 
 class BrightCorner(nn.Module):
@@ -28,36 +31,48 @@ class BrightCorner(nn.Module):
 class TestDistortion:
     def test_at_the_unchanged_level_leaves_images_as_they_are(self, distortion):
         assert distortion.unchanged in distortion.levels
-        torch.testing.assert_close(distortion.apply(IMAGES, distortion.unchanged, DRAWS), IMAGES)
+        torch.testing.assert_close(distortion.apply(IMAGES, distortion.unchanged, generator()), IMAGES)
 
     def test_changes_images_at_every_other_level_and_keeps_their_shape_and_range(self, distortion):
         for level in distortion.levels:
             if level != distortion.unchanged:
-                distorted = distortion.apply(IMAGES, level, DRAWS)
+                distorted = distortion.apply(IMAGES, level, generator())
                 assert distorted.shape == IMAGES.shape
                 assert not torch.equal(distorted, IMAGES)
                 assert float(distorted.min()) >= 0
                 assert float(distorted.max()) <= 1 + 1e-6
 
-    def test_is_the_same_each_time(self, distortion):
-        first, second = (distortion.apply(IMAGES, distortion.levels[-1], DRAWS) for _ in range(2))
+    def test_is_the_same_each_time_with_the_same_generator(self, distortion):
+        first, second = (distortion.apply(IMAGES, distortion.levels[-1], generator()) for _ in range(2))
         assert torch.equal(first, second)
+
+    def test_every_level_takes_as_many_draws(self, distortion):
+        states = []
+        for level in distortion.levels:
+            distortion.apply(IMAGES, level, taken := generator())
+            states.append(tuple(taken.get_state().tolist()))
+        assert len(set(states)) == 1
 
 
 def test_translation_moves_whole_pixels_along_one_axis():
     image = torch.zeros(40, 1, 20, 20)
     image[:, :, 10, 10] = 1
-    draws = torch.rand(40, 2, generator=torch.Generator().manual_seed(0))
     translation = next(distortion for distortion in DISTORTIONS if distortion.name == "translation")
-    places = {tuple(map(int, place)) for place in translation.apply(image, 0.1, draws).nonzero()[:, 2:]}
+    places = {tuple(map(int, place)) for place in translation.apply(image, 0.1, generator()).nonzero()[:, 2:]}
     assert places == {(8, 10), (12, 10), (10, 8), (10, 12)}
 
 
 def test_the_occluding_square_lies_inside_the_image():
-    draws = torch.rand(200, 2, generator=torch.Generator().manual_seed(0))
     occlusion = next(distortion for distortion in DISTORTIONS if distortion.name == "occlusion")
-    black = (occlusion.apply(torch.ones(200, 1, 10, 10), 0.3, draws) == 0).sum((1, 2, 3))
+    black = (occlusion.apply(torch.ones(200, 1, 10, 10), 0.3, generator()) == 0).sum((1, 2, 3))
     assert set(black.tolist()) == {9}
+
+
+def test_every_image_has_noise_of_its_own_in_whatever_batch():
+    noise = next(distortion for distortion in DISTORTIONS if distortion.name == "noise")
+    taken, grey = generator(), torch.full((4, 1, 6, 6), 0.5)
+    images = torch.cat([noise.apply(grey, 0.1, taken) for _ in range(3)])
+    assert len(images.flatten(1).unique(dim=0)) == 12
 
 
 def test_accuracy_is_measured_at_every_level_of_every_distortion():

@@ -141,6 +141,15 @@ class TestSeeds:
         assert text.splitlines()[1].split() == ["3", *["92.00%", "±", "2.00%", "-", "-", "-", "-"]]
         assert "best       validation accuracy 92.00% ± 2.00%" in text
 
+    def test_without_validation_images_the_picture_shows_the_test_and_nothing_is_the_best(self, tmp_path):
+        for number, iters in enumerate("1133"):
+            make_job(tmp_path, number, [f"routing.iters={iters}", f"seed={number % 2}"], test_accuracy=0.9)
+        Plan(4, ["routing.iters", "seed"], started=0.0).write(tmp_path)
+        text = summarize(tmp_path)
+        assert (tmp_path / "sweep.png").is_file()
+        assert "90.00% ± 0.00%" in text
+        assert "best" not in text
+
     def test_a_single_seed_has_no_deviation(self, sweep):
         summarize(sweep)
         row = table(sweep / "summary.csv")[0]
@@ -148,10 +157,10 @@ class TestSeeds:
 
 
 def test_accuracies_are_grouped_by_value_in_numerical_order():
-    def job(number, iters, accuracy):
-        return Job(Path(str(number)), "completed", [f"routing.iters={iters}"], val_accuracy=accuracy)
+    def job(iters):
+        return Job(Path("0"), "completed", [f"routing.iters={iters}"])
 
-    jobs = [job(0, "10", 0.5), job(1, "2", 0.6), job(2, "2", 0.8), job(3, "two", 0.1)]
+    jobs = [(job("10"), 0.5), (job("2"), 0.6), (job("2"), 0.8), (job("two"), 0.1), (job("3"), None)]
     found = accuracies_by_value(jobs, ["routing.iters"])["routing.iters"]
     assert list(found.items()) == [("2", [0.6, 0.8]), ("10", [0.5]), ("two", [0.1])]
 

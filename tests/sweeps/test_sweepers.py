@@ -16,20 +16,28 @@ from conftest import (
 )
 
 from capsnet.errors import ConfigError
+from capsnet.settings.config import OPTIONS
 
-NETWORKS = ("capsnet", "efficient_capsnet", "res_capsnet", "cnn", "small_cnn", "resnet18")
+NETWORKS = [name for name in OPTIONS["model"] if name != "small_capsnet"]  # which is capsnet with other settings
 
 
-@pytest.mark.slow
-def test_all_networks_side_by_side_are_summed_up_by_network(tmp_path):
-    arguments = ("-m", "sweep=networks", "experiment=smoke", "seed=0,1")
+@pytest.mark.parametrize(
+    ("overrides", "networks"),
+    [
+        (("model=efficient_capsnet,small_cnn",), ["efficient_capsnet", "small_cnn"]),
+        pytest.param((), NETWORKS, marks=pytest.mark.slow),
+    ],
+    ids=["two", "all"],
+)
+def test_networks_side_by_side_are_summed_up_by_network(tmp_path, overrides, networks):
+    arguments = ("-m", "sweep=networks", "experiment=smoke", "seed=0,1", *overrides)
     done = run_in_process("train.py", *arguments, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     rows = table(only_sweep(tmp_path) / "summary.csv")
-    assert {row["model"] for row in rows} == set(NETWORKS)
+    assert {row["model"] for row in rows} == set(networks)
     assert {row["seeds"] for row in rows} == {"2"}
     assert all(float(row[f"{split}_images_per_second"]) > 0 for row in rows for split in ("train", "inference"))
-    assert len({row["parameters"] for row in rows}) == len(NETWORKS)
+    assert len({row["parameters"] for row in rows}) == len(networks)
 
 
 def test_a_job_that_fails_is_a_row_and_the_others_continue(tmp_path):

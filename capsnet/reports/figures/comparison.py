@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from .robustness import COLUMNS, PANEL_HEIGHT, PANEL_WIDTH, Curves, draw_band, draw_robustness
-from .style import COLOURS, HEADING_HEIGHT, heading, new_figure, percent_tick
+from .style import COLOURS, GREY, HEADING_HEIGHT, heading, new_figure, percent_tick
 
 MOST_NETWORKS = len(COLOURS)
 Metrics = Mapping[str, Sequence[float]]
@@ -55,6 +55,8 @@ def _draw_curves(axes: Axes, training: Mapping[str, Sequence[Metrics]], column: 
         draw_band(axes, np.arange(1, length + 1)[shown], values[:, shown], label, colour)
         lines.append(axes.lines[-1])
         later += values[:, shown][:, length // 4 :].flatten().tolist()
+    if not later:
+        axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", color=GREY)
     axes.set_ylim(max(0.0, min(later, default=0) - 0.02), 1.002)
     axes.set_title(title, fontsize=11, fontweight="bold", loc="left")
     axes.set_xlabel("epoch", fontsize=9)

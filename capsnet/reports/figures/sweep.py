@@ -1,4 +1,4 @@
-"""A sweep's jobs: best validation accuracy against each swept setting, and test accuracy against size."""
+"""A sweep's jobs: accuracy against each swept setting, and test accuracy against size."""
 
 import math
 from collections.abc import Sequence
@@ -25,6 +25,8 @@ from .style import (
 LEAST_SPAN, LEAST_DEVIATIONS = 0.02, 4
 """The accuracy axis spans at least this much, so that differences by chance look as small as they are."""
 LEAST_RATIO_FOR_LOG = 10
+LEAST_RATIO_OF_SIZES = 1.05
+"""Networks that differ less in size are of one size."""
 PANEL_HEIGHT, PANEL_WIDTH, ONLY_PANEL_WIDTH = 3.4, 4.0, 6.5  # inches
 TICK_SIZE, TICK_SPACING = 9, 12  # points; pixels between labels
 LONGEST_LABEL = 18  # characters
@@ -60,14 +62,20 @@ class Sized:
     """On the test images, one per seed."""
 
 
-def sweep_panels(accuracies: dict[str, dict[str, list[float]]], sized: Sequence[Sized] = ()) -> Figure:
-    """Each job's best validation accuracy against each swept setting: a panel per key, all with one accuracy axis.
+def sweep_panels(
+    accuracies: dict[str, dict[str, list[float]]],
+    sized: Sequence[Sized] = (),
+    measure: str = "best validation accuracy",
+) -> Figure:
+    """Each job's accuracy against each swept setting: a panel per key, all with one accuracy axis.
 
     Args:
         accuracies: by key, by value as text in the order of the axis, one number per job.
         sized: the settings; where their networks differ in size, another panel shows test accuracy against it.
+        measure: which accuracy it is.
     """
-    differ_in_size = len({setting.parameters for setting in sized}) > 1
+    sizes = [setting.parameters for setting in sized]
+    differ_in_size = bool(sizes) and max(sizes) > LEAST_RATIO_OF_SIZES * min(sizes)
     panels = len(accuracies) + differ_in_size
     columns = 2 if panels == 4 else min(3, panels)
     rows = -(-panels // columns)
@@ -81,6 +89,8 @@ def sweep_panels(accuracies: dict[str, dict[str, list[float]]], sized: Sequence[
     groups_by_key = {key: _groups(key, by_value) for key, by_value in accuracies.items()}
     for axes, (key, groups) in zip(grid, groups_by_key.items(), strict=False):
         _draw_panel(axes, key, groups, (panel_width - 0.9) * DPI)
+        if axes.get_subplotspec().is_first_col():
+            axes.set_ylabel(measure)
     for axes in grid[: len(accuracies)]:
         axes.set_ylim(_accuracy_range(groups_by_key))
     if differ_in_size:
@@ -142,8 +152,6 @@ def _draw_panel(axes: Axes, key: str, groups: list[Group], width: float) -> None
     (_number_axis if numeric else _category_axis)(axes, groups, width)
     axes.set_xlabel(key, fontsize=fitting_size([key], 10, width), parse_math=False)
     _percent_axis(axes)
-    if axes.get_subplotspec().is_first_col():
-        axes.set_ylabel("best validation accuracy")
 
 
 def _draw_band(axes: Axes, seeds: list[Group], width: float) -> None:
@@ -191,7 +199,7 @@ def _draw_sizes(axes: Axes, settings: Sequence[Sized]) -> None:
     axes.errorbar(
         [group.position for group in groups],
         [group.mean for group in groups],
-        [group.deviation for group in groups],
+        [group.deviation if len(group.accuracies) > 1 else math.nan for group in groups],  # of one seed, it is unknown
         linestyle="none",
         marker="o",
         markersize=5.5,
@@ -203,12 +211,16 @@ def _draw_sizes(axes: Axes, settings: Sequence[Sized]) -> None:
         zorder=3,
     )
     sizes = [group.position for group in groups]
-    margin = (max(sizes) / min(sizes)) ** 0.08
-    axes.set_xscale("log")
-    axes.set_xlim(min(sizes) / margin, max(sizes) * margin)
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 3) if max(sizes) / min(sizes) > 30 else (1, 2, 5)))
+    ratio = max(sizes) / min(sizes)
+    if ratio > LEAST_RATIO_FOR_LOG:
+        axes.set_xscale("log")
+        axes.set_xlim(min(sizes) / ratio**0.08, max(sizes) * ratio**0.08)
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 3) if ratio > 30 else (1, 2, 5)))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    else:
+        axes.margins(x=0.08)
+        axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.xaxis.set_major_formatter(lambda size, _: f"{size / 1e6:g} M" if size >= 1e6 else f"{size / 1e3:g} k")
-    axes.xaxis.set_minor_formatter(NullFormatter())
     bottom, top = _accuracy_range({"": groups})
     axes.set_ylim(bottom, top)
     by_height = sorted(groups, key=lambda group: group.mean)[-int(1 / LABEL_HEIGHT) :]  # as many as have room
