@@ -30,7 +30,10 @@ class Margin:
 
 @dataclass
 class CrossEntropy:
-    """Softmax cross-entropy of the scores, plus the reconstruction loss if the network has a decoder."""
+    """Softmax cross-entropy of the scores, plus the reconstruction loss if the network has a decoder.
+
+    Lengths of capsules, up to 1, make poor logits: for ten classes, the loss stays above 1.46.
+    """
 
     logits = True
 
