@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from implementations import config_with, training_step
+from implementations import composed_config, config_with, training_step
 from report import print_headline, save_results
 from timing import median_ratio, times_in_turns
 
@@ -23,7 +23,6 @@ from capsnet.data.batches import TrainingBatches, epoch_generator, to_float
 from capsnet.data.kmnist_7k import KMNIST7k
 from capsnet.data.source import LabelledImages
 from capsnet.reports.figures.style import heading, new_sheet, place, save, text_width
-from capsnet.settings.parse import config_from_omegaconf
 from capsnet.text import columns
 
 PRESETS = ("shift", "cutout", "shift_cutout", "affine", "elastic", "mixup", "strong")
@@ -33,14 +32,7 @@ DRAWN, SCALE = 10, 3  # images in a row, pixels of the picture for one of an ima
 
 def preset(name: str) -> Augmentation:
     """The augmentation of a file in configs/augment/."""
-    import hydra
-
-    from capsnet.cli import CONFIGS
-    from capsnet.cli.composing import prepare_hydra
-
-    prepare_hydra([])
-    with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        return config_from_omegaconf(hydra.compose("config", overrides=[f"augment={name}"])).augment.build()
+    return composed_config(f"augment={name}").augment.build()
 
 
 def augmenting(augmentation: Augmentation, batch_size: int, device: str) -> Callable[[], None]:

@@ -10,27 +10,15 @@ each round all take turns in random order; ratios are medians within a round.
 import argparse
 import statistics
 from pathlib import Path
-from typing import Any
 
-from implementations import training_step
+from implementations import composed_config, training_step
 from report import print_headline, save_results
 from timing import median_ratio, times_in_turns
 
-from capsnet.settings.config import OPTIONS, Config
-from capsnet.settings.parse import config_from_dict
+from capsnet.settings.config import OPTIONS
 from capsnet.text import columns
 
 BASELINE = ("capsnet", False)
-
-
-def config_of(network: str) -> Config:
-    """The network with attention or dynamic routing and margin loss, or with cross-entropy if it has no capsules."""
-    options: dict[str, Any] = {"model": {"name": network}}
-    if not OPTIONS["model"][network].capsules:
-        options |= {"routing": {"name": "none"}, "loss": {"name": "cross_entropy"}}
-    elif network == "efficient_capsnet":
-        options["routing"] = {"name": "attention"}
-    return config_from_dict(options)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -53,18 +41,19 @@ def main() -> None:
         for channels_last in (False, True)
         if (network, channels_last) != BASELINE
     ]
+    batch_size, device, precision = arguments.batch_size, arguments.device, arguments.precision
     steps = {
-        variant: training_step(
-            config_of(variant[0]), arguments.batch_size, arguments.device, 10, arguments.precision, variant[1]
+        (network, channels_last): training_step(
+            composed_config(f"model={network}"), batch_size, device, 10, precision, channels_last
         )
-        for variant in variants
+        for network, channels_last in variants
     }
-    times = times_in_turns(steps, arguments.rounds, arguments.device)
+    times = times_in_turns(steps, arguments.rounds, device)
     rows = [
         {
             "network": network,
             "channels_last": channels_last,
-            "ms_per_image": statistics.median(measured) / arguments.batch_size * 1e3,
+            "ms_per_image": statistics.median(measured) / batch_size * 1e3,
             "to_capsnet": median_ratio(times, (network, channels_last), BASELINE),
             "to_contiguous": median_ratio(times, (network, channels_last), (network, False)),
         }
@@ -82,8 +71,7 @@ def main() -> None:
         for row in rows
     ]
     print(columns([head, *cells]))
-    settings = {"batch_size": arguments.batch_size, "precision": arguments.precision}
-    save_results(arguments.json, arguments.device, rows, **settings)
+    save_results(arguments.json, device, rows, batch_size=batch_size, precision=precision)
 
 
 if __name__ == "__main__":
