@@ -1,0 +1,27 @@
+"""Benchmarks run to the end. What they measure is in benchmarks/RESULTS.md."""
+
+import json
+
+import pytest
+from conftest import run_command
+
+pytestmark = pytest.mark.slow
+
+
+def measured(folder, script, *arguments):
+    """The rows that a benchmark writes to its JSON file."""
+    done = run_command(f"benchmarks/{script}", *arguments, "--json", "found.json", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return json.loads((folder / "found.json").read_text())["rows"]
+
+
+def test_classical_methods_are_tested_once_for_each_seed(tmp_path):
+    rows = measured(tmp_path, "classical.py", "--data", "digits", "--seeds", "1")
+    assert [row["seed"] for row in rows] == [0, 0, 0]
+    assert all(0.9 < row["test_accuracy"] < 1 for row in rows)
+
+
+def test_networks_are_timed_next_to_capsnet_with_the_loss_that_suits_them(tmp_path):
+    rows = measured(tmp_path, "networks.py", "--networks", "small_cnn", "--batch-size", "2", "--rounds", "1")
+    assert [row["network"] for row in rows] == ["capsnet", "small_cnn", "small_cnn"]
+    assert rows[0]["to_capsnet"] == 1
