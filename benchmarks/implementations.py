@@ -54,7 +54,7 @@ def training_step(
     device: str,
     classes: int,
     precision: str = "fp32",
-    channels_last: bool = False,
+    layout: torch.memory_format | None = None,
     image_shape: tuple[int, int, int] = IMAGE_SHAPE,
 ) -> Callable[[], None]:
     """A function that trains for one step on random images, as Lightning would: forward, backward, Adam, metrics.
@@ -65,13 +65,13 @@ def training_step(
         device: "cpu" or "cuda".
         classes: number of classes.
         precision: "fp32" or "bf16".
-        channels_last: keep the weights of the convolutions in that layout rather than in the contiguous one.
+        layout: of the weights of the convolutions, and so of the feature maps; None leaves the one they are built in.
         image_shape: (channels, height, width).
     """
     torch.manual_seed(0)
     module = ClassifierModule(config, image_shape, classes).to(device)
-    if channels_last:
-        module = module.to(memory_format=torch.channels_last)
+    if layout is not None:
+        module = module.to(memory_format=layout)
     optimizer = module.configure_optimizers()["optimizer"]
     images = torch.rand(batch_size, *image_shape, device=device)
     labels = torch.randint(classes, (batch_size,), device=device)

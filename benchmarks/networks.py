@@ -11,6 +11,7 @@ import argparse
 import statistics
 from pathlib import Path
 
+import torch
 from implementations import composed_config, training_step
 from report import print_headline, save_results
 from timing import median_ratio, times_in_turns
@@ -18,7 +19,8 @@ from timing import median_ratio, times_in_turns
 from capsnet.settings.config import OPTIONS
 from capsnet.text import columns
 
-BASELINE = ("capsnet", False)
+LAYOUTS = {"contiguous": torch.contiguous_format, "channels-last": torch.channels_last}
+BASELINE = ("capsnet", "contiguous")
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -35,39 +37,30 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     arguments = parse_arguments()
     print_headline(arguments.device)
-    variants = [BASELINE] + [
-        (network, channels_last)
-        for network in arguments.networks
-        for channels_last in (False, True)
-        if (network, channels_last) != BASELINE
-    ]
     batch_size, device, precision = arguments.batch_size, arguments.device, arguments.precision
+    variants = [BASELINE] + [
+        (network, layout) for network in arguments.networks for layout in LAYOUTS if (network, layout) != BASELINE
+    ]
     steps = {
-        (network, channels_last): training_step(
-            composed_config(f"model={network}"), batch_size, device, 10, precision, channels_last
+        (network, layout): training_step(
+            composed_config(f"model={network}"), batch_size, device, 10, precision, LAYOUTS[layout]
         )
-        for network, channels_last in variants
+        for network, layout in variants
     }
     times = times_in_turns(steps, arguments.rounds, device)
     rows = [
         {
             "network": network,
-            "channels_last": channels_last,
+            "layout": layout,
             "ms_per_image": statistics.median(measured) / batch_size * 1e3,
-            "to_capsnet": median_ratio(times, (network, channels_last), BASELINE),
-            "to_contiguous": median_ratio(times, (network, channels_last), (network, False)),
+            "to_capsnet": median_ratio(times, (network, layout), BASELINE),
+            "to_contiguous": median_ratio(times, (network, layout), (network, "contiguous")),
         }
-        for (network, channels_last), measured in times.items()
+        for (network, layout), measured in times.items()
     ]
     head = ["network", "layout", "ms/image", "to capsnet", "to its contiguous layout"]
     cells = [
-        [
-            row["network"],
-            "channels-last" if row["channels_last"] else "contiguous",
-            f"{row['ms_per_image']:.2f}",
-            f"{row['to_capsnet']:.2f}",
-            f"{row['to_contiguous']:.2f}",
-        ]
+        [row["network"], row["layout"], *(f"{row[key]:.2f}" for key in ("ms_per_image", "to_capsnet", "to_contiguous"))]
         for row in rows
     ]
     print(columns([head, *cells]))

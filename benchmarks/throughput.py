@@ -131,9 +131,6 @@ def parse_arguments() -> argparse.Namespace:
         metavar="NAME",
         help="measure these compiled as well",
     )
-    parser.add_argument(
-        "--channels-last", action="store_true", help="keep the weights of the convolutions in that layout"
-    )
     parser.add_argument("--inference", action="store_true", help="classify, in fp32, rather than train")
     parser.add_argument("--batch-size", type=int, nargs="+", default=[128])
     parser.add_argument("--classes", type=int, default=10)
@@ -155,8 +152,6 @@ def main() -> None:
     print_headline(arguments.device)
     print_head(machine)
     settings = {"classes": arguments.classes}
-    if not arguments.inference:
-        settings["channels_last"] = arguments.channels_last
     rows = []
     with freed_memory_kept() if arguments.device == "cpu" else contextlib.nullcontext():
         for batch_size in arguments.batch_size:
