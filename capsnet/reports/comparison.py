@@ -27,6 +27,7 @@ IMAGES = "data.images"
 """Stands for the images themselves among the settings: data.root names other images on another machine."""
 SAME_ACCURACY = 0.001  # GPUs and CPUs round differently
 TABLE_FILE, PICTURE_FILE = "comparison.csv", "comparison.png"
+_UNCHANGED = {distortion.name: distortion.unchanged for distortion in DISTORTIONS}
 
 
 @dataclass
@@ -41,8 +42,9 @@ class Compared:
     """Accuracy by distortion and level, of each run for which it was measured."""
 
     def mean_under(self, distortion: str) -> float | None:
-        """Mean accuracy over a distortion's levels and the seeds."""
-        accuracies = [list(run[distortion].values()) for run in self.robustness if distortion in run]
+        """Mean accuracy over the seeds and a distortion's levels, but for the one that changes nothing."""
+        runs = [run[distortion] for run in self.robustness if distortion in run]
+        accuracies = [accuracy for run in runs for level, accuracy in run.items() if level != _UNCHANGED[distortion]]
         return float(np.mean(accuracies)) if accuracies else None
 
 
@@ -113,9 +115,8 @@ def _robustness_of(run: RunResult) -> dict[str, dict[float, float]]:
         log.warning("%s: is not from the best epoch, and is left out", run.folder / ROBUSTNESS_FILE)
         return {}
     curves = by_distortion(points)
-    unchanged = {distortion.name: distortion.unchanged for distortion in DISTORTIONS}
     for name, accuracies in curves.items():
-        accuracy = accuracies.get(unchanged[name])
+        accuracy = accuracies.get(_UNCHANGED[name])
         if accuracy is None or run.test_accuracy is None or abs(accuracy - run.test_accuracy) > SAME_ACCURACY:
             log.warning("%s: was not measured on the run's test images, and is left out", run.folder / ROBUSTNESS_FILE)
             return {}
