@@ -109,7 +109,7 @@ def test_robustness_is_compared_where_it_was_measured_in_the_best_epoch_on_the_s
     assert "2/robustness.csv: was not measured on the run's test images, and is left out" in done.stdout
     means = sorted(row["rotation"] for row in comparison(tmp_path))
     assert means[:3] == ["", "", ""]
-    assert float(means[3]) == pytest.approx(0.4)  # without what is not distorted
+    assert float(means[3]) == pytest.approx(0.4)  # the undistorted images do not count
 
 
 def test_a_setting_that_an_older_record_lacks_has_its_default(tmp_path):
@@ -120,10 +120,10 @@ def test_a_setting_that_an_older_record_lacks_has_its_default(tmp_path):
 
 
 def test_settings_that_only_one_plugin_knows_leave_no_network_without_a_label_of_its_own(tmp_path):
-    other = {"model": CONFIG["model"] | {"name": "of a plugin"}}
-    further = {"model": CONFIG["model"] | {"name": "of a plugin", "depth": 3}}
-    compare(tmp_path, make_run(tmp_path, 0, **other), make_run(tmp_path, 1, **further))
-    assert {row["label"] for row in comparison(tmp_path)} == {"of a plugin", "depth=3"}
+    model = CONFIG["model"] | {"name": "of a plugin"}
+    models = [model, model | {"depth": "none"}, model | {"depth": 3}]
+    compare(tmp_path, *(make_run(tmp_path, number, model=model) for number, model in enumerate(models)))
+    assert {row["label"] for row in comparison(tmp_path)} == {"of a plugin", "of a plugin (2)", "depth=3"}
 
 
 def test_runs_on_other_images_are_never_averaged(tmp_path):

@@ -42,7 +42,7 @@ class Compared:
     """Accuracy by distortion and level, of each run for which it was measured."""
 
     def mean_under(self, distortion: str) -> float | None:
-        """Mean accuracy over the seeds and a distortion's levels, but for the one that changes nothing."""
+        """Mean accuracy over the seeds and a distortion's levels, without the one that changes nothing."""
         runs = [run[distortion] for run in self.robustness if distortion in run]
         accuracies = [accuracy for run in runs for level, accuracy in run.items() if level != _UNCHANGED[distortion]]
         return float(np.mean(accuracies)) if accuracies else None
@@ -87,7 +87,7 @@ def _trained_settings(run: RunResult) -> dict[str, Any]:
     if run.config is None:
         raise CheckpointError(f"{run.folder}: its record has no settings to compare")
     config = run.config
-    # A record as it is where an option is from a plugin, or a key is no longer there.
+    # It stays as it is if an option comes from a plugin, or a key no longer exists.
     with contextlib.suppress(ConfigError):
         config = as_dict(config_from_dict(config))
     flat: dict[str, Any] = {}
@@ -182,7 +182,8 @@ def comparison_table(compared: Sequence[Compared]) -> str:
     if any(one.robustness for one in compared):
         names = [distortion.name for distortion in DISTORTIONS]
         means = [[one.label, *(percent(one.mean_under(name)) for name in names)] for one in compared]
-        text += "\n\n  mean test accuracy over each range of distortions\n" + columns([["", *names], *means])
+        text += "\n\n  mean test accuracy over each range of distortions, not counting undistorted images\n"
+        text += columns([["", *names], *means])
     return text
 
 

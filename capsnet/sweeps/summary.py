@@ -127,7 +127,7 @@ def _size_and_speed(setting: Setting) -> list[str]:
 
 
 def _draw(path: Path, settings: list[Setting], keys: list[str]) -> bool:
-    """Draw sweep.png, if a job has an accuracy: with the one in the test where no job has validation images."""
+    """Draw sweep.png if any job has an accuracy: the best validation accuracy, or else that of the test."""
     completed = [job for setting in settings for job in setting.completed]
     validated = any(job.val_accuracy is not None for job in completed)
     measured = [(job, job.val_accuracy if validated else job.test_accuracy) for job in completed]

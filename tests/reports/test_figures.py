@@ -306,6 +306,20 @@ def test_of_more_sizes_than_have_room_the_best_are_labelled():
     assert min(text.xyann[1] for text in axes.texts) >= 0
 
 
+def test_the_axes_of_a_sweep_say_which_accuracy_they_show():
+    jobs = {"iters": {"1": [0.5], "3": [0.6]}}
+    assert figures.sweep_panels(jobs).axes[0].get_ylabel() == "best validation accuracy"
+    assert figures.sweep_panels(jobs, measure="test accuracy").axes[0].get_ylabel() == "test accuracy"
+
+
+def test_sizes_of_one_order_of_magnitude_have_a_linear_axis_with_ticks():
+    sized = [figures.Sized("a", 1_573_008, [0.9]), figures.Sized("b", 2_132_592, [0.8])]
+    axes = figures.sweep_panels({"model": {"a": [0.9], "b": [0.8]}}, sized).axes[1]
+    low, high = axes.get_xlim()
+    assert axes.get_xscale() == "linear"
+    assert sum(low <= tick <= high for tick in axes.get_xticks()) >= 2
+
+
 def test_a_sweep_has_a_title_and_says_what_the_dots_are():
     figure = figures.sweep_panels({"optimizer.lr": {"0.1": [0.5, 0.6], "0.2": [0.7]}})
     title, caption = texts_of(figure)
@@ -454,3 +468,12 @@ def test_the_font_cache_is_built_without_a_word_in_the_log_and_without_torch(tmp
     assert done.returncode == 0, done.stderr
     assert "fontManager" not in done.stderr
     assert list(tmp_path.glob("fontlist*"))
+
+
+def test_a_comparison_says_which_accuracy_was_not_measured():
+    trained = {"train/accuracy": [0.5, 0.6, 0.7, 0.8]}
+    seldom = trained | {"val/accuracy": [float("nan")] * 3 + [0.7]}
+    for metrics, texts in ((trained, ["not measured"]), (seldom, [])):
+        validation, training, *_ = figures.comparison({"a": [metrics]}, {"a": []}, {}).axes
+        assert [text.get_text() for text in validation.texts] == texts
+        assert not training.texts

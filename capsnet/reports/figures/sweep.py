@@ -71,7 +71,8 @@ def sweep_panels(
 
     Args:
         accuracies: by key, by value as text in the order of the axis, one number per job.
-        sized: the settings; where their networks differ in size, another panel shows test accuracy against it.
+        sized: the settings; if their networks differ in size by more than 5 %, another panel shows test accuracy over
+            it.
         measure: which accuracy it is.
     """
     sizes = [setting.parameters for setting in sized]
