@@ -1,6 +1,8 @@
-"""Claims about arguments before Hydra sees them: which paths get quotes."""
+"""Claims about composing: which paths get quotes before Hydra sees them, and which settings follow from choices."""
 
 import pytest
+import yaml
+from conftest import run_in_process
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from capsnet.cli.composing import with_quoted_paths
@@ -24,3 +26,20 @@ def test_a_path_may_have_any_characters(path):
 )
 def test_what_hydra_reads_what_may_be_a_sweep_and_what_is_no_path_are_left_alone(argument):
     assert with_quoted_paths([argument]) == [argument]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "rate"),
+    [
+        (("model=capsnet",), 0.004),
+        (("model=capsnet", "routing=attention"), 0.001),
+        (("model=efficient_capsnet", "routing=attention"), 0.032),
+        (("model=capsnet", "routing=attention", "optimizer.lr=0.5"), 0.5),
+        (("experiment=best_2017", "routing=attention"), 0.001),
+    ],
+)
+def test_a_network_with_a_certain_routing_may_have_settings_of_its_own_but_what_is_asked_for_wins(
+    tmp_path, arguments, rate
+):
+    done = run_in_process("train.py", *arguments, "--cfg", "job", cwd=tmp_path)
+    assert yaml.safe_load(done.stdout)["optimizer"]["lr"] == rate
