@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from conftest import record_of, run_in_process
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -149,3 +150,11 @@ def test_a_larger_stride_keeps_the_network_small_and_works_on_images_that_are_no
     assert output.reconstruction.shape == (2, 1, 64, 50)
     with pytest.raises(ValueError, match="at least 33x33"):
         CapsNet((1, 32, 32), **SMALL, conv_stride=3)
+
+
+@pytest.mark.slow
+def test_learns_with_attention_routing_at_the_rate_that_it_has_for_it(tmp_path):
+    settings = ("data=digits", "data.limit=800", "data.batch_size=32", "trainer.max_epochs=2", "figures=false")
+    done = run_in_process("train.py", *settings, "routing=attention", "hydra.run.dir=run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert record_of(tmp_path / "run")["val_accuracy"] > 0.5
