@@ -46,7 +46,7 @@ def comparison(
 
 def _draw_curves(axes: Axes, training: Mapping[str, Sequence[Metrics]], column: str, title: str) -> list:
     """Draw a column of the metrics over the epochs, and return the lines."""
-    lines, drawn, later = [], 0, []
+    lines, later = [], []
     for (label, runs), colour in zip(training.items(), COLOURS, strict=False):
         series = [np.asarray(run[column], dtype=float) for run in runs if column in run]
         length = min(map(len, series), default=0)
@@ -54,9 +54,8 @@ def _draw_curves(axes: Axes, training: Mapping[str, Sequence[Metrics]], column: 
         shown = np.isfinite(values).all(0)
         draw_band(axes, np.arange(1, length + 1)[shown], values[:, shown], label, colour)
         lines.append(axes.lines[-1])
-        drawn += int(shown.sum())
         later += values[:, shown & (np.arange(length) >= length // 4)].flatten().tolist()
-    if not drawn:
+    if not any(len(line.get_xdata()) for line in lines):
         axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", color=GREY)
     axes.set_ylim(max(0.0, min(later, default=0) - 0.02), 1.002)
     axes.set_title(title, fontsize=11, fontweight="bold", loc="left")
