@@ -116,15 +116,17 @@ class TestLeftoversOfALauncher:
         assert done.returncode in (0, 2)
 
 
-def test_optimizer_state_of_another_shape_does_not_end_the_process_by_a_signal(interrupted):
+def test_optimizer_state_of_another_shape_does_not_end_the_process_by_a_signal(tmp_path):
+    run = interrupted_run(tmp_path)
+
     def change(content):
         import torch
 
         for one in content["optimizer_states"][0]["state"].values():
             one["exp_avg"] = torch.zeros(())
 
-    change_checkpoint(interrupted / "checkpoints/last.ckpt", change)
-    done = run_command("train.py", "resume=run", cwd=interrupted.parent)
+    change_checkpoint(run / "checkpoints/last.ckpt", change)
+    done = run_command("train.py", "resume=run", cwd=tmp_path)
     assert done.returncode == 2
     assert "optimizer's state does not fit" in done.stderr
-    assert record_of(interrupted)["status"] == "interrupted"
+    assert record_of(run)["status"] == "interrupted"
