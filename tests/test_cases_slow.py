@@ -38,7 +38,9 @@ class TestSignals:
         assert "Traceback" not in errors
         # The evaluation may have found that there is no run (2), and Python may have ended by then (SIGINT's default).
         assert process.returncode in (130, 2, -signal.SIGINT)
-        assert not list(tmp_path.rglob("results.json"))
+        # A signal waits for the end of an import. On a fast machine, the run has begun by then.
+        for record in tmp_path.rglob("results.json"):
+            assert record_of(record.parent)["status"] == "interrupted"
 
 
 def test_a_run_whose_output_head_has_stopped_reading_completes_without_a_word(tmp_path):
