@@ -39,7 +39,7 @@ Settings you will change most, by KEY=VALUE:
   optimizer.schedule=cosine     let the learning rate fall along a cosine; optimizer.warmup_epochs=N lets it rise first
   trainer.average_weights=0.99  validate and test a moving average of the weights
   trainer.max_epochs=N          epochs to train; other arguments of Lightning's Trainer work, too
-  trainer.precision=32-true     compute in fp32, also where bf16 is available
+  trainer.precision=32-true     compute in fp32, also where bf16 is faster
   early_stopping.patience=N     stop after N epochs without better validation accuracy
   seed=N                        fixes initial weights, validation images, order and augmentation
   figures=false                 draw no figures

@@ -67,7 +67,7 @@ class Trainer:
     strategy: str = _where("auto", "auto, ddp, ...")
     precision: str = setting(
         "auto",
-        "auto: bf16-mixed on a device that computes in bfloat16, else 32-true",
+        "auto: bf16-mixed on a device that gains by it, else 32-true",
         one_of=PRECISIONS,
         evaluated=False,
     )

@@ -13,24 +13,27 @@ from capsnet.training.trainer import resolve_precision
     ("capabilities", "precision"),
     [
         ({"avx512_bf16": True}, "bf16-mixed"),
-        ({"amx_bf16": True}, "bf16-mixed"),
+        ({"avx512_bf16": True, "cpu_name": "AMD EPYC"}, "bf16-mixed"),
+        ({"avx512_bf16": True, "cpu_name": "Intel Xeon"}, "32-true"),
+        ({"avx512_bf16": True, "amx_bf16": True, "cpu_name": "Intel Xeon"}, "bf16-mixed"),
+        ({"arm_bf16": True}, "bf16-mixed"),
         ({"avx512_bf16": False}, "32-true"),
         ({}, "32-true"),
     ],
 )
-def test_automatic_precision_is_bfloat16_where_the_processor_multiplies_it(monkeypatch, capabilities, precision):
+def test_automatic_precision_is_bfloat16_where_the_processor_gains_by_it(monkeypatch, capabilities, precision):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
     assert resolve_precision(Trainer(accelerator="cpu")) == precision
     assert resolve_precision(Trainer(accelerator="cpu", precision="64-true")) == "64-true"
 
 
-@pytest.mark.parametrize("has_instructions", [True, False])
-def test_bfloat16_without_the_processors_instructions_is_warned_of_in_one_line(tmp_path, monkeypatch, has_instructions):
-    monkeypatch.setattr(trainer_module, "computes_in_bfloat16", lambda: has_instructions)
+@pytest.mark.parametrize("gains", [True, False])
+def test_bfloat16_where_the_processor_is_slower_in_it_is_warned_of_in_one_line(tmp_path, monkeypatch, gains):
+    monkeypatch.setattr(trainer_module, "gains_by_bfloat16", lambda: gains)
     arguments = ("trainer.precision=bf16-mixed", "trainer.fast_dev_run=true")
     done = run_in_process("train.py", *DIGITS, *arguments, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     warnings = [line for line in done.stdout.splitlines() if "bfloat16" in line]
-    assert len(warnings) == (0 if has_instructions else 1)
+    assert len(warnings) == (0 if gains else 1)
     assert all(line.startswith("trainer.precision=bf16-mixed: ") for line in warnings)
     assert record_of(only_run(tmp_path))["precision"] == "bf16-mixed"
