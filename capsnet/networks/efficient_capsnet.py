@@ -27,7 +27,8 @@ def stem_side(side: int) -> int:
 class PrimaryCapsules(nn.Module):
     """A depthwise convolution whose kernel covers the whole map, its channels read as capsules.
 
-    Its output is one number per channel, so it is computed as the sum of map times kernel.
+    Its output is one number per channel, so it is computed as the sum of map times kernel. (With the channels last, a
+    matrix product would copy the maps one by one.)
     """
 
     def __init__(self, channels: int, height: int, width: int, dim: int):
@@ -39,7 +40,7 @@ class PrimaryCapsules(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """[batch, channels, height, width] -> [batch, channels / dim, dim], lengths in [0, 1]."""
-        channels = torch.einsum("bchw,chw->bc", features, self.weight).float() + self.bias
+        channels = (features * self.weight).sum((2, 3)) + self.bias
         return steep_squash(channels.unflatten(1, (-1, self.dim)))
 
 
