@@ -47,7 +47,7 @@ METHODS = (
     Method(
         "logistic regression",
         lambda c: LogisticRegression(C=c, max_iter=1000),
-        *("C", (0.01, 0.1, 1.0)),
+        *("C", (0.001, 0.01, 0.1, 1.0)),
     ),
     Method(
         "SVM, RBF kernel",
