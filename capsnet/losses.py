@@ -115,7 +115,8 @@ class CrossEntropyLoss:
         self, output: Output, images: Tensor, labels: Tensor, weights: Tensor | None = None
     ) -> dict[str, Tensor]:
         """Scalars, as of `MarginLoss`."""
-        scores, smoothing = output.scores.float(), self.label_smoothing
+        scores, smoothing = output.scores, self.label_smoothing
+        scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
         labels = labels.to(scores.dtype) if labels.is_floating_point() else labels
         if weights is None:
             entropy = F.cross_entropy(scores, labels, label_smoothing=smoothing)

@@ -133,12 +133,12 @@ def digits_config(**settings: Any) -> Config:
     Args:
         settings: replace these; a key's dots are written as two underscores, as in trainer__max_epochs=4.
     """
+    capsnet = {"model.conv_channels": 4, "model.primary_capsules": 2}
     values = {
         "data": "digits",
         "data.limit": 300,
         "data.batch_size": 64,
-        "model.conv_channels": 4,
-        "model.primary_capsules": 2,
+        **(capsnet if "model" not in settings else {}),
         "trainer.accelerator": "cpu",
         "trainer.devices": 1,
         "trainer.precision": "32-true",

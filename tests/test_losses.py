@@ -74,6 +74,14 @@ def test_cross_entropy_is_the_mean_negative_log_probability_of_the_true_class():
     assert set(losses) == {"loss", "cross_entropy"}
 
 
+def test_smoothed_labels_are_those_with_a_share_spread_over_all_classes():
+    scores, labels = torch.randn(5, 4), torch.tensor([0, 3, 2, 2, 1])
+    smoothed = 0.9 * torch.nn.functional.one_hot(labels, 4) + 0.1 / 4
+    expected = -(smoothed * scores.double().log_softmax(1)).sum(1).mean()
+    loss = CrossEntropy(label_smoothing=0.1).build()(Output(scores), torch.rand(5, 1, 6, 6), labels)["loss"]
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+
+
 def test_the_reconstruction_of_a_network_with_a_decoder_is_added_to_either_loss():
     images, drawn = torch.rand(3, 1, 6, 6), torch.rand(3, 1, 6, 6)
     for option in (Margin(reconstruction_weight=0.5), CrossEntropy(reconstruction_weight=0.5)):

@@ -27,8 +27,8 @@ def stem_side(side: int) -> int:
 class PrimaryCapsules(nn.Module):
     """A depthwise convolution whose kernel covers the whole map, its channels read as capsules.
 
-    Its output is one number per channel, so it is computed as the sum of map times kernel. (With the channels last, a
-    matrix product would copy the maps one by one.)
+    Its output is one number per channel, so it is computed as the sum of map times kernel, in the order in which a map
+    with the channels last lies in memory.
     """
 
     def __init__(self, channels: int, height: int, width: int, dim: int):
@@ -40,7 +40,8 @@ class PrimaryCapsules(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """[batch, channels, height, width] -> [batch, channels / dim, dim], lengths in [0, 1]."""
-        channels = (features * self.weight).sum((2, 3)) + self.bias
+        places, kernel = features.permute(0, 2, 3, 1).flatten(1, 2), self.weight.flatten(1).T.contiguous()
+        channels = (places * kernel).sum(1) + self.bias
         return steep_squash(channels.unflatten(1, (-1, self.dim)))
 
 

@@ -155,9 +155,9 @@ def _distinct(settings: list[dict[str, Any]], keys: list[str]) -> int:
 
 
 def _worded(key: str, value: Any) -> str:
-    """dynamic; iters=3."""
+    """dynamic; iters=3; limit=null."""
     name = key.rpartition(".")[2]
-    return str(value) if name == "name" else f"{name}={value}"
+    return str(value) if name == "name" else f"{name}={'null' if value is None else value}"
 
 
 def comparison_table(compared: Sequence[Compared]) -> str:

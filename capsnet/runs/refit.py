@@ -13,6 +13,7 @@ ONLY_WITH_VALIDATION = (
     *("early_stopping.patience", "trainer.check_val_every_n_epoch", "trainer.val_check_interval"),
     *("trainer.limit_val_batches", "trainer.min_epochs"),
 )
+IN_STEPS = ("trainer.max_steps", "trainer.min_steps")  # with more images, an epoch has more of them
 
 
 def refitting(run_dir: Path, overrides: dict[str, str | None]) -> tuple[Config, list[str]]:
@@ -40,11 +41,15 @@ def refitting(run_dir: Path, overrides: dict[str, str | None]) -> tuple[Config, 
     before, config = saved_config(run_dir, overrides)
     refuse_other_config(record, before, run_dir)
     refuse_changes(before, config, may_extend=False)
-    if before.data.val_size == 0 or record.get("val_accuracy") is None:
+    if before.data.val_size == 0:
         raise CheckpointError(f"{run_dir}: had no validation images to choose by, so it has used all images already")
+    if record.get("val_accuracy") is None:
+        raise CheckpointError(f"{run_dir}: was not validated (trainer.limit_val_batches), so nothing was chosen")
     if getattr(before.optimizer, "ends_with_training", False):
         epochs = before.trainer.max_epochs
-    changes = {"data.val_size": "0", "trainer.max_epochs": str(epochs), **dict.fromkeys(ONLY_WITH_VALIDATION)}
+    epochs = max(epochs, getattr(before.optimizer, "warmup_epochs", 0))
+    unset = dict.fromkeys(ONLY_WITH_VALIDATION + IN_STEPS)
+    changes = {"data.val_size": "0", "trainer.max_epochs": str(epochs), **unset}
     _, config = saved_config(run_dir, overrides | changes)
     changed = {"data.val_size": 0, "trainer.max_epochs": epochs}
     added = [f"{key}={value}" for key, value in (overrides | changed).items()]

@@ -1,6 +1,6 @@
-"""Write the table and picture of a sweep again, from the folders of its jobs.
+"""Write the tables and picture of a sweep again, from the folders of its jobs.
 
-python -m capsnet.sweeps DIR      writes DIR/sweep.csv and DIR/sweep.png, and prints the table
+python -m capsnet.sweeps DIR      writes DIR/sweep.csv, summary.csv and sweep.png, and prints the table
 """
 
 import sys

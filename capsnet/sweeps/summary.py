@@ -33,7 +33,8 @@ def summarize(folder: Path) -> str:
         raise CheckpointError(f"{folder}: has no jobs of a sweep (numbered folders with {RECORD_FILE})")
     swept = swept_keys(jobs, plan)
     keys = [key for key in swept if key != SEED]
-    settings = grouped(jobs, lambda job: tuple(job.values.get(key) for key in keys))
+    readable = [job for job in jobs if job.status != "unreadable"]
+    settings = grouped(readable, lambda job: tuple(job.values.get(key) for key in keys))
     best_first = sorted(jobs, key=lambda job: -1 if job.val_accuracy is None else job.val_accuracy, reverse=True)
     _write_jobs(folder / JOBS_FILE, best_first, swept)
     _write_settings(folder / SETTINGS_FILE, settings, keys)
@@ -54,8 +55,9 @@ def summarize(folder: Path) -> str:
         )
     if plan is None and os.path.lexists(folder / PLAN_FILE):
         lines.append(f"  changed    {PLAN_FILE} was changed or is damaged, so unfinished jobs are not counted")
-    if settings[0].val_accuracy is not None:
-        lines += _best(settings[0], swept, keys)
+    completed = [setting for setting in settings if setting.completed]
+    if completed and all(setting.val_accuracy is not None for setting in completed):
+        lines += _best(completed[0], swept, keys)
     lines.append(
         f"  summary    {relative(folder / SETTINGS_FILE)}, {JOBS_FILE}" + (f", {PICTURE_FILE}" if drawn else "")
     )
@@ -127,9 +129,9 @@ def _size_and_speed(setting: Setting) -> list[str]:
 
 
 def _draw(path: Path, settings: list[Setting], keys: list[str]) -> bool:
-    """Draw sweep.png if any job has an accuracy: the best validation accuracy, or else that of the test."""
+    """Draw sweep.png if any job has an accuracy: of validation, the best, if all have one; else of the test."""
     completed = [job for setting in settings for job in setting.completed]
-    validated = any(job.val_accuracy is not None for job in completed)
+    validated = all(job.val_accuracy is not None for job in completed)
     measured = [(job, job.val_accuracy if validated else job.test_accuracy) for job in completed]
     panels = accuracies_by_value(measured, keys or [SEED])
     if not panels:

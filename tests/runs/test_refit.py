@@ -42,6 +42,17 @@ def test_a_learning_rate_that_ends_with_the_training_keeps_all_its_epochs(tmp_pa
     assert config == digits_config(**cosine, data__val_size=0)
 
 
+def test_a_warm_up_that_ends_after_the_best_epoch_is_trained_to_its_end(tmp_path):
+    settings = {"trainer__max_epochs": 4, "early_stopping__patience": 1, "early_stopping__min_delta": 1.0}
+    assert train(digits_config(**settings, optimizer__warmup_epochs=3), tmp_path).best_epoch < 3
+    assert refitting(tmp_path, {})[0].trainer.max_epochs == 3
+
+
+def test_limits_in_steps_do_not_end_the_training_before_its_epochs(tmp_path):
+    train(digits_config(trainer__max_epochs=1, trainer__max_steps=9), tmp_path)
+    assert refitting(tmp_path, {})[0] == digits_config(data__val_size=0, trainer__max_epochs=1)
+
+
 def test_where_it_is_trained_may_change_but_not_what(stopped_run):
     assert refitting(stopped_run, {"trainer.devices": "2"})[0].trainer.devices == 2
     with pytest.raises(ConfigError, match=r"optimizer\.lr=0\.1: cannot change in this run"):
@@ -51,6 +62,12 @@ def test_where_it_is_trained_may_change_but_not_what(stopped_run):
 def test_a_run_that_held_nothing_out_is_refused(tmp_path):
     train(digits_config(data__val_size=0, trainer__max_epochs=1), tmp_path)
     with pytest.raises(CheckpointError, match="had no validation images to choose by"):
+        refitting(tmp_path, {})
+
+
+def test_a_run_that_was_not_validated_is_refused(tmp_path):
+    train(digits_config(trainer__limit_val_batches=0, trainer__max_epochs=1), tmp_path)
+    with pytest.raises(CheckpointError, match="was not validated"):
         refitting(tmp_path, {})
 
 

@@ -90,6 +90,16 @@ OTHER_TRAININGS = {
     "fourier domain": {"trainer__fourier": "on"},
 }
 OTHER_TRAININGS["all together"] = {key: value for few in OTHER_TRAININGS.values() for key, value in few.items()}
+OTHER_TRAININGS["batch normalization"] = {
+    "model": "res_capsnet",
+    "model__width": 8,
+    "model__dropout": 0.5,
+    "trainer__average_weights": 0.9,
+    "augment__rotation": 10.0,
+    "augment__elastic": 0.7,
+    "augment__stroke": 0.5,
+    "augment__erasing": 0.5,
+}
 
 
 @pytest.mark.parametrize("name", OTHER_TRAININGS)

@@ -66,6 +66,13 @@ def test_a_record_that_is_not_json_is_a_row(sweep):
     (sweep / "1" / "results.json").write_text("{")
     assert [job.status for job in read_jobs(sweep)] == ["completed", "unreadable", "completed", "failed"]
     assert "unreadable" in summarize(sweep)
+    assert len(table(sweep / "summary.csv")) == 3  # nothing says which setting it had
+
+
+def test_records_of_which_none_is_json_are_rows_too(sweep):
+    for number in range(4):
+        (sweep / str(number) / "results.json").write_text("{")
+    assert summarize(sweep).count("unreadable") == 4
 
 
 def test_without_a_plan_the_swept_keys_are_those_that_differ(sweep):
@@ -149,6 +156,11 @@ class TestSeeds:
         assert (tmp_path / "sweep.png").is_file()
         assert "90.00% ± 0.00%" in text
         assert "best" not in text
+
+    def test_with_validation_images_in_some_jobs_only_nothing_is_the_best(self, repeated):
+        make_job(repeated, 6, ["routing.iters=5", "seed=0"], test_accuracy=0.99)
+        assert "best" not in summarize(repeated)
+        assert len(table(repeated / "summary.csv")) == 3
 
     def test_a_single_seed_has_no_deviation(self, sweep):
         summarize(sweep)

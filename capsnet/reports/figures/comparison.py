@@ -70,7 +70,7 @@ def _draw_curves(axes: Axes, training: Mapping[str, Sequence[Metrics]], column: 
 def _caption(training: Mapping[str, Sequence[Metrics]], measured: bool) -> str:
     sentences = []
     if any(len(runs) > 1 for runs in training.values()):
-        sentences.append("Lines: mean over seeds; bands: standard deviation.")
+        sentences.append("Lines: mean over seeds, as far as all of them go; bands: standard deviation.")
     if measured:
         sentences.append("Below: accuracy on distorted test images.")
     return " ".join(sentences)
