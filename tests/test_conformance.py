@@ -65,6 +65,18 @@ def _fixed_start():
     torch.manual_seed(0)
 
 
+PRESETS = [
+    f"{group}={path.stem}"
+    for group in ("augment", "experiment", "sweep", "trainer")
+    for path in sorted((REPO / "configs" / group).glob("*.yaml"))
+]
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_chooses_settings_that_exist(preset):
+    config_with(preset)
+
+
 @pytest.mark.parametrize("group", OPTIONS)
 def test_every_setting_has_a_meaning_and_a_default_in_its_range(group):
     for name, option_class in OPTIONS[group].items():

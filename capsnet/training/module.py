@@ -154,9 +154,6 @@ class ClassifierModule(pl.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         self.averages["val"] = EpochAverages(self._counted_classes)
-        if self.trainer.world_size > 1:  # what is validated is what the first process saves
-            for statistics in self.network.buffers():
-                torch.distributed.broadcast(statistics, 0)
 
     def on_validation_epoch_end(self) -> None:
         self._finish("val")

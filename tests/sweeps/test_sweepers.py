@@ -82,11 +82,12 @@ def test_an_interrupted_sweep_is_summed_up_and_continued_by_one_command(tmp_path
 def test_joblib_runs_jobs_beside_each_other_each_with_its_share_of_threads(tmp_path):
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     launcher = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
-    arguments = ("-m", *launcher, *DIGITS, "seed=1,2", "trainer.max_epochs=1")
+    arguments = ("-m", *launcher, "experiment=smoke", "model=efficient_capsnet,small_cnn", "trainer.max_epochs=1")
     done = run_command("train.py", *arguments, cwd=tmp_path, OMP_NUM_THREADS=None)
     assert done.returncode == 0, done.stderr
     records = [record_of(only_sweep(tmp_path) / str(job)) for job in range(2)]
     assert [record["status"] for record in records] == ["completed"] * 2
+    assert [record["parameters"] for record in records] == [1_573_168, 161_578]
     share = max(1, len(os.sched_getaffinity(0)) // 2)
     threads = "1 thread" if share == 1 else f"{share} threads"
     assert all(record["device"].endswith(f", {threads}") for record in records)

@@ -20,6 +20,10 @@ from conftest import (
     wait_until,
 )
 
+from capsnet.data.batches import to_float
+from capsnet.data.dataset import Dataset
+from capsnet.runs.trained import load
+from capsnet.settings.parse import config_from_dict
 from capsnet.training.processes import one_gpu_of_several, share_of_threads
 
 
@@ -57,6 +61,19 @@ def test_two_processes_train_as_one_does_and_leave_one_run(tmp_path, more):
     assert len(list(run.glob("events.out.tfevents.*"))) == 1
     assert together.stdout.count("epoch 2/2") == 1
     assert "batches of 67 (34 in each of 2 processes)" in together.stdout
+
+
+def test_batch_normalization_is_validated_with_the_statistics_that_are_saved(tmp_path):
+    settings = ("data=digits", "data.limit=300", "data.val_size=60", "model=small_cnn", "trainer.max_epochs=2")
+    done = run_command("train.py", *settings, *TWO_PROCESSES, "trainer.precision=32-true", "figures=false", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    run = only_run(tmp_path)
+    dataset = Dataset(config_from_dict({"data": {"name": "digits", "limit": 300, "val_size": 60}}).data, seed=0)
+    dataset.read_training_images()
+    images, labels = dataset.val_split
+    loss = torch.nn.functional.cross_entropy(load(run).output(to_float(images)).scores, labels)
+    saved = table(run / "metrics.csv")[record_of(run)["best_epoch"] - 1]
+    assert float(saved["val/loss"]) == pytest.approx(loss.item(), rel=1e-4)
 
 
 @pytest.mark.slow
