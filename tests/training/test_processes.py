@@ -65,7 +65,8 @@ def test_two_processes_train_as_one_does_and_leave_one_run(tmp_path, more):
 
 def test_batch_normalization_is_validated_with_the_statistics_that_are_saved(tmp_path):
     settings = ("data=digits", "data.limit=300", "data.val_size=60", "model=small_cnn", "trainer.max_epochs=2")
-    done = run_command("train.py", *settings, *TWO_PROCESSES, "trainer.precision=32-true", "figures=false", cwd=tmp_path)
+    more = (*TWO_PROCESSES, "trainer.precision=32-true", "figures=false")
+    done = run_command("train.py", *settings, *more, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     run = only_run(tmp_path)
     dataset = Dataset(config_from_dict({"data": {"name": "digits", "limit": 300, "val_size": 60}}).data, seed=0)
