@@ -87,3 +87,12 @@ def test_steep_squash_has_a_finite_gradient_at_zero():
     s = torch.zeros(2, 8, requires_grad=True)
     steep_squash(s).sum().backward()
     assert torch.isfinite(s.grad).all()
+
+
+@pytest.mark.parametrize("in_caps", [16, 1152])
+@pytest.mark.parametrize("out_caps", [2, 10, 20, 49, 200])
+def test_no_output_capsule_is_long_before_training_whatever_their_number(in_caps, out_caps):
+    u = torch.nn.functional.normalize(torch.randn(8, in_caps, 8), dim=2)
+    lengths = AttentionRouting(in_caps, 8, out_caps, 16)(u).norm(dim=2)
+    assert 0.002 < lengths.mean() < 0.4
+    assert lengths.max() < 0.6
