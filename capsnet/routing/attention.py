@@ -11,7 +11,6 @@ from .squash import steep_squash
 from .transformation import TransformationMatrices
 from .votes import Votes, VotesGradient, check_shapes, computing_types
 
-
 GAIN = 0.25  # the first class capsules are about 0.2 long: `steep_squash` leaves more of a length than `squash` does
 MOST_CLASSES = 10
 
