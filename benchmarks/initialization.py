@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from capsnet.data.dataset import Dataset
 from capsnet.reports.scores import score
-from capsnet.routing import transformation
+from capsnet.routing.transformation import GAIN
 from capsnet.runs.checkpoints import build_network
 from capsnet.settings.parse import config_from_dict
 from capsnet.training.datamodule import ImageDataModule
@@ -40,8 +40,8 @@ def accuracy_after(epochs: int, seed: int, batch_size: int, gain: float) -> floa
     data = ImageDataModule(dataset, batch_size, config.augment.build(), seed)
     data.setup("fit")
     torch.manual_seed(seed)
-    transformation.GAIN = gain
     network = build_network(config, dataset.image_shape, len(dataset.class_names))
+    network.routing.weight.data.mul_(gain / GAIN)
     loss = config.loss.build()
     optimizer, _ = config.optimizer.build(network.parameters(), fused=True, epochs=config.trainer.max_epochs)
     use_bf16 = resolve_precision(config.trainer) == "bf16-mixed"
@@ -62,7 +62,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--gain", type=float, nargs="+", default=[transformation.GAIN])
+    parser.add_argument("--gain", type=float, nargs="+", default=[GAIN])
     return parser.parse_args()
 
 

@@ -31,14 +31,12 @@ def prepare_hydra(arguments: list[str]) -> None:
     """Read the plugin that the command line names, and tell Hydra about all options.
 
     Raises:
-        ConfigError: an argument removes a setting, or chooses what follows from others.
+        ConfigError: an argument removes a setting.
         PluginError: the plugin cannot be used.
     """
     for argument in arguments:
         if argument.startswith("~") and not argument.startswith("~hydra"):
             raise ConfigError(f"{argument}: a setting cannot be removed; leave it out to get its default")
-        if argument.lstrip("+").startswith("model_routing="):
-            raise ConfigError(f"{argument}: follows from model and routing; choose these")
         if argument.startswith("plugin=") and argument != "plugin=null":
             load_plugin(argument.partition("=")[2].strip("'\""))
     _register_options()

@@ -32,14 +32,11 @@ def test_what_hydra_reads_what_may_be_a_sweep_and_what_is_no_path_are_left_alone
     ("arguments", "rate"),
     [
         (("model=capsnet",), 0.004),
-        (("model=capsnet", "routing=attention"), 0.002),
-        (("model=efficient_capsnet", "routing=attention"), 0.032),
-        (("model=capsnet", "routing=attention", "optimizer.lr=0.5"), 0.5),
-        (("experiment=best_2017", "routing=attention"), 0.002),
+        (("model=resnet18",), 0.001),
+        (("model=resnet18", "optimizer.lr=0.5"), 0.5),
+        (("experiment=thorough", "model=resnet18"), 0.001),
     ],
 )
-def test_a_network_with_a_certain_routing_may_have_settings_of_its_own_but_what_is_asked_for_wins(
-    tmp_path, arguments, rate
-):
+def test_a_network_has_a_learning_rate_of_its_own_but_what_is_asked_for_wins(tmp_path, arguments, rate):
     done = run_in_process("train.py", *arguments, "--cfg", "job", cwd=tmp_path)
     assert yaml.safe_load(done.stdout)["optimizer"]["lr"] == rate

@@ -44,7 +44,6 @@ def error_line(done: subprocess.CompletedProcess[str]) -> str:
         ("~seed", "~seed: a setting cannot be removed; leave it out to get its default"),
         ("~model.dropout", "~model.dropout: a setting cannot be removed"),
         ("~augment=shift", "~augment=shift: a setting cannot be removed"),
-        ("model_routing=capsnet_attention", "model_routing=capsnet_attention: follows from model and routing"),
     ],
 )
 def test_in_a_setting(tmp_path, argument, named):

@@ -48,12 +48,6 @@ def test_the_default_option_is_the_first_of_its_group(group):
     assert chosen == [next(iter(OPTIONS[group]))] == [DEFAULT_OPTIONS[group]]
 
 
-def test_settings_for_a_network_with_a_certain_routing_are_named_by_both():
-    files = {path.stem for path in (CONFIGS / "model_routing").glob("*.yaml")}
-    assert files
-    assert files <= {f"{network}_{routing}" for network in OPTIONS["model"] for routing in OPTIONS["routing"]}
-
-
 @pytest.mark.parametrize("group", SHARED)
 def test_no_option_repeats_a_setting_that_its_group_shares(group):
     shared = {field.name for field in dataclasses.fields(SHARED[group])}
