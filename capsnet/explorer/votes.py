@@ -122,7 +122,7 @@ def _places(network: nn.Module, primary: nn.Module | None, features: Tensor | No
         return _Places(window, lambda wanted: (wanted * u).sum(1).view(-1, rows, columns).sum(0), lengths)
     if isinstance(primary, CapsulesOfTheWhole):
         # A capsule is the squashed sum over places, and squashing multiplies all of them with the same number.
-        parts = (features[0] * primary.weight).unflatten(0, (-1, primary.dim))  # [i, d, rows, columns]
+        parts = (features[0] * primary.kernel).unflatten(0, (-1, primary.dim))  # [i, d, rows, columns]
         whole = parts.sum((2, 3)) + primary.bias.unflatten(0, (-1, primary.dim))
         lengths = torch.linalg.vector_norm(u, dim=1) / torch.linalg.vector_norm(whole, dim=1).clamp(min=1e-12)
         window = window_of(network.convolutions())

@@ -29,18 +29,33 @@ class PrimaryCapsules(nn.Module):
 
     Its output is one number per channel, so it is computed as the sum of map times kernel, in the order in which a map
     with the channels last lies in memory.
+
+    Adam changes all weights by about the learning rate, so the larger the map, the further one step would move the sum.
+    Beyond the usual number of places, the kernel is therefore the weights times a number below 1, and the learning rate
+    that suits small images suits large ones.
+
+    Args:
+        channels, height, width: of the map.
+        dim: dimensions of a capsule; it divides the channels.
+        usual_places: places of the map of a 28x28 image.
     """
 
-    def __init__(self, channels: int, height: int, width: int, dim: int):
+    def __init__(self, channels: int, height: int, width: int, dim: int, usual_places: int):
         super().__init__()
         self.dim = dim
+        self.gain = min(1.0, usual_places / (height * width))
         self.weight = nn.Parameter(torch.empty(channels, height, width))
-        nn.init.normal_(self.weight, std=1 / math.sqrt(height * width))
+        nn.init.normal_(self.weight, std=1 / (self.gain * math.sqrt(height * width)))
         self.bias = nn.Parameter(torch.zeros(channels))
+
+    @property
+    def kernel(self) -> Tensor:
+        """What a map is multiplied with, [channels, height, width]."""
+        return self.weight * self.gain
 
     def forward(self, features: Tensor) -> Tensor:
         """[batch, channels, height, width] -> [batch, channels / dim, dim], lengths in [0, 1]."""
-        places, kernel = features.permute(0, 2, 3, 1).flatten(1, 2), self.weight.flatten(1).T.contiguous()
+        places, kernel = features.permute(0, 2, 3, 1).flatten(1, 2), self.kernel.flatten(1).T.contiguous()
         channels = (places * kernel).sum(1) + self.bias
         return steep_squash(channels.unflatten(1, (-1, self.dim)))
 
@@ -89,7 +104,7 @@ class EfficientCapsNet(CapsuleNetwork):
             layers += [convolution, nn.ReLU(inplace=True), nn.BatchNorm2d(out_channels, **BATCH_NORM)]
             channels = out_channels
         self.stem = channels_last(nn.Sequential(*layers))
-        self.primary = PrimaryCapsules(features, rows, columns, primary_dim)
+        self.primary = PrimaryCapsules(features, rows, columns, primary_dim, usual_places=stem_side(28) ** 2)
         self.routing = (routing or Attention()).build(features // primary_dim, primary_dim, num_classes, class_dim)
         self.decoder = DECODERS[decoder](num_classes, class_dim, self.image_shape, dropout)
 

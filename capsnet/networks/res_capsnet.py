@@ -60,7 +60,7 @@ class ResCapsNet(CapsuleNetwork):
                 channels, rows, columns = width * 2**stage, -(-rows // stride), -(-columns // stride)
         layers += [nn.BatchNorm2d(features), nn.ReLU(inplace=True)]
         self.stem = channels_last(nn.Sequential(*layers))
-        self.primary = PrimaryCapsules(features, rows, columns, primary_dim)
+        self.primary = PrimaryCapsules(features, rows, columns, primary_dim, usual_places=7 * 7)
         self.routing = (routing or Dynamic()).build(features // primary_dim, primary_dim, num_classes, class_dim)
         self.decoder = DECODERS[decoder](num_classes, class_dim, self.image_shape, dropout)
 

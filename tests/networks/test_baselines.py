@@ -24,16 +24,26 @@ def test_efficient_capsnet_has_the_papers_161824_parameters_beside_its_decoder()
     assert parameters(network) - parameters(network.decoder) == 161_824
 
 
-def test_its_primary_capsules_are_a_depthwise_convolution_over_the_whole_map():
-    primary = PrimaryCapsules(channels=12, height=5, width=7, dim=4)
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("usual_places", [5, 35, 81])
+def test_its_primary_capsules_are_a_depthwise_convolution_over_the_whole_map(layout, usual_places):
+    primary = PrimaryCapsules(channels=12, height=5, width=7, dim=4, usual_places=usual_places)
     torch.nn.init.normal_(primary.bias)
     convolution = torch.nn.Conv2d(12, 12, (5, 7), groups=12)
     with torch.no_grad():
-        convolution.weight.copy_(primary.weight.unsqueeze(1))
+        convolution.weight.copy_(primary.kernel.unsqueeze(1))
         convolution.bias.copy_(primary.bias)
-    features = torch.randn(3, 12, 5, 7)
+    features = torch.randn(3, 12, 5, 7).to(memory_format=layout)
     expected = steep_squash(convolution(features).flatten(1).view(3, 3, 4))
     torch.testing.assert_close(primary(features), expected)
+
+
+@pytest.mark.parametrize("side", [9, 27, 90])
+def test_a_step_of_all_weights_moves_the_primary_capsules_as_far_on_any_larger_map(side):
+    primary, features = PrimaryCapsules(8, side, side, 8, usual_places=81), torch.ones(1, 8, side, side)
+    with torch.no_grad():
+        primary.weight.zero_().add_(0.001)
+    torch.testing.assert_close(primary(features).norm(), 1 - torch.tensor(-0.081 * 8**0.5).exp())
 
 
 @pytest.mark.parametrize("network", [EfficientCapsNet, ResCapsNet])
