@@ -6,6 +6,7 @@ from functools import cache
 import hydra
 import pytest
 import torch
+import yaml
 from conftest import REPO, make_folder_of_digits, make_k49, make_kmnist
 from hydra.core.global_hydra import GlobalHydra
 from torchvision.datasets import KMNIST, MNIST, FashionMNIST
@@ -16,7 +17,7 @@ from capsnet.data.source import read_part
 from capsnet.explorer.looking import abilities, draw, look
 from capsnet.explorer.votes import vote_maps
 from capsnet.runs.trained import TrainedModel, TrainingImages
-from capsnet.settings.config import OPTIONS, SHARED, about, option_of
+from capsnet.settings.config import OPTIONS, SHARED, about, leaves, option_of
 from capsnet.settings.parse import config_from_dict, config_from_omegaconf
 
 PARAMETERS = {
@@ -74,7 +75,11 @@ PRESETS = [
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_chooses_settings_that_exist(preset):
-    config_with(preset)
+    config = config_with(preset)
+    group, _, name = preset.partition("=")
+    if group == "sweep":
+        hydra_settings = yaml.safe_load((REPO / "configs/sweep" / f"{name}.yaml").read_text(encoding="utf-8"))["hydra"]
+        assert hydra_settings["sweeper"]["params"].keys() <= {leaf.key for leaf in leaves(config)} | OPTIONS.keys()
 
 
 @pytest.mark.parametrize("group", OPTIONS)

@@ -31,8 +31,8 @@ class PrimaryCapsules(nn.Module):
     with the channels last lies in memory.
 
     Adam changes all weights by about the learning rate, so the larger the map, the further one step would move the sum.
-    Beyond the usual number of places, the kernel is therefore the weights times a number below 1, and the learning rate
-    that suits small images suits large ones.
+    Beyond the usual number of places, the kernel is therefore the weights times a number below 1, so that a step moves
+    the sum as far as on small images.
 
     Args:
         channels, height, width: of the map.
@@ -43,9 +43,11 @@ class PrimaryCapsules(nn.Module):
     def __init__(self, channels: int, height: int, width: int, dim: int, usual_places: int):
         super().__init__()
         self.dim = dim
-        self.gain = min(1.0, usual_places / (height * width))
+        gain = min(1.0, usual_places / (height * width))
+        # In checkpoints only where it matters, so that those of larger images from before it are refused.
+        self.register_buffer("gain", torch.tensor(gain), persistent=gain < 1)
         self.weight = nn.Parameter(torch.empty(channels, height, width))
-        nn.init.normal_(self.weight, std=1 / (self.gain * math.sqrt(height * width)))
+        nn.init.normal_(self.weight, std=1 / (gain * math.sqrt(height * width)))
         self.bias = nn.Parameter(torch.zeros(channels))
 
     @property

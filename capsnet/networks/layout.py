@@ -11,7 +11,7 @@ Network = TypeVar("Network", bound=nn.Module)
 def channels_last(network: Network) -> Network:
     """Keep the weights of a network's convolutions, and so its feature maps, with the channels last in memory.
 
-    With batch normalization, a step on a CPU takes 0.73 to 0.96 of the time, see `benchmarks/networks.py`. The 9x9
+    With batch normalization, a step on a CPU takes 0.73 to 0.94 of the time, see `benchmarks/networks.py`. The 9x9
     convolutions of CapsNet gain nothing. Values do not change, nor does what a checkpoint holds.
     """
     return network.to(memory_format=torch.channels_last)

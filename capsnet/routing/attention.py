@@ -12,7 +12,7 @@ from .transformation import TransformationMatrices
 from .votes import Votes, VotesGradient, check_shapes, computing_types
 
 GAIN = 0.25  # the first class capsules are about 0.2 long: `steep_squash` leaves more of a length than `squash` does
-MOST_CLASSES = 10
+CLASSES_AT_FULL_SCALE = 10
 
 
 class AttentionRouting(TransformationMatrices):
@@ -27,7 +27,7 @@ class AttentionRouting(TransformationMatrices):
         # Logits grow with the square of the weights, whose scale grows with the output capsules. Beyond ten of these it
         # stays as it is: a softmax that is saturated from the start learns nothing. Capsules then start shorter, which
         # does no harm, since `steep_squash` passes on the gradient of short ones (measured in benchmarks/RESULTS.md).
-        super().__init__(in_caps, in_dim, out_caps, out_dim, GAIN * min(1, MOST_CLASSES / out_caps))
+        super().__init__(in_caps, in_dim, out_caps, out_dim, GAIN * min(1, CLASSES_AT_FULL_SCALE / out_caps))
         self.prior = nn.Parameter(torch.zeros(out_caps, in_caps))
 
     def forward(self, u: Tensor) -> Tensor:

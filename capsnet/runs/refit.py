@@ -20,14 +20,15 @@ def refitting(run_dir: Path, overrides: dict[str, str | None]) -> tuple[Config, 
     """What to train on all training images: a completed run's config, and its overrides with those that make it so.
 
     Validation has chosen the number of epochs: the best one of a learning rate that goes on falling, but all epochs of
-    one that ends with the training.
+    one that ends with the training. A warm-up is always trained to its end, and limits in steps are dropped.
 
     Args:
         run_dir: the run's folder.
         overrides: settings by dotted key that do not change what is trained, such as `data.root`.
 
     Raises:
-        CheckpointError: there is no completed run with validation images, or its record or checkpoint is damaged.
+        CheckpointError: there is no completed run with validation images, its record or checkpoint is damaged, or
+            trainer.max_steps ended it before its schedule did.
         ConfigError: an override is not valid, or would change what is trained.
     """
     refuse_outside_links(run_dir)
@@ -46,6 +47,8 @@ def refitting(run_dir: Path, overrides: dict[str, str | None]) -> tuple[Config, 
     if record.get("val_accuracy") is None:
         raise CheckpointError(f"{run_dir}: was not validated (trainer.limit_val_batches), so nothing was chosen")
     if getattr(before.optimizer, "ends_with_training", False):
+        if before.trainer.max_steps is not None and record["epochs"] < before.trainer.max_epochs:
+            raise CheckpointError(f"{run_dir}: trainer.max_steps ended this run before its schedule did")
         epochs = before.trainer.max_epochs
     epochs = max(epochs, getattr(before.optimizer, "warmup_epochs", 0))
     unset = dict.fromkeys(ONLY_WITH_VALIDATION + IN_STEPS)

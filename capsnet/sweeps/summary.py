@@ -55,13 +55,22 @@ def summarize(folder: Path) -> str:
         )
     if plan is None and os.path.lexists(folder / PLAN_FILE):
         lines.append(f"  changed    {PLAN_FILE} was changed or is damaged, so unfinished jobs are not counted")
-    completed = [setting for setting in settings if setting.completed]
-    if completed and all(setting.val_accuracy is not None for setting in completed):
-        lines += _best(completed[0], swept, keys)
+    if _validated(settings):
+        lines += _best(settings[0], swept, keys)
     lines.append(
         f"  summary    {relative(folder / SETTINGS_FILE)}, {JOBS_FILE}" + (f", {PICTURE_FILE}" if drawn else "")
     )
     return "\n".join(lines)
+
+
+def _completed(settings: list[Setting]) -> list[Job]:
+    return [job for setting in settings for job in setting.completed]
+
+
+def _validated(settings: list[Setting]) -> bool:
+    """Can the completed jobs, if there are any, be compared by validation?"""
+    completed = _completed(settings)
+    return bool(completed) and all(job.val_accuracy is not None for job in completed)
 
 
 def _best(setting: Setting, swept: list[str], keys: list[str]) -> list[str]:
@@ -129,9 +138,8 @@ def _size_and_speed(setting: Setting) -> list[str]:
 
 
 def _draw(path: Path, settings: list[Setting], keys: list[str]) -> bool:
-    """Draw sweep.png if any job has an accuracy: of validation, the best, if all have one; else of the test."""
-    completed = [job for setting in settings for job in setting.completed]
-    validated = all(job.val_accuracy is not None for job in completed)
+    """Draw sweep.png if any job has an accuracy: that of validation if all have it, else that of the test."""
+    completed, validated = _completed(settings), _validated(settings)
     measured = [(job, job.val_accuracy if validated else job.test_accuracy) for job in completed]
     panels = accuracies_by_value(measured, keys or [SEED])
     if not panels:

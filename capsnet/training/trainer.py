@@ -90,8 +90,7 @@ def _check_device(trainer: pl.Trainer, settings: Trainer, precision: str) -> Non
         raise ConfigError(f"trainer.devices={trainer.num_devices}: more than this machine has processor cores")
     if precision.startswith("bf16") and not gains_by_bfloat16():
         log.warning(
-            "trainer.precision=%s: this processor is slower in bfloat16, up to 20 times, than with"
-            " trainer.precision=32-true",
+            "trainer.precision=%s: on this processor bfloat16 is slower than trainer.precision=32-true, up to 20 times",
             settings.precision,
         )
 

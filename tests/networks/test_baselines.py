@@ -38,6 +38,13 @@ def test_its_primary_capsules_are_a_depthwise_convolution_over_the_whole_map(lay
     torch.testing.assert_close(primary(features), expected)
 
 
+@pytest.mark.parametrize("network", [EfficientCapsNet, ResCapsNet])
+def test_primary_capsules_of_the_usual_images_have_their_weights_as_kernel(network):
+    assert network((1, 28, 28)).primary.gain == 1
+    assert "primary.gain" not in network((1, 28, 28)).state_dict()
+    assert 0.1 < network((1, 64, 64)).primary.gain < 0.3
+
+
 @pytest.mark.parametrize("side", [9, 27, 90])
 def test_a_step_of_all_weights_moves_the_primary_capsules_as_far_on_any_larger_map(side):
     primary, features = PrimaryCapsules(8, side, side, 8, usual_places=81), torch.ones(1, 8, side, side)

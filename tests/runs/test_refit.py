@@ -53,6 +53,12 @@ def test_limits_in_steps_do_not_end_the_training_before_its_epochs(tmp_path):
     assert refitting(tmp_path, {})[0] == digits_config(data__val_size=0, trainer__max_epochs=1)
 
 
+def test_a_schedule_that_a_limit_in_steps_cut_short_is_refused(tmp_path):
+    train(digits_config(optimizer__schedule="cosine", trainer__max_epochs=4, trainer__max_steps=7), tmp_path)
+    with pytest.raises(CheckpointError, match=r"trainer\.max_steps ended this run before its schedule did"):
+        refitting(tmp_path, {})
+
+
 def test_where_it_is_trained_may_change_but_not_what(stopped_run):
     assert refitting(stopped_run, {"trainer.devices": "2"})[0].trainer.devices == 2
     with pytest.raises(ConfigError, match=r"optimizer\.lr=0\.1: cannot change in this run"):
