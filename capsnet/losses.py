@@ -54,8 +54,12 @@ def reconstruction_loss(reconstruction: Tensor, images: Tensor) -> Tensor:
     Returns:
         Scalar: mean over pixels and batch, computed in float32 at least.
     """
-    error = reconstruction.to(torch.promote_types(reconstruction.dtype, torch.float32)) - images
+    error = _at_least_float32(reconstruction) - images
     return error.square().mean()
+
+
+def _at_least_float32(values: Tensor) -> Tensor:
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 RESERVED_NAMES = {
@@ -115,8 +119,7 @@ class CrossEntropyLoss:
         self, output: Output, images: Tensor, labels: Tensor, weights: Tensor | None = None
     ) -> dict[str, Tensor]:
         """Scalars, as of `MarginLoss`."""
-        scores, smoothing = output.scores, self.label_smoothing
-        scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
+        scores, smoothing = _at_least_float32(output.scores), self.label_smoothing
         labels = labels.to(scores.dtype) if labels.is_floating_point() else labels
         if weights is None:
             entropy = F.cross_entropy(scores, labels, label_smoothing=smoothing)

@@ -75,7 +75,7 @@ def _validated(settings: list[Setting]) -> bool:
 
 def _best(setting: Setting, swept: list[str], keys: list[str]) -> list[str]:
     """The best setting, and its first job: the luckiest seed says less about it."""
-    job = next(job for job in setting.completed if job.val_accuracy is not None)
+    job = setting.completed[0]
     folder, evaluate = relative(job.folder), command("evaluate.py", f"run={relative(job.folder)}")
     if SEED not in swept:
         return [f"  best       {folder}  ({job.describe(swept)})", f"  evaluate   {evaluate}"]

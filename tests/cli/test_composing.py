@@ -32,6 +32,10 @@ def test_what_hydra_reads_what_may_be_a_sweep_and_what_is_no_path_are_left_alone
     ("arguments", "rate"),
     [
         (("model=capsnet",), 0.004),
+        (("model=capsnet", "routing=attention"), 0.004),
+        (("model=efficient_capsnet", "routing=attention"), 0.016),
+        (("model=capsnet", "routing=attention", "optimizer.lr=0.5"), 0.5),
+        (("experiment=best_2017", "routing=attention"), 0.004),
         (("model=resnet18",), 0.001),
         (("model=resnet18", "optimizer.lr=0.5"), 0.5),
         (("experiment=thorough", "model=resnet18"), 0.001),

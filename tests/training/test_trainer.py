@@ -13,6 +13,7 @@ from capsnet.training.trainer import resolve_precision
     ("capabilities", "precision"),
     [
         ({"avx512_bf16": True}, "bf16-mixed"),
+        ({"amx_bf16": True}, "bf16-mixed"),
         ({"avx512_bf16": True, "cpu_name": "AMD EPYC"}, "bf16-mixed"),
         ({"avx512_bf16": True, "cpu_name": "Intel Xeon"}, "32-true"),
         ({"avx512_bf16": True, "amx_bf16": True, "cpu_name": "Intel Xeon"}, "bf16-mixed"),
