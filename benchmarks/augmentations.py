@@ -1,7 +1,7 @@
 """What augmentation costs next to a training step, and a picture of what it does.
 
     python benchmarks/augmentations.py                                    the presets next to a step of CapsNet
-    python benchmarks/augmentations.py --picture docs/augmentations.png   draw one character under each preset
+    python benchmarks/augmentations.py --picture docs/augmentations.png   draw a character under each kind
 
 In each round step and presets take turns; shares are medians within a round.
 """
@@ -27,12 +27,22 @@ from capsnet.text import columns
 
 PRESETS = ("shift", "cutout", "shift_cutout", "affine", "elastic", "mixup", "strong")
 STEP = "a step of CapsNet"
+KINDS = (
+    *("augment.rotation=10", "augment.scaling=0.15", "augment.shear=10", "augment.translation=2", "augment.elastic=1"),
+    *("augment.stroke=0.5", "augment.erasing=0.5", "augment.cutout_size=8", "augment.mixup=0.4"),
+)
+CHARACTER = 208  # the training image in the picture: a clear き
 DRAWN, SCALE = 10, 3  # images in a row, pixels of the picture for one of an image
 
 
 def preset(name: str) -> Augmentation:
     """The augmentation of a file in configs/augment/."""
     return composed_config(f"augment={name}").augment.build()
+
+
+def one_kind(setting: str) -> Augmentation:
+    """One kind of augmentation alone, such as augment.rotation=10."""
+    return composed_config(setting).augment.build()
 
 
 def augmenting(augmentation: Augmentation, batch_size: int, device: str) -> Callable[[], None]:
@@ -44,11 +54,13 @@ def augmenting(augmentation: Augmentation, batch_size: int, device: str) -> Call
 
 
 def draw_picture(path: Path) -> None:
-    """One character under each preset, ten draws in a row."""
+    """A character under each kind of augmentation, then under presets that combine several; ten draws in a row."""
     source = KMNIST7k()
     source.prepare()
     images = to_float(source.train().images)
-    rows = {"none": Augmentation()} | {name: preset(name) for name in PRESETS}
+    rows = {"unchanged": Augmentation()}
+    rows |= {setting: one_kind(setting) for setting in KINDS}
+    rows |= {f"augment={name}": preset(name) for name in ("shift_cutout", "affine", "strong")}
     side = 28 * SCALE
     label_width = max(round(text_width(name, 10)) for name in rows) + 20
     width = label_width + DRAWN * (side + SCALE)
@@ -56,12 +68,13 @@ def draw_picture(path: Path) -> None:
     for (name, augmentation), (left, top) in zip(rows.items(), corners, strict=True):
         axes.text(left, top + side / 2, name, fontsize=10, verticalalignment="center", parse_math=False)
         draws = augmentation.draw(DRAWN, 28, 28, partial(epoch_generator, 0, 0))
-        drawn_images = augmentation(images[7:8].expand(DRAWN, -1, -1, -1), draws)
+        drawn_images = augmentation(images[CHARACTER : CHARACTER + 1].expand(DRAWN, -1, -1, -1), draws)
         if augmentation.mixup is not None:
             drawn_images = mix(drawn_images, augmentation(images[:DRAWN], draws), draws["mixup_share"])
         for column, drawn in enumerate(drawn_images):
             place(axes, drawn[0].numpy(), left + label_width + column * (side + SCALE), top, SCALE)
-    heading(figure, "Augmentation", "One character of KMNIST-7k under each preset, ten draws.")
+    about = "A character of KMNIST-7k under each kind, then under presets that combine several. Ten draws each."
+    heading(figure, "Augmentation", about)
     save(figure, path)
 
 
