@@ -29,8 +29,9 @@ def margin_loss(
         weights: of the images in the mean, [batch]; None: all are 1.
 
     Returns:
-        Scalar: sum over the classes, mean over the batch.
+        Scalar: sum over the classes, mean over the batch, computed in float32 at least.
     """
+    lengths = _at_least_float32(lengths)
     present = (m_pos - lengths).clamp(min=0).square()
     absent = down_weight * (lengths - m_neg).clamp(min=0).square()
     if labels.is_floating_point():

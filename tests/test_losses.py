@@ -36,6 +36,13 @@ def test_reconstruction_loss_at_the_default_weight_is_the_papers_for_28x28():
     assert ours == pytest.approx(papers, rel=1e-5)
 
 
+def test_margin_loss_of_half_precision_is_summed_in_float32():
+    lengths, labels = torch.rand(64, 10).bfloat16(), torch.arange(64) % 10
+    loss = margin_loss(lengths, labels)
+    assert loss.dtype == torch.float32
+    torch.testing.assert_close(loss, margin_loss(lengths.float(), labels))
+
+
 def test_reconstruction_loss_of_half_precision_is_summed_in_float32():
     images = torch.rand(64, 1, 28, 28)
     drawn = torch.rand(64, 1, 28, 28).bfloat16()

@@ -18,7 +18,7 @@ Train a network, test its best checkpoint, and leave everything in outputs/.
   python train.py -m sweep=routing                    a sweep from configs/sweep/
   python train.py resume=DIR                          continue an interrupted run or sweep
   python train.py rerun=RUN_DIR                       repeat a run and compare
-  python train.py refit=RUN_DIR                       train again on all images, validation images included
+  python train.py refit=RUN_DIR                       train again, with the validation images as well
   python train.py plugin=FILE.py model=MINE           use your own options, see docs/extending.md
 
 Groups, chosen by GROUP=OPTION:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from ..errors import CheckpointError
 from ..settings.config import Config
+from ..text import counted
 from .folder import SWEEP_FILE, refuse_outside_links
 from .record import read_record, recorded_overrides, warn_if_changed
 from .resume import refuse_changes, refuse_other_config
@@ -13,22 +14,22 @@ ONLY_WITH_VALIDATION = (
     *("early_stopping.patience", "trainer.check_val_every_n_epoch", "trainer.val_check_interval"),
     *("trainer.limit_val_batches", "trainer.min_epochs"),
 )
-IN_STEPS = ("trainer.max_steps", "trainer.min_steps")  # with more images, an epoch has more of them
+LIMITS = ("trainer.max_steps", "trainer.min_steps", "trainer.max_time")  # with more images, an epoch takes more
 
 
 def refitting(run_dir: Path, overrides: dict[str, str | None]) -> tuple[Config, list[str]]:
     """What to train on all training images: a completed run's config, and its overrides with those that make it so.
 
     Validation has chosen the number of epochs: the best one of a learning rate that goes on falling, but all epochs of
-    one that ends with the training. A warm-up is always trained to its end, and limits in steps are dropped.
+    one that ends with the training. A warm-up is always trained to its end; limits in steps and time are dropped.
 
     Args:
         run_dir: the run's folder.
         overrides: settings by dotted key that do not change what is trained, such as `data.root`.
 
     Raises:
-        CheckpointError: there is no completed run with validation images, its record or checkpoint is damaged, or
-            trainer.max_steps ended it before its schedule did.
+        CheckpointError: there is no completed run with validation images, its record or checkpoint is damaged, or it
+            ended before its schedule did.
         ConfigError: an override is not valid, or would change what is trained.
     """
     refuse_outside_links(run_dir)
@@ -47,11 +48,11 @@ def refitting(run_dir: Path, overrides: dict[str, str | None]) -> tuple[Config, 
     if record.get("val_accuracy") is None:
         raise CheckpointError(f"{run_dir}: was not validated (trainer.limit_val_batches), so nothing was chosen")
     if getattr(before.optimizer, "ends_with_training", False):
-        if before.trainer.max_steps is not None and record["epochs"] < before.trainer.max_epochs:
-            raise CheckpointError(f"{run_dir}: trainer.max_steps ended this run before its schedule did")
+        if record["epochs"] < before.trainer.max_epochs:
+            raise CheckpointError(f"{run_dir}: ended before its schedule, after {counted(record['epochs'], 'epoch')}")
         epochs = before.trainer.max_epochs
     epochs = max(epochs, getattr(before.optimizer, "warmup_epochs", 0))
-    unset = dict.fromkeys(ONLY_WITH_VALIDATION + IN_STEPS)
+    unset = dict.fromkeys(ONLY_WITH_VALIDATION + LIMITS)
     changes = {"data.val_size": "0", "trainer.max_epochs": str(epochs), **unset}
     _, config = saved_config(run_dir, overrides | changes)
     changed = {"data.val_size": 0, "trainer.max_epochs": epochs}

@@ -11,6 +11,8 @@ _setting = partial(setting, evaluated=False)
 @dataclass
 class EarlyStopping:
     patience: int | None = _setting(
-        None, "stop after this many epochs without better validation accuracy; null: never", at_least=1
+        None,
+        "stop after this many validations, one per epoch by default, without better accuracy; null: never",
+        at_least=1,
     )
     min_delta: float = _setting(0.0, "an accuracy counts as better if it rises by more than this", at_least=0)

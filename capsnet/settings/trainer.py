@@ -101,7 +101,7 @@ class Trainer:
     )
     overfit_batches: Any = _trained(
         None,
-        "a number of batches to train on in every epoch, or a share of them such as 0.1; 0: off",
+        "a number of batches to train on in every epoch, or a share of them such as 0.1; without augmentation; 0: off",
         check=partial(_is_limit, least=0),
     )
     fast_dev_run: Any = _trained(
@@ -109,7 +109,9 @@ class Trainer:
     )
     check_val_every_n_epoch: int | None = _trained(None, "epochs from one validation to the next", at_least=1)
     val_check_interval: Any = _trained(
-        None, "a number of batches, at least 1, or a share of the epoch such as 0.5", check=partial(_is_limit, least=1)
+        None,
+        "validate so often: a number of batches, or a share of the epoch such as 0.5; the last one of an epoch counts",
+        check=partial(_is_limit, least=1),
     )
     num_sanity_val_steps: int | None = _trained(0, "validation batches to run before training", at_least=0)
     accumulate_grad_batches: int | None = _trained(None, "batches per optimizer step", at_least=1)

@@ -147,6 +147,7 @@ class TpeSweeper(GridSweeper):
                 _refuse_foreign(trial.params, space, folder)
             chosen = [[*fixed, *(f"{k}={_shown(v)}" for k, v in trial.params.items())] for trial in asked]
             self.validate_batch_is_legal(chosen)
+            self._refuse_without_validation(chosen[0])
             returned = self.launcher.launch(chosen, initial_job_idx=first)
             for trial, job in zip(asked, returned, strict=True):
                 if not trial.state.is_finished():
@@ -154,6 +155,13 @@ class TpeSweeper(GridSweeper):
                     failed = optuna.trial.TrialState.FAIL if accuracy is None else None
                     study.tell(trial.number, accuracy, state=failed)
         return [trial.value for trial in study.trials]
+
+    def _refuse_without_validation(self, overrides: list[str]) -> None:
+        """Raise ConfigError if jobs with these overrides have no validation accuracy to search by."""
+        composed = self.hydra_context.config_loader.load_sweep_config(self.config, overrides)
+        for key in ("data.val_size", "trainer.limit_val_batches"):
+            if OmegaConf.select(composed, key) == 0:
+                raise ConfigError(f"sweep=optuna: searches by validation accuracy, so {key}=0 is refused")
 
 
 def _distribution(override: Override) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback, Checkpoint
+from pytorch_lightning.callbacks import Callback, Checkpoint, Timer
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
@@ -95,7 +95,8 @@ class EpochLog(Callback):
         self.training_seconds += seconds - self.validation_seconds
         self.images += self.epoch_images
         self.epochs = trainer.current_epoch + 1
-        self.stopped_at = trainer.max_epochs if trainer.should_stop else None
+        timed_out = any(isinstance(each, Timer) and (each.time_remaining() or 1) <= 0 for each in trainer.callbacks)
+        self.stopped_at = trainer.max_epochs if trainer.should_stop and not timed_out else None
         accuracy = metrics.get("val/accuracy")
         if accuracy is None and trainer.limit_val_batches == 0:
             self.best_epoch = self.epochs  # without validation, the newest counts as the best

@@ -125,14 +125,14 @@ class ClassifierModule(pl.LightningModule):
         mixed = labels.is_floating_point()
         if split == "train" and self._weights is not None:
             self._weights = self._weights.to(labels.device)
-            weights = labels.to(self._weights.dtype) @ self._weights if mixed else self._weights[labels]
+            weights = (labels * self._weights).sum(1) if mixed else self._weights[labels]
             losses = self.loss(output, images, labels, weights=weights)
         else:
             losses = self.loss(output, images, labels)
         check_names(losses)
         true = labels.argmax(1) if mixed else labels
         right = output.scores.argmax(1) == true
-        self.averages[split].add({**losses, "accuracy": right.to(losses["loss"].dtype).mean()}, true, right)
+        self.averages[split].add({**losses, "accuracy": right.float().mean()}, true, right)
         return losses["loss"]
 
     @property

@@ -55,6 +55,7 @@ def checkpoint_to_resume(
         raise CheckpointError(f"{last}: cannot be resumed, or is from another version of this project")
     if averaged:
         check_weights(average_state["weights"], module.network, last)
+    trainer.precision_plugin.convert_module(module)  # as `fit` does, so that the optimizer's state has its type
     _check_optimizer_state(content, module, last)
     if not _has_form_of(trainer.fit_loop.state_dict(), content["loops"].get("fit_loop")):
         raise CheckpointError(f"{last}: its count of epochs and steps is not one of this version's")

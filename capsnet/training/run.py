@@ -122,6 +122,9 @@ def _train(
             freed_memory_kept() if on_cpu else contextlib.nullcontext(),
         ):
             _fit(trainer, module, data, epoch_log, results, checkpoint)
+            if epoch_log.best_epoch is None and not config.trainer.fast_dev_run:  # it ended before its first validation
+                trainer.checkpoint_callback.save_best(trainer)
+                results.best_epoch = results.epochs
         if is_main:
             _test(trainer, module, data.dataset, epoch_log, results)
     if is_main:
@@ -252,9 +255,6 @@ def _test(
 ) -> None:
     """Score the best checkpoint on the test images, once, and draw the figures."""
     best = epoch_log.run_dir / BEST_CHECKPOINT
-    if not best.exists() and not module.config.trainer.fast_dev_run:  # the training ended before the first validation
-        trainer.checkpoint_callback.save_best(trainer)
-        results.best_epoch = results.epochs
     if best.exists():
         module.load_state_dict(read_checkpoint(best)["state_dict"])
     dataset.read_test_images()

@@ -51,7 +51,7 @@ def build_trainer(
     try:
         trainer = pl.Trainer(
             **arguments,
-            callbacks=[*_callbacks(config, epoch_log, validates), *more_callbacks],
+            callbacks=[*_callbacks(config, epoch_log), *more_callbacks],
             plugins=[AtomicCheckpointIO(), *([environment] if environment else [])],
             logger=False,
             default_root_dir=epoch_log.run_dir,
@@ -64,14 +64,14 @@ def build_trainer(
     return trainer
 
 
-def _callbacks(config: Config, epoch_log: EpochLog, validates: bool) -> list[Callback]:
+def _callbacks(config: Config, epoch_log: EpochLog) -> list[Callback]:
     callbacks: list[Callback] = [EpochProgressBar()] if config.trainer.enable_progress_bar else []
     average = WeightAverage(config.trainer.average_weights) if config.trainer.average_weights else None
     callbacks += [average] if average else []
     callbacks += [DivergenceCheck(epoch_log), epoch_log, Checkpoints(epoch_log, average)]
     if config.trainer.compile:
         callbacks.append(CompileTimer())
-    if config.early_stopping.patience is not None and validates and config.trainer.limit_val_batches != 0:
+    if config.early_stopping.patience is not None:
         callbacks.append(
             EarlyStopping("val/accuracy", mode="max", check_on_train_epoch_end=False, **vars(config.early_stopping))
         )

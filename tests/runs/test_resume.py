@@ -6,6 +6,7 @@ import time
 import pytest
 import pytorch_lightning as pl
 from conftest import DIGITS, digits_config, record_of, run_in_process, start_command, wait_until
+from pytorch_lightning.callbacks import Timer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from capsnet.errors import CheckpointError, ConfigError
@@ -26,6 +27,15 @@ class InterruptedAt(pl.Callback):
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
         if (trainer.current_epoch, batch_idx) == self.moment:
             raise KeyboardInterrupt
+
+
+class HourPassesAt(InterruptedAt):
+    """Lets an hour of trainer.max_time pass in one step."""
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if (trainer.current_epoch, batch_idx) == self.moment:
+            timer = next(callback for callback in trainer.callbacks if isinstance(callback, Timer))
+            timer._offset += 3600
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +100,7 @@ OTHER_TRAININGS = {
     "fourier domain": {"trainer__fourier": "on"},
 }
 OTHER_TRAININGS["all together"] = {key: value for few in OTHER_TRAININGS.values() for key, value in few.items()}
+OTHER_TRAININGS["float64"] = {"trainer__precision": "64-true"}
 OTHER_TRAININGS["batch normalization"] = {
     "model": "res_capsnet",
     "model__width": 8,
@@ -132,6 +143,13 @@ def test_a_training_that_early_stopping_has_ended_is_not_trained_on(tmp_path):
     after = train(stops, tmp_path, resume=True)  # as after a kill in its final test
     assert (after.status, after.epochs) == ("completed", 2)
     assert metrics(tmp_path) == before
+
+
+def test_a_run_that_its_time_limit_has_ended_may_be_given_more_time(tmp_path, whole_run):
+    ended = train(digits_config(**RANDOM, trainer__max_time="00:01:00:00"), tmp_path, callbacks=[HourPassesAt(2, 5)])
+    assert (ended.status, ended.epochs) == ("completed", 2)
+    train(digits_config(**RANDOM, trainer__max_time="00:02:00:00"), tmp_path, resume=True)
+    assert metrics(tmp_path) == metrics(whole_run)
 
 
 def test_a_complete_run_is_not_repeated(whole_run):

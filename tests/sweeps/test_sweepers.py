@@ -114,6 +114,13 @@ class TestSearch:
             float(job["val_accuracy"]) for job in sorted(jobs, key=lambda job: int(job["job"]))
         ]
 
+    def test_refuses_to_search_without_validation_images(self, tmp_path):
+        pytest.importorskip("optuna")
+        search = ("-m", "sweep=optuna", "experiment=best", "hydra.sweep.dir=search")
+        done = run_in_process("train.py", *search, cwd=tmp_path)
+        assert (done.returncode, list(tmp_path.iterdir())) == (2, [])
+        assert "searches by validation accuracy, so data.val_size=0 is refused" in done.stderr
+
     def test_refuses_a_study_with_values_outside_of_its_space(self, tmp_path):
         optuna = pytest.importorskip("optuna")
         from capsnet.sweeps.sweepers import _refuse_foreign
