@@ -16,7 +16,8 @@ def logged_line(tmp_path, caplog, epoch: int, epochs: int, seconds: float, metri
     trainer = SimpleNamespace(
         current_epoch=epoch - 1,
         max_epochs=epochs,
-        should_stop=False, callbacks=[],
+        should_stop=False,
+        callbacks=[],
         limit_val_batches=1.0 if "val/loss" in metrics else 0,
         is_global_zero=True,
         global_step=epoch,
