@@ -95,8 +95,7 @@ class EpochLog(Callback):
         self.training_seconds += seconds - self.validation_seconds
         self.images += self.epoch_images
         self.epochs = trainer.current_epoch + 1
-        timed_out = any(isinstance(each, Timer) and (each.time_remaining() or 1) <= 0 for each in trainer.callbacks)
-        self.stopped_at = trainer.max_epochs if trainer.should_stop and not timed_out else None
+        self.stopped_at = trainer.max_epochs if trainer.should_stop and not _at_its_limit(trainer) else None
         accuracy = metrics.get("val/accuracy")
         if accuracy is None and trainer.limit_val_batches == 0:
             self.best_epoch = self.epochs  # without validation, the newest counts as the best
@@ -119,8 +118,47 @@ class EpochLog(Callback):
         log.info("%s  %s", line, duration(seconds))
 
 
+class StepLimit(Callback):
+    """Ends the training after `trainer.max_steps`. With Lightning's own limit, a run could not be resumed.
+
+    Args:
+        steps: of the optimizer.
+    """
+
+    def __init__(self, steps: int):
+        self.steps = steps
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._check(trainer)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self._check(trainer)
+
+    def _check(self, trainer: pl.Trainer) -> None:
+        if self.is_reached(trainer):
+            trainer.should_stop = True
+
+    def is_reached(self, trainer: pl.Trainer) -> bool:
+        return trainer.global_step >= self.steps
+
+
+def _at_its_limit(trainer: pl.Trainer) -> bool:
+    """Has `trainer.max_steps` or `trainer.max_time` ended the training?"""
+    for callback in trainer.callbacks:
+        if isinstance(callback, StepLimit) and callback.is_reached(trainer):
+            return True
+        if isinstance(callback, Timer) and (callback.time_remaining() or 1) <= 0:
+            return True
+    return False
+
+
 class Checkpoints(Checkpoint):
     """Saves last.ckpt after each epoch, with all that resuming needs, and best.ckpt, weights only, after the best one.
+
+    An epoch that `trainer.max_steps` or `trainer.max_time` cuts short is trained again by a resumed run, so last.ckpt
+    stays that of the epoch before, if there was one.
 
     Args:
         epoch_log: knows which epoch is the best.
@@ -135,7 +173,8 @@ class Checkpoints(Checkpoint):
             return
         if self.epoch_log.best_epoch == self.epoch_log.epochs:
             self.save_best(trainer)
-        trainer.save_checkpoint(self.epoch_log.run_dir / LAST_CHECKPOINT)
+        if trainer.is_last_batch or self.epoch_log.epochs == 1:
+            trainer.save_checkpoint(self.epoch_log.run_dir / LAST_CHECKPOINT)
 
     def save_best(self, trainer: pl.Trainer) -> None:
         """Save what would be tested now. Every process has to call it."""

@@ -23,7 +23,7 @@ from .callbacks import EpochLog
 def checkpoint_to_resume(
     config: Config, run_dir: Path, dataset: Dataset, module: Any, trainer: pl.Trainer
 ) -> Path | None:
-    """The last checkpoint of a run, if there is one.
+    """The last checkpoint of a run, if there is one that has a whole epoch.
 
     Args:
         config: to continue with.
@@ -59,6 +59,8 @@ def checkpoint_to_resume(
     _check_optimizer_state(content, module, last)
     if not _has_form_of(trainer.fit_loop.state_dict(), content["loops"].get("fit_loop")):
         raise CheckpointError(f"{last}: its count of epochs and steps is not one of this version's")
+    if not content["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"]:
+        return None  # a limit cut the first epoch short
     trained = content["epoch"] + 1
     _check_best(best, best_content, content, log_state["best_epoch"])
     if trained > config.trainer.max_epochs:

@@ -15,7 +15,7 @@ from ..settings.config import Config
 from ..settings.trainer import Trainer
 from ..text import counted, on_one_line
 from .averaging import WeightAverage
-from .callbacks import Checkpoints, CompileTimer, DivergenceCheck, EpochLog
+from .callbacks import Checkpoints, CompileTimer, DivergenceCheck, EpochLog, StepLimit
 from .checkpoint_io import AtomicCheckpointIO
 from .processes import OneMachine
 from .progress_bar import EpochProgressBar
@@ -43,8 +43,8 @@ def build_trainer(
         ConfigError: the device or another choice is not available here.
     """
     arguments = {key: value for key, value in vars(config.trainer).items() if value is not None}
-    for ours in ("compile", "fourier", "average_weights"):  # not Lightning's
-        del arguments[ours]
+    for ours in ("compile", "fourier", "average_weights", "max_steps"):  # not Lightning's, or not left to it
+        arguments.pop(ours, None)
     arguments["precision"] = resolve_precision(config.trainer)
     if not validates:
         arguments["limit_val_batches"] = 0
@@ -69,6 +69,8 @@ def _callbacks(config: Config, epoch_log: EpochLog) -> list[Callback]:
     average = WeightAverage(config.trainer.average_weights) if config.trainer.average_weights else None
     callbacks += [average] if average else []
     callbacks += [DivergenceCheck(epoch_log), epoch_log, Checkpoints(epoch_log, average)]
+    if config.trainer.max_steps is not None:
+        callbacks.append(StepLimit(config.trainer.max_steps))
     if config.trainer.compile:
         callbacks.append(CompileTimer())
     if config.early_stopping.patience is not None:

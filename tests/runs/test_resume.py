@@ -145,9 +145,19 @@ def test_a_training_that_early_stopping_has_ended_is_not_trained_on(tmp_path):
     assert metrics(tmp_path) == before
 
 
-def test_a_run_that_its_time_limit_has_ended_may_be_given_more_time(tmp_path, whole_run):
-    ended = train(digits_config(**RANDOM, trainer__max_time="00:01:00:00"), tmp_path, callbacks=[HourPassesAt(2, 5)])
-    assert (ended.status, ended.epochs) == ("completed", 2)
+@pytest.mark.parametrize("steps", [3, 5, 8])
+def test_a_run_that_its_number_of_steps_has_ended_may_be_given_more(tmp_path, whole_run, steps):
+    ended = train(digits_config(**RANDOM, trainer__max_steps=steps), tmp_path)
+    assert (ended.status, ended.epochs) == ("completed", 1 + steps // 6)
+    train(digits_config(**RANDOM, trainer__max_steps=100), tmp_path, resume=True)
+    assert metrics(tmp_path) == metrics(whole_run)
+
+
+@pytest.mark.parametrize(("epoch", "step"), [(1, 3), (2, 3), (2, 5)])
+def test_a_run_that_its_time_limit_has_ended_may_be_given_more_time(tmp_path, whole_run, epoch, step):
+    limited = digits_config(**RANDOM, trainer__max_time="00:01:00:00")
+    ended = train(limited, tmp_path, callbacks=[HourPassesAt(epoch, step)])
+    assert (ended.status, ended.epochs) == ("completed", epoch)
     train(digits_config(**RANDOM, trainer__max_time="00:02:00:00"), tmp_path, resume=True)
     assert metrics(tmp_path) == metrics(whole_run)
 
