@@ -1,5 +1,6 @@
 """A dataset's images, split into training, validation and test."""
 
+import logging
 from typing import Any, NamedTuple
 
 import torch
@@ -12,6 +13,8 @@ from ..settings.data import Data
 from .pictures import border
 from .source import LabelledImages, digest, read_part
 from .splits import stratified_split, take_rows
+
+log = logging.getLogger(__name__)
 
 
 class TrainingImages(NamedTuple):
@@ -59,6 +62,8 @@ class Dataset:
         val_size = self.data.val_size
         held_out = int(val_size) if val_size >= 1 else round(val_size * len(labels))
         if val_size and self._has_val():
+            if val_size != Data.val_size:
+                log.info("data.val_size: not used, the dataset has validation images of its own")
             self.val_split = self._read("val")
         elif val_size:
             train, val = self._hold_out("data.val_size", labels, held_out)

@@ -314,6 +314,12 @@ class TestBadInput:
         opened(digits, test_size=5)
         assert "data.test_size: not used, there is a test/" in caplog.text
 
+    def test_a_val_size_that_is_not_used_is_said(self, tmp_path, caplog):
+        caplog.set_level("INFO", "capsnet")
+        make_folder_of_digits(tmp_path, {"train": 10, "val": 4, "test": 4})
+        opened(tmp_path, val_size=0.2)
+        assert "data.val_size: not used, the dataset has validation images of its own" in caplog.text
+
     def test_links_that_lead_out_of_the_folder_are_refused_and_others_followed(self, digits, tmp_path_factory):
         outside = tmp_path_factory.mktemp("outside") / "secret.png"
         save(outside, noise(0))
