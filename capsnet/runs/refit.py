@@ -4,7 +4,6 @@ from pathlib import Path
 
 from ..errors import CheckpointError
 from ..settings.config import Config
-from ..text import counted
 from .folder import SWEEP_FILE, refuse_outside_links
 from .record import read_record, recorded_overrides, warn_if_changed
 from .resume import refuse_changes, refuse_other_config
@@ -29,7 +28,7 @@ def refitting(run_dir: Path, overrides: dict[str, str | None]) -> tuple[Config, 
 
     Raises:
         CheckpointError: there is no completed run with validation images, its record or checkpoint is damaged, or it
-            ended before its schedule did.
+            stopped before its schedule's last epoch.
         ConfigError: an override is not valid, or would change what is trained.
     """
     refuse_outside_links(run_dir)
@@ -49,7 +48,10 @@ def refitting(run_dir: Path, overrides: dict[str, str | None]) -> tuple[Config, 
         raise CheckpointError(f"{run_dir}: was not validated (trainer.limit_val_batches), so nothing was chosen")
     if getattr(before.optimizer, "ends_with_training", False):
         if record["epochs"] < before.trainer.max_epochs:
-            raise CheckpointError(f"{run_dir}: ended before its schedule, after {counted(record['epochs'], 'epoch')}")
+            raise CheckpointError(
+                f"{run_dir}: stopped after {record['epochs']} of {before.trainer.max_epochs} epochs, before the end of"
+                " its learning rate's schedule; choose the number yourself: data.val_size=0 trainer.max_epochs=N"
+            )
         epochs = before.trainer.max_epochs
     epochs = max(epochs, getattr(before.optimizer, "warmup_epochs", 0))
     unset = dict.fromkeys(ONLY_WITH_VALIDATION + LIMITS)

@@ -153,5 +153,3 @@ def check(config: Config) -> None:
         raise ConfigError(f"data.val_size={val_size}: must be a share below 1, or a whole number of images")
     if val_size == 0 and patience is not None:
         raise ConfigError(f"early_stopping.patience={patience}: needs validation images, but data.val_size=0")
-    if config.trainer.limit_val_batches == 0 and patience is not None:
-        raise ConfigError(f"early_stopping.patience={patience}: needs validation, but trainer.limit_val_batches=0")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback, Checkpoint, Timer
+from pytorch_lightning.callbacks import Callback, Checkpoint
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
@@ -46,13 +46,14 @@ class EpochLog(Callback):
         self.earlier_seconds, self.fit_began = 0.0, time.perf_counter()  # before and after the last resumption
         self.validation_seconds = 0.0
         self.stopped_at: int | None = None  # the trainer.max_epochs that early stopping did not reach
+        self.trains_from: int | None = None  # the first epoch trained here; TensorBoard forgets what it has of it
         self.columns: list[str] = []
         self.rows: list[dict[str, float]] = []  # of metrics.csv, which a resumed run writes again
 
     @cached_property
     def tensorboard(self) -> SummaryWriter:
         """Opened by the main process only, when it first has something to write."""
-        return SummaryWriter(str(self.curves_dir), purge_step=self.epochs + 1 if self.epochs else None)
+        return SummaryWriter(str(self.curves_dir), purge_step=self.trains_from)
 
     def state_dict(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.STATE} | {"earlier_seconds": self.seconds}
@@ -70,6 +71,7 @@ class EpochLog(Callback):
         return self.earlier_seconds + time.perf_counter() - self.fit_began
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.trains_from = self.epochs + 1
         if self.stopped_at is not None and self.stopped_at == trainer.max_epochs:
             trainer.should_stop = True
         if trainer.is_global_zero:
@@ -95,11 +97,13 @@ class EpochLog(Callback):
         self.training_seconds += seconds - self.validation_seconds
         self.images += self.epoch_images
         self.epochs = trainer.current_epoch + 1
-        self.stopped_at = trainer.max_epochs if trainer.should_stop and not _at_its_limit(trainer) else None
-        accuracy = metrics.get("val/accuracy")
+        early = trainer.early_stopping_callback
+        stopped = trainer.should_stop and early is not None and early.wait_count >= early.patience
+        self.stopped_at = trainer.max_epochs if stopped else None
+        accuracy, best = metrics.get("val/accuracy"), self.best_val_accuracy
         if accuracy is None and trainer.limit_val_batches == 0:
             self.best_epoch = self.epochs  # without validation, the newest counts as the best
-        elif accuracy is not None and (self.best_val_accuracy is None or accuracy > self.best_val_accuracy):
+        elif accuracy is not None and (best is None or (accuracy > best and trainer.is_last_batch)):
             self.best_epoch, self.best_val_accuracy = self.epochs, accuracy
         self.columns = pl_module.metric_columns
         self.rows.append({"epoch": self.epochs, "step": trainer.global_step, **metrics})
@@ -137,28 +141,16 @@ class StepLimit(Callback):
         self._check(trainer)
 
     def _check(self, trainer: pl.Trainer) -> None:
-        if self.is_reached(trainer):
+        if trainer.global_step >= self.steps:
+            trainer.fit_loop.min_epochs = 0  # or it would go on until trainer.min_epochs
             trainer.should_stop = True
-
-    def is_reached(self, trainer: pl.Trainer) -> bool:
-        return trainer.global_step >= self.steps
-
-
-def _at_its_limit(trainer: pl.Trainer) -> bool:
-    """Has `trainer.max_steps` or `trainer.max_time` ended the training?"""
-    for callback in trainer.callbacks:
-        if isinstance(callback, StepLimit) and callback.is_reached(trainer):
-            return True
-        if isinstance(callback, Timer) and (callback.time_remaining() or 1) <= 0:
-            return True
-    return False
 
 
 class Checkpoints(Checkpoint):
     """Saves last.ckpt after each epoch, with all that resuming needs, and best.ckpt, weights only, after the best one.
 
-    An epoch that `trainer.max_steps` or `trainer.max_time` cuts short is trained again by a resumed run, so last.ckpt
-    stays that of the epoch before, if there was one.
+    An epoch that is cut short, as by `trainer.max_steps` or `trainer.max_time`, is trained again by a resumed run. So
+    last.ckpt stays that of the epoch before, if there was one, and best.ckpt that of the best whole epoch.
 
     Args:
         epoch_log: knows which epoch is the best.

@@ -1,5 +1,6 @@
 """Is it possible to continue a training from what its folder has? Everything is checked before anything is written."""
 
+import logging
 import math
 import os
 from pathlib import Path
@@ -18,6 +19,8 @@ from ..settings.config import Config, leaves
 from ..settings.parse import config_from_dict
 from .averaging import WeightAverage
 from .callbacks import EpochLog
+
+log = logging.getLogger(__name__)
 
 
 def checkpoint_to_resume(
@@ -60,7 +63,10 @@ def checkpoint_to_resume(
     if not _has_form_of(trainer.fit_loop.state_dict(), content["loops"].get("fit_loop")):
         raise CheckpointError(f"{last}: its count of epochs and steps is not one of this version's")
     if not content["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"]:
-        return None  # a limit cut the first epoch short
+        if content["epoch"] > 0:
+            raise CheckpointError(f"{last}: its last epoch was cut short, by another version of this project")
+        log.info("The first epoch was cut short, so the training starts again")
+        return None
     trained = content["epoch"] + 1
     _check_best(best, best_content, content, log_state["best_epoch"])
     if trained > config.trainer.max_epochs:

@@ -73,7 +73,9 @@ def _callbacks(config: Config, epoch_log: EpochLog) -> list[Callback]:
         callbacks.append(StepLimit(config.trainer.max_steps))
     if config.trainer.compile:
         callbacks.append(CompileTimer())
-    if config.early_stopping.patience is not None:
+    if (patience := config.early_stopping.patience) is not None:
+        if config.trainer.limit_val_batches == 0:
+            raise ConfigError(f"early_stopping.patience={patience}: needs validation, but trainer.limit_val_batches=0")
         callbacks.append(
             EarlyStopping("val/accuracy", mode="max", check_on_train_epoch_end=False, **vars(config.early_stopping))
         )

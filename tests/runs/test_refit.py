@@ -53,9 +53,11 @@ def test_limits_do_not_end_the_training_before_its_epochs(tmp_path):
     assert refitting(tmp_path, {})[0] == digits_config(data__val_size=0, trainer__max_epochs=1)
 
 
-def test_a_schedule_that_was_cut_short_is_refused(tmp_path):
-    train(digits_config(optimizer__schedule="cosine", trainer__max_epochs=4, trainer__max_steps=7), tmp_path)
-    with pytest.raises(CheckpointError, match="ended before its schedule, after 2 epochs"):
+@pytest.mark.parametrize("limit", [{"trainer__max_steps": 7}, {"early_stopping__patience": 1}])
+def test_a_schedule_that_was_cut_short_is_refused(tmp_path, limit):
+    cosine = {"optimizer__schedule": "cosine", "trainer__max_epochs": 4, "early_stopping__min_delta": 1.0}
+    train(digits_config(**cosine, **limit), tmp_path)
+    with pytest.raises(CheckpointError, match="stopped after 2 of 4 epochs, before the end of its learning"):
         refitting(tmp_path, {})
 
 

@@ -5,6 +5,7 @@ import time
 
 import pytest
 import pytorch_lightning as pl
+import torch
 from conftest import DIGITS, digits_config, record_of, run_in_process, start_command, wait_until
 from pytorch_lightning.callbacks import Timer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -12,6 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from capsnet.errors import CheckpointError, ConfigError
 from capsnet.runs.record import read_record
 from capsnet.runs.resume import resumed
+from capsnet.training.checkpoint_io import AtomicCheckpointIO
 from capsnet.training.run import train
 
 # Whatever draws random numbers in training.
@@ -147,10 +149,34 @@ def test_a_training_that_early_stopping_has_ended_is_not_trained_on(tmp_path):
 
 @pytest.mark.parametrize("steps", [3, 5, 8])
 def test_a_run_that_its_number_of_steps_has_ended_may_be_given_more(tmp_path, whole_run, steps):
-    ended = train(digits_config(**RANDOM, trainer__max_steps=steps), tmp_path)
+    ended = train(digits_config(**RANDOM, trainer__max_steps=steps, trainer__min_epochs=3), tmp_path)
     assert (ended.status, ended.epochs) == ("completed", 1 + steps // 6)
-    train(digits_config(**RANDOM, trainer__max_steps=100), tmp_path, resume=True)
+    time.sleep(1)  # see above
+    after = train(digits_config(**RANDOM, trainer__max_steps=100, trainer__min_epochs=3), tmp_path, resume=True)
     assert metrics(tmp_path) == metrics(whole_run)
+    expected = read_record(whole_run)
+    assert (after.best_epoch, after.test_loss) == (expected["best_epoch"], expected["test_loss"])
+    events = EventAccumulator(str(tmp_path)).Reload()
+    assert [event.step for event in events.Scalars("val/accuracy")] == [1, 2, 3, 4]
+
+
+def test_a_short_epoch_that_is_better_than_the_whole_one_does_not_stay_the_best(tmp_path):
+    worse = {"optimizer__lr": 0.03, "optimizer__lr_decay": 1.0, "model__dropout": 0.5, "trainer__max_epochs": 6}
+    for folder, steps in (("whole", 100), ("parts", 28)):
+        (tmp_path / folder).mkdir()
+        train(digits_config(**worse, trainer__max_steps=steps), tmp_path / folder)
+    train(digits_config(**worse, trainer__max_steps=100), tmp_path / "parts", resume=True)
+    whole, parts = read_record(tmp_path / "whole"), read_record(tmp_path / "parts")
+    assert (parts["best_epoch"], parts["test_loss"]) == (whole["best_epoch"], whole["test_loss"])
+
+
+def test_a_run_of_another_version_that_was_cut_short_is_refused(tmp_path):
+    train(digits_config(trainer__max_epochs=1, trainer__max_steps=3), tmp_path)
+    path = tmp_path / "checkpoints/last.ckpt"
+    content = torch.load(path, weights_only=True)
+    AtomicCheckpointIO().save_checkpoint({**content, "epoch": 1}, path)
+    with pytest.raises(CheckpointError, match="its last epoch was cut short"):
+        train(digits_config(trainer__max_steps=9), tmp_path, resume=True)
 
 
 @pytest.mark.parametrize(("epoch", "step"), [(1, 3), (2, 3), (2, 5)])

@@ -2,10 +2,12 @@
 
 import pytest
 import torch
-from conftest import DIGITS, only_run, record_of, run_in_process
+from conftest import DIGITS, digits_config, only_run, record_of, run_in_process
 
+from capsnet.errors import ConfigError
 from capsnet.settings.trainer import Trainer
 from capsnet.training import trainer as trainer_module
+from capsnet.training.run import train
 from capsnet.training.trainer import resolve_precision
 
 
@@ -26,6 +28,11 @@ def test_automatic_precision_is_bfloat16_where_the_processor_gains_by_it(monkeyp
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
     assert resolve_precision(Trainer(accelerator="cpu")) == precision
     assert resolve_precision(Trainer(accelerator="cpu", precision="64-true")) == "64-true"
+
+
+def test_early_stopping_without_validation_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"needs validation, but trainer\.limit_val_batches=0"):
+        train(digits_config(early_stopping__patience=3, trainer__limit_val_batches=0), tmp_path)
 
 
 @pytest.mark.parametrize("gains", [True, False])
