@@ -29,20 +29,15 @@ PRESETS = ("shift", "cutout", "shift_cutout", "affine", "elastic", "mixup", "str
 STEP = "a step of CapsNet"
 KINDS = (
     *("augment.rotation=10", "augment.scaling=0.15", "augment.shear=10", "augment.translation=2", "augment.elastic=1"),
-    *("augment.stroke=0.5", "augment.erasing=0.5", "augment.cutout_size=8", "augment.mixup=0.4"),
+    *("augment.stroke=0.5", "augment.max_shift=2", "augment.cutout_size=8", "augment.erasing=0.5", "augment.mixup=0.4"),
 )
 CHARACTER = 208  # the training image in the picture: a clear き
 DRAWN, SCALE = 10, 3  # images in a row, pixels of the picture for one of an image
 
 
-def preset(name: str) -> Augmentation:
-    """The augmentation of a file in configs/augment/."""
-    return composed_config(f"augment={name}").augment.build()
-
-
-def one_kind(setting: str) -> Augmentation:
-    """One kind of augmentation alone, such as augment.rotation=10."""
-    return composed_config(setting).augment.build()
+def augmentation_of(override: str) -> Augmentation:
+    """What an override such as augment=strong or augment.rotation=10 sets."""
+    return composed_config(override).augment.build()
 
 
 def augmenting(augmentation: Augmentation, batch_size: int, device: str) -> Callable[[], None]:
@@ -59,8 +54,8 @@ def draw_picture(path: Path) -> None:
     source.prepare()
     images = to_float(source.train().images)
     rows = {"unchanged": Augmentation()}
-    rows |= {setting: one_kind(setting) for setting in KINDS}
-    rows |= {f"augment={name}": preset(name) for name in ("shift_cutout", "affine", "strong")}
+    overrides = (*KINDS, "augment=shift_cutout", "augment=affine", "augment=strong")
+    rows |= {override: augmentation_of(override) for override in overrides}
     side = 28 * SCALE
     label_width = max(round(text_width(name, 10)) for name in rows) + 20
     width = label_width + DRAWN * (side + SCALE)
@@ -95,7 +90,8 @@ def main() -> None:
         return
     print_headline(arguments.device)
     steps = {STEP: training_step(config_with("ours"), arguments.batch_size, arguments.device, 10)}
-    steps |= {name: augmenting(preset(name), arguments.batch_size, arguments.device) for name in PRESETS}
+    for name in PRESETS:
+        steps[name] = augmenting(augmentation_of(f"augment={name}"), arguments.batch_size, arguments.device)
     times = times_in_turns(steps, arguments.rounds, arguments.device)
     rows = [
         {
