@@ -13,7 +13,7 @@ ONLY_WITH_VALIDATION = (
     *("early_stopping.patience", "trainer.check_val_every_n_epoch", "trainer.val_check_interval"),
     *("trainer.limit_val_batches", "trainer.min_epochs"),
 )
-LIMITS = ("trainer.max_steps", "trainer.min_steps", "trainer.max_time")  # with more images, an epoch takes more
+LIMITS = ("trainer.max_steps", "trainer.min_steps", "trainer.max_time")  # more images take more
 
 
 def refitting(run_dir: Path, overrides: dict[str, str | None]) -> tuple[Config, list[str]]:

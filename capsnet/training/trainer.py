@@ -74,7 +74,7 @@ def _callbacks(config: Config, epoch_log: EpochLog) -> list[Callback]:
     if config.trainer.compile:
         callbacks.append(CompileTimer())
     if (patience := config.early_stopping.patience) is not None:
-        if config.trainer.limit_val_batches == 0:
+        if config.trainer.limit_val_batches == 0:  # not in `check`: saved configs with it have to be read
             raise ConfigError(f"early_stopping.patience={patience}: needs validation, but trainer.limit_val_batches=0")
         callbacks.append(
             EarlyStopping("val/accuracy", mode="max", check_on_train_epoch_end=False, **vars(config.early_stopping))
