@@ -4,8 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import nn
 
+from capsnet.networks.fourier import choose_fourier
 from capsnet.settings.config import Config
 from capsnet.settings.parse import config_from_dict, config_from_omegaconf
 from capsnet.settings.plugins import load_plugin
@@ -66,15 +66,15 @@ def training_step(
         device: "cpu" or "cuda".
         classes: number of classes.
         precision: "fp32" or "bf16".
-        layout: of the convolutions' weights, and so of the feature maps; None leaves the one they are built in.
+        layout: of the convolutions' weights, and so of the feature maps; None: channels last.
         image_shape: (channels, height, width).
     """
     torch.manual_seed(0)
     module = ClassifierModule(config, image_shape, classes).to(device)
+    if config.trainer.fourier != "auto":
+        choose_fourier(module.network, config.trainer.fourier)
     if layout is not None:
-        for part in module.modules():
-            if isinstance(part, nn.Conv2d):
-                part.to(memory_format=layout)
+        module.to(memory_format=layout)
     optimizer = module.configure_optimizers()["optimizer"]
     images = torch.rand(batch_size, *image_shape, device=device)
     labels = torch.randint(classes, (batch_size,), device=device)

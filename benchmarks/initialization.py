@@ -19,7 +19,6 @@ from capsnet.routing.transformation import GAIN
 from capsnet.runs.checkpoints import build_network
 from capsnet.settings.parse import config_from_dict
 from capsnet.training.datamodule import ImageDataModule
-from capsnet.training.trainer import resolve_precision
 
 STUCK = 0.3  # three times chance
 
@@ -44,13 +43,11 @@ def accuracy_after(epochs: int, seed: int, batch_size: int, gain: float) -> floa
     network.routing.weight.data.mul_(gain / GAIN)
     loss = config.loss.build()
     optimizer, _ = config.optimizer.build(network.parameters(), fused=True, epochs=config.trainer.max_epochs)
-    use_bf16 = resolve_precision(config.trainer) == "bf16-mixed"
     batches = data.train_dataloader()
     for epoch in range(epochs):
         batches.epoch = lambda epoch=epoch: epoch
         for images, labels in batches:
-            with torch.autocast("cpu", torch.bfloat16, enabled=use_bf16):
-                losses = loss(network(images, labels), images, labels)
+            losses = loss(network(images, labels), images, labels)
             optimizer.zero_grad()
             losses["loss"].backward()
             optimizer.step()

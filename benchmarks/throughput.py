@@ -28,9 +28,8 @@ from report import machine_name, print_headline, save_results
 from timing import median_ratio, seconds
 from tqdm import tqdm
 
-from capsnet.settings.trainer import Trainer
 from capsnet.training.allocation import freed_memory_kept
-from capsnet.training.trainer import resolve_precision
+from capsnet.training.choices import has_bfloat16
 
 GFLOP_PER_IMAGE = 1.21  # of a training step at 28x28 and 10 classes, nearly all of it in the second convolution
 MATRIX_RATE = {"NVIDIA H200": 790e12}  # bf16, dense, as large matrix products reach it
@@ -50,8 +49,7 @@ FLOOR, BEST_PUBLIC = "floor", Variant("einsum", "fp32")
 
 def precisions_of(device: str) -> list[str]:
     """fp32, and bf16 if the device computes in it."""
-    in_bf16 = resolve_precision(Trainer(accelerator=device)) == "bf16-mixed"
-    return ["fp32", "bf16"] if in_bf16 else ["fp32"]
+    return ["fp32", "bf16"] if device == "cuda" or has_bfloat16() else ["fp32"]
 
 
 def measure(

@@ -10,6 +10,8 @@ A name is loaded when it is first used, so that a program can check its settings
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from .threads import wait_without_spinning
+
 if TYPE_CHECKING:
     from .losses import margin_loss as margin_loss
     from .losses import reconstruction_loss as reconstruction_loss
@@ -33,6 +35,9 @@ _MODULES = {
 
 __all__ = list(_MODULES)
 __version__ = "0.1.0"
+
+
+wait_without_spinning()  # before anything loads torch
 
 
 def __getattr__(name: str) -> Any:

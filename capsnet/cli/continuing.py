@@ -3,11 +3,12 @@
 import logging
 import sys
 from pathlib import Path
+from typing import Any
 
 from omegaconf import OmegaConf
 
 from ..runs.folder import new_folder, removed_unless_started
-from ..runs.record import RunRecord
+from ..runs.record import RunRecord, recorded_computing
 from ..runs.refit import refitting
 from ..runs.rerun import repetition
 from ..runs.resume import resumed
@@ -51,7 +52,9 @@ def rerun(run_dir: Path, arguments: list[str]) -> None:
         KeyboardInterrupt: the repetition was interrupted.
     """
     earlier = repetition(run_dir, parse_values(arguments))
-    repeated, results = _train_anew(earlier.config, earlier.overrides, earlier.announcement())
+    repeated, results = _train_anew(
+        earlier.config, earlier.overrides, earlier.announcement(), recorded_computing(earlier.record)
+    )
     message, identical = earlier.compare(repeated, results)
     log.info("\n%s", message)
     if results.status == "interrupted":
@@ -78,7 +81,9 @@ def refit(run_dir: Path, arguments: list[str]) -> None:
         raise KeyboardInterrupt
 
 
-def _train_anew(config: Config, overrides: list[str], announcement: str) -> tuple[Path, RunRecord]:
+def _train_anew(
+    config: Config, overrides: list[str], announcement: str, computing: dict[str, Any] | None = None
+) -> tuple[Path, RunRecord]:
     """Train in a new folder, which has what Hydra writes at the start of a run. Gives the folder and the record."""
     folder = new_folder(default_run_dir())
     (folder / ".hydra").mkdir()
@@ -89,4 +94,4 @@ def _train_anew(config: Config, overrides: list[str], announcement: str) -> tupl
     with removed_unless_started(folder):
         from ..training.run import train  # loads torch, so only if everything is right
 
-        return folder, train(config, folder, overrides)
+        return folder, train(config, folder, overrides, computing=computing)

@@ -11,7 +11,6 @@ from ..settings import model as settings
 from ..settings.routing import Dynamic
 from .capsule_network import CapsuleNetwork
 from .decoder import DECODERS
-from .fourier import FourierConv2d
 
 KERNEL = 9  # both convolutions, section 4 of the paper
 PRIMARY_STRIDE = 2
@@ -27,18 +26,13 @@ def suitable_stride(height: int, width: int) -> int:
     return max(1, (min(height, width) - KERNEL) // (least_map - 1))
 
 
-def conv_map(height: int, width: int, conv_stride: int = 1) -> tuple[int, int]:
-    """Rows and columns that the first convolution leaves of an image."""
-    return (height - KERNEL) // conv_stride + 1, (width - KERNEL) // conv_stride + 1
-
-
 def primary_grid(height: int, width: int, conv_stride: int = 1) -> tuple[int, int]:
     """Rows and columns of primary capsules that the two convolutions leave of an image.
 
     Raises:
         ValueError: the image is too small for them.
     """
-    rows, columns = ((side - KERNEL) // PRIMARY_STRIDE + 1 for side in conv_map(height, width, conv_stride))
+    rows, columns = (((side - KERNEL) // conv_stride + 1 - KERNEL) // PRIMARY_STRIDE + 1 for side in (height, width))
     if rows < 1 or columns < 1:
         least = KERNEL + (KERNEL - 1) * conv_stride
         raise ValueError(
@@ -54,7 +48,7 @@ class PrimaryCapsules(nn.Module):
     def __init__(self, in_channels: int, types: int, dim: int):
         super().__init__()
         self.dim = dim
-        self.conv = FourierConv2d(in_channels, types * dim, KERNEL, PRIMARY_STRIDE)
+        self.conv = nn.Conv2d(in_channels, types * dim, KERNEL, PRIMARY_STRIDE)
         # Unit gain: on features of order one, squash then sees vectors of length about sqrt(dim) at most.
         nn.init.normal_(self.conv.weight, std=1 / math.sqrt(self.conv.weight[0].numel()))
         nn.init.zeros_(self.conv.bias)
@@ -115,5 +109,4 @@ class CapsNet(CapsuleNetwork):
 
     def encode(self, images: Tensor) -> Tensor:
         """[batch, *image_shape] -> class capsules [batch, classes, class_dim]."""
-        images = self.primary.conv.suited(images, *conv_map(*self.image_shape[1:], self.conv.stride[0]))
         return self.routing(self.primary(F.relu(self.conv(images), inplace=True)))

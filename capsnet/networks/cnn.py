@@ -3,7 +3,6 @@
 from torch import Tensor, nn
 
 from ..output import Output
-from .fourier import FourierConv2d
 
 CONVOLUTIONS = (256, 256, 128)  # channels
 KERNEL = 5
@@ -26,7 +25,7 @@ class CNN(nn.Sequential):
         channels, height, width = image_shape
         layers: list[nn.Module] = []
         for out_channels in CONVOLUTIONS:
-            layers += [FourierConv2d(channels, out_channels, KERNEL, padding=KERNEL // 2), nn.ReLU(inplace=True)]
+            layers += [nn.Conv2d(channels, out_channels, KERNEL, padding=KERNEL // 2), nn.ReLU(inplace=True)]
             channels = out_channels
         units = channels * height * width
         layers.append(nn.Flatten())
@@ -37,5 +36,4 @@ class CNN(nn.Sequential):
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Output:
         """[batch, *image_shape], values in [0, 1] -> scores [batch, classes], logits."""
-        second = self[2]
-        return Output(super().forward(second.suited(images, *images.shape[2:])))
+        return Output(super().forward(images))

@@ -282,40 +282,26 @@ class FourierConv2d(nn.Conv2d):
         bias: bool = True,
     ):
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, bias=bias)
-        self.fourier = "auto"
-        """auto, on or off. What is compiled or exported never goes through the Fourier domain."""
-        self.went_through_fourier = False
-        """Whether the last forward pass did."""
+        self.fourier = "on"
+        """on: with images for which it takes clearly fewer multiplications; off; or always.
+
+        What is compiled or exported never goes through the Fourier domain."""
 
     def forward(self, images: Tensor) -> Tensor:
         """[batch, in_channels, height, width] -> [batch, out_channels, rows, columns]."""
-        self.went_through_fourier = self.uses_fourier(images.shape)
-        if self.went_through_fourier:
+        if self.uses_fourier(images.shape):
             return fourier_conv2d(images, self.weight, self.bias, self.stride, self.padding)
         return super().forward(images)
 
-    def suited(self, images: Tensor, height: int, width: int) -> Tensor:
-        """Images for the convolution before this one, in the layout of memory that passes on what this one reads best.
-
-        Args:
-            images: [batch, channels, rows, columns], values unchanged.
-            height, width: of the maps between the two convolutions.
-        """
-        if self.uses_fourier((images.shape[0], self.in_channels, height, width)):
-            return images.to(memory_format=torch.channels_last)
-        return images
-
     def uses_fourier(self, shape: tuple[int, ...]) -> bool:
-        """Whether `forward` goes through the Fourier domain with images of a shape, [batch, channels, height, width].
-
-        By itself, it does so where `benchmarks/convolutions.py` has shown that it is faster: on CPUs, in float32, if
-        the multiplications are clearly fewer.
-        """
+        """Does `forward` go through the Fourier domain with images of a shape, [batch, channels, height, width]?"""
         if self.fourier == "off" or torch.onnx.is_in_onnx_export() or torch.compiler.is_compiling():
             return False
-        if self.fourier == "on":
-            return True
-        if self.weight.device.type != "cpu" or torch.is_autocast_enabled("cpu") or self.weight.dtype != torch.float32:
+        return self.fourier == "always" or self.saves_multiplications(shape)
+
+    def saves_multiplications(self, shape: tuple[int, ...]) -> bool:
+        """Does the Fourier domain take clearly fewer multiplications with such images? In a CPU's float32 only."""
+        if self.weight.device.type != "cpu" or self.weight.dtype != torch.float32:
             return False
         padded = (shape[2] + 2 * self.padding[0], shape[3] + 2 * self.padding[1])
         direct, fourier = multiplications((*shape[:2], *padded), tuple(self.weight.shape), self.stride)
@@ -326,7 +312,7 @@ def offer_fourier(network: nn.Module) -> None:
     """Let a network's ordinary convolutions go through the Fourier domain where that is faster. Their weights stay."""
     for module in list(network.modules()):
         for name, child in module.named_children():
-            if type(child) is nn.Conv2d and child.groups == 1 and child.dilation == (1, 1):
+            if _is_ordinary(child):
                 with torch.device("meta"):  # weights of its own would be drawn in vain
                     convolution = FourierConv2d(
                         child.in_channels, child.out_channels, child.kernel_size, child.stride, child.padding
@@ -335,13 +321,37 @@ def offer_fourier(network: nn.Module) -> None:
                 setattr(module, name, convolution)
 
 
+def _is_ordinary(module: nn.Module) -> bool:
+    if type(module) is not nn.Conv2d or isinstance(module.padding, str) or module.padding_mode != "zeros":
+        return False
+    return module.groups == 1 and module.dilation == (1, 1)
+
+
 def choose_fourier(network: nn.Module, choice: str) -> None:
-    """Set all of a network's convolutions that can go through the Fourier domain to auto, on or off."""
+    """Set all of a network's convolutions that can go through the Fourier domain to on, off or always."""
     for module in network.modules():
         if isinstance(module, FourierConv2d):
             module.fourier = choice
 
 
-def went_through_fourier(network: nn.Module) -> bool:
-    """Whether any convolution of a network went through the Fourier domain in the last forward pass."""
-    return any(isinstance(module, FourierConv2d) and module.went_through_fourier for module in network.modules())
+def worth_fourier(network: nn.Module, image: Tensor, batch: int) -> list[FourierConv2d]:
+    """Convolutions of a network for which the Fourier domain takes clearly fewer multiplications.
+
+    Args:
+        network: what it is asked of; it is left in evaluation mode.
+        image: [1, *image_shape], to find out the shapes of the maps.
+        batch: how many such images there will be.
+    """
+    shapes: dict[FourierConv2d, tuple[int, ...]] = {}
+    hooks = [
+        module.register_forward_pre_hook(lambda module, given: shapes.update({module: (batch, *given[0].shape[1:])}))
+        for module in network.modules()
+        if isinstance(module, FourierConv2d)
+    ]
+    try:
+        with torch.no_grad():
+            network.eval()(image)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return [module for module, shape in shapes.items() if module.saves_multiplications(shape)]

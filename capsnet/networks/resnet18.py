@@ -4,7 +4,6 @@ from torch import Tensor, nn
 from torchvision.models import resnet18
 
 from ..output import Output
-from .fourier import offer_fourier
 from .layout import channels_last
 
 
@@ -22,7 +21,6 @@ class ResNet18(nn.Module):
         self.resnet.conv1 = nn.Conv2d(image_shape[0], 64, 3, padding=1, bias=False)
         nn.init.kaiming_normal_(self.resnet.conv1.weight, mode="fan_out", nonlinearity="relu")
         self.resnet.maxpool = nn.Identity()
-        offer_fourier(self.resnet)
         channels_last(self.resnet)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Output:

@@ -36,9 +36,19 @@ def run_summary(config: Config, dataset: "Dataset", results: RunRecord, run_dir:
             "dataset": f"{dataset.title}, {counts}" + (f", {augment}" if augment else ""),
             "model": _model(config, results.parameters),
             "training": f"{counted(config.trainer.max_epochs, 'epoch')}, {batches}, seed {config.seed}",
-            "device": f"{results.device}, {results.precision}",
+            "device": f"{results.device}, {results.precision}{_computing(results.computing)}",
             "run": relative(run_dir),
         }
+    )
+
+
+def _computing(computing: dict[str, Any]) -> str:
+    """What was chosen beside the precision, and how."""
+    convolutions = ", convolutions through the Fourier domain" if computing.get("fourier") == "on" else ""
+    return (
+        f"{convolutions} ({computing['origin']})"
+        if computing.get("origin") in ("measured", "remembered")
+        else convolutions
     )
 
 

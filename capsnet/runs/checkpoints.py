@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import CheckpointError
+from ..networks.fourier import offer_fourier
+from ..networks.layout import channels_last
 from ..settings.config import Config
 from ..settings.parse import config_from_dict
 from ..text import on_one_line
@@ -43,8 +45,10 @@ class Checkpoint(NamedTuple):
 
 
 def build_network(config: Config, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
-    """The network that a config describes. Raises ValueError if the images do not suit it."""
-    return config.model.build(image_shape, num_classes, config.routing)
+    """The network that a config describes, with fast convolutions. Raises ValueError if the images do not suit it."""
+    network = config.model.build(image_shape, num_classes, config.routing)
+    offer_fourier(network)
+    return channels_last(network)
 
 
 def load_checkpoint(path: Path, overrides: dict[str, str | None] | None = None) -> Checkpoint:

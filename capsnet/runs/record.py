@@ -33,8 +33,8 @@ class RunRecord:
     parameters: int = 0
     device: str = ""
     precision: str = ""
-    fourier: bool | None = None
-    """Whether convolutions went through the Fourier domain in training; see `networks.fourier`."""
+    computing: dict[str, Any] = field(default_factory=dict)
+    """precision, fourier and layout, how they were chosen, and what each candidate took; see `training.choices`."""
     versions: dict[str, str] = field(default_factory=versions)
     git_commit: str | None = None
     git_dirty: bool | None = None
@@ -125,6 +125,17 @@ def read_record(run_dir: Path) -> dict[str, Any]:
     if not isinstance(record, dict) or record.get("status") not in STATUSES:
         raise CheckpointError(f"{path}: not a run's record (it has no known status)")
     return record
+
+
+def recorded_computing(record: dict[str, Any]) -> dict[str, Any] | None:
+    """How a run computed, as `RunRecord.computing`; None if its record does not say."""
+    if record.get("computing"):
+        return record["computing"]
+    if not record.get("precision"):
+        return None
+    # Earlier versions recorded only this, and built every network with the channels last.
+    fourier = "on" if record.get("fourier") else "off"
+    return {"precision": record["precision"], "fourier": fourier, "layout": "channels_last"}
 
 
 def recorded_overrides(record: dict[str, Any]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Arguments of Lightning's `Trainer`, and some of our own: `compile`, `fourier` and `average_weights`.
+"""Arguments of Lightning's `Trainer`, and some of our own: `compile`, `fourier`, `layout` and `average_weights`.
 
 The options under configs/trainer/ are presets of these.
 """
@@ -67,7 +67,7 @@ class Trainer:
     strategy: str = _where("auto", "auto, ddp, ...")
     precision: str = setting(
         "auto",
-        "auto: bf16-mixed on a device that gains by it, else 32-true",
+        "auto: 32-true or bf16-mixed, whichever is faster; on a CPU that is measured",
         one_of=PRECISIONS,
         evaluated=False,
     )
@@ -76,8 +76,13 @@ class Trainer:
     )
     fourier: str = _where(
         "auto",
-        "on, off, or auto: let large convolutions go through the Fourier domain where that is faster, on CPUs",
+        "convolutions on CPUs through the Fourier domain. on: where it saves multiplications; auto: if that is faster",
         one_of=("auto", "on", "off"),
+    )
+    layout: str = _where(
+        "auto",
+        "memory layout of the convolutions' weights and maps; auto: the faster one",
+        one_of=("auto", "contiguous", "channels_last"),
     )
     average_weights: float = setting(
         0.0,

@@ -27,6 +27,7 @@ def main() -> None:
         Path(order["run_dir"]),
         resume=order["resume"],
         environment=OneMachine(order["local_rank"], order["port"]),
+        computing=order["computing"],
     )
 
 

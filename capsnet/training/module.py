@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from ..data.balance import balanced_weights, is_unbalanced
 from ..errors import ConfigError
 from ..losses import check_names
-from ..networks.fourier import choose_fourier, went_through_fourier
 from ..output import Output
 from ..runs.checkpoints import CONFIG_KEY, DATASET_KEY, PLUGIN_KEY, build_network
 from ..settings.config import Config, as_dict, name_of
@@ -82,9 +81,6 @@ class ClassifierModule(pl.LightningModule):
         super().__init__()
         self.config = config
         self.network = build_network(config, image_shape, num_classes)
-        choose_fourier(self.network, config.trainer.fourier)
-        self.used_fourier: bool | None = None
-        """Whether convolutions go through the Fourier domain in training; known after the first batch."""
         self.loss = config.loss.build()
         self._compiled = _compiled(self.network) if config.trainer.compile else None
         self._full_batch: int | None = None
@@ -109,8 +105,6 @@ class ClassifierModule(pl.LightningModule):
             if len(labels) == self._full_batch:  # a smaller last batch is not worth compiling for
                 network = self._compiled
         loss = self._measure("train", network(images, labels), images, labels)
-        if self.used_fourier is None:
-            self.used_fourier = went_through_fourier(self.network)
         if self._trainer is None or self.trainer.world_size == 1:
             return loss
         # The processes' gradients are averaged. This weights each by its share of the batch's images.

@@ -20,6 +20,7 @@ from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
 from ..settings.config import Config, as_dict
 from ..settings.plugins import loaded_plugin
+from .choices import Choice
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ class OneMachine(LightningEnvironment):
 
 @contextlib.contextmanager
 def further_processes(
-    environment: OneMachine, processes: int, config: Config, run_dir: Path, resume: bool
+    environment: OneMachine, processes: int, config: Config, run_dir: Path, resume: bool, choice: Choice
 ) -> Iterator[None]:
     """Start processes 1 to `processes` - 1 of a training, and end them afterwards.
 
@@ -74,6 +75,7 @@ def further_processes(
                 "resume": resume,
                 "local_rank": rank,
                 "port": environment.main_port,
+                "computing": choice._asdict(),
             }
             process = subprocess.Popen(
                 [sys.executable, "-m", "capsnet.training.further_process"],

@@ -6,6 +6,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 from lightning_fabric.utilities.exceptions import MisconfigurationException
@@ -22,17 +23,19 @@ from ..runs.folder import (
     BEST_CHECKPOINT,
     LOG_FILE,
     METRICS_FILE,
+    RECORD_FILE,
     curves_folder,
     locked,
     refuse_existing_run,
     remove_drafts,
 )
-from ..runs.record import RunRecord, new_record
+from ..runs.record import RunRecord, new_record, read_record, recorded_computing
 from ..settings.config import Config, as_dict, config_digest, name_of
 from ..settings.plugins import loaded_plugin
 from ..text import on_one_line
 from .allocation import freed_memory_kept
 from .callbacks import EpochLog
+from .choices import Decision, apply, decide, recorded_decision, ruled_decision
 from .datamodule import ImageDataModule
 from .launch_environment import started_by_launcher
 from .module import ClassifierModule
@@ -54,6 +57,7 @@ def train(
     resume: bool = False,
     environment: OneMachine | None = None,
     label: str = "",
+    computing: dict[str, Any] | None = None,
 ) -> RunRecord:
     """Train a network, test its best checkpoint, and leave everything in the run's folder.
 
@@ -65,6 +69,8 @@ def train(
         resume: continue from the folder's last checkpoint, or start if there is none yet.
         environment: this process's place among others, if another process started it.
         label: in a sweep, what distinguishes this run from the others; TensorBoard shows it as part of the run's name.
+        computing: how another run or process computes, see `RunRecord.computing`, to do the same; None: as this run
+            began, or as is fastest here.
 
     Returns:
         The content of results.json. In a further process of a distributed run, it is not written.
@@ -85,11 +91,11 @@ def train(
         rank_zero_only.rank = environment.local_rank()  # not what a leftover RANK or SLURM_PROCID says
     if rank_zero_only.rank > 0 or (environment is not None and environment.local_rank() > 0):
         logging.getLogger("capsnet").setLevel(logging.ERROR)
-        return _train(config, run_dir, overrides, callbacks, resume, environment, label, lambda: None)
+        return _train(config, run_dir, overrides, callbacks, resume, environment, label, computing, lambda: None)
     with locked(run_dir), run_log(run_dir / LOG_FILE) as start_log:
         if not resume:
             refuse_existing_run(run_dir)
-        return _train(config, run_dir, overrides, callbacks, resume, environment, label, start_log)
+        return _train(config, run_dir, overrides, callbacks, resume, environment, label, computing, start_log)
 
 
 def _train(
@@ -100,15 +106,22 @@ def _train(
     resume: bool,
     environment: OneMachine | None,
     label: str,
+    computing: dict[str, Any] | None,
     start_log: Callable[[], None],
 ) -> RunRecord:
     began = time.perf_counter()
     data = _read_training_images(config)
     epoch_log = EpochLog(run_dir, curves_folder(run_dir, label))
-    trainer = build_trainer(config, epoch_log, callbacks, environment, validates=data.dataset.val_split is not None)
     module = _build_module(config, data.dataset)
+    if resume and (run_dir / RECORD_FILE).exists():
+        computing = recorded_computing(read_record(run_dir))
+    decision = _decide(config, module, data.dataset, computing)
+    apply(decision.choice, module.network)
+    validates = data.dataset.val_split is not None
+    trainer = build_trainer(config, epoch_log, callbacks, environment, validates, decision.choice.precision)
     checkpoint = checkpoint_to_resume(config, run_dir, data.dataset, module, trainer) if resume else None
     results = _first_record(config, data.dataset, module, trainer, overrides)
+    results.computing = decision.record()
     is_main = trainer.is_global_zero
     if is_main:
         remove_drafts(run_dir)
@@ -118,7 +131,7 @@ def _train(
     with _outcome_recorded(results, config, run_dir, epoch_log, is_main, began):
         on_cpu = trainer.strategy.root_device.type == "cpu"
         with (
-            _processes(trainer, environment, config, run_dir, resume),
+            _processes(trainer, environment, config, run_dir, resume, decision),
             freed_memory_kept() if on_cpu else contextlib.nullcontext(),
         ):
             _fit(trainer, module, data, epoch_log, results, checkpoint)
@@ -151,6 +164,18 @@ def _build_module(config: Config, dataset: Dataset) -> ClassifierModule:
     if config.augment.mixup:
         refuse_without_probabilities(config, module, dataset.image_shape, len(dataset.class_names))
     return module
+
+
+def _decide(config: Config, module: ClassifierModule, dataset: Dataset, computing: dict[str, Any] | None) -> Decision:
+    """How to compute: as is recorded, or else as is fastest here."""
+    if computing is not None:
+        return recorded_decision(computing, config.trainer)
+    if started_by_launcher():  # all processes have to choose the same
+        return ruled_decision(config.trainer)
+    processes = config.trainer.devices if isinstance(config.trainer.devices, int) else 1
+    batch = min(-(-config.data.batch_size // processes), dataset.counts["train"])
+    with share_of_threads(processes):
+        return decide(config, module, dataset.image_shape, len(dataset.class_names), batch)
 
 
 def _first_record(
@@ -207,7 +232,12 @@ def _outcome_recorded(
 
 @contextlib.contextmanager
 def _processes(
-    trainer: pl.Trainer, environment: OneMachine | None, config: Config, run_dir: Path, resume: bool
+    trainer: pl.Trainer,
+    environment: OneMachine | None,
+    config: Config,
+    run_dir: Path,
+    resume: bool,
+    decision: Decision,
 ) -> Iterator[None]:
     """The other processes of this machine, with a share of the processor for each."""
     if environment is None or environment.local_rank() > 0 or trainer.num_devices == 1:
@@ -216,7 +246,7 @@ def _processes(
     on_cpu = trainer.strategy.root_device.type == "cpu"
     with (
         share_of_threads(trainer.num_devices) if on_cpu else contextlib.nullcontext(),
-        further_processes(environment, trainer.num_devices, config, run_dir, resume),
+        further_processes(environment, trainer.num_devices, config, run_dir, resume, decision.choice),
     ):
         yield
 
@@ -242,7 +272,6 @@ def _fit(
             raise DivergedError(f"the loss became NaN or infinite ({on_one_line(error)[:200]})") from error
         raise
     finally:
-        results.fourier = module.used_fourier
         results.train_seconds = round(epoch_log.seconds, 3)
         results.epochs, results.best_epoch = epoch_log.epochs, epoch_log.best_epoch
         results.val_accuracy = epoch_log.best_val_accuracy

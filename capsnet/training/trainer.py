@@ -17,6 +17,7 @@ from ..text import counted, on_one_line
 from .averaging import WeightAverage
 from .callbacks import Checkpoints, CompileTimer, DivergenceCheck, EpochLog, StepLimit
 from .checkpoint_io import AtomicCheckpointIO
+from .choices import has_bfloat16
 from .processes import OneMachine
 from .progress_bar import EpochProgressBar
 
@@ -29,6 +30,7 @@ def build_trainer(
     more_callbacks: Sequence[Callback],
     environment: OneMachine | None,
     validates: bool,
+    precision: str,
 ) -> pl.Trainer:
     """The Trainer for a run.
 
@@ -38,14 +40,15 @@ def build_trainer(
         more_callbacks: called beside the runner's own.
         environment: this process's place among those of this machine; None if torchrun or SLURM started them.
         validates: there are validation images.
+        precision: of Lightning, such as bf16-mixed.
 
     Raises:
         ConfigError: the device or another choice is not available here.
     """
     arguments = {key: value for key, value in vars(config.trainer).items() if value is not None}
-    for ours in ("compile", "fourier", "average_weights", "max_steps"):  # not Lightning's, or not left to it
+    for ours in ("compile", "fourier", "layout", "average_weights", "max_steps"):  # not Lightning's, or not left to it
         arguments.pop(ours, None)
-    arguments["precision"] = resolve_precision(config.trainer)
+    arguments["precision"] = precision
     if not validates:
         arguments["limit_val_batches"] = 0
     try:
@@ -60,7 +63,7 @@ def build_trainer(
         )
     except (MisconfigurationException, ValueError, TypeError, RuntimeError, ImportError) as error:
         raise ConfigError(f"trainer: {on_one_line(error)}") from error
-    _check_device(trainer, config.trainer, arguments["precision"])
+    _check_device(trainer, precision)
     return trainer
 
 
@@ -82,7 +85,7 @@ def _callbacks(config: Config, epoch_log: EpochLog) -> list[Callback]:
     return callbacks
 
 
-def _check_device(trainer: pl.Trainer, settings: Trainer, precision: str) -> None:
+def _check_device(trainer: pl.Trainer, precision: str) -> None:
     if trainer.precision.split("-")[0] != precision.split("-")[0]:  # Lightning chose another one
         raise ConfigError(
             f"trainer.precision={precision}: not available on this device, which would use {trainer.precision}"
@@ -92,35 +95,11 @@ def _check_device(trainer: pl.Trainer, settings: Trainer, precision: str) -> Non
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if trainer.num_devices > max(2, processors):
         raise ConfigError(f"trainer.devices={trainer.num_devices}: more than this machine has processor cores")
-    if precision.startswith("bf16") and not gains_by_bfloat16():
+    if precision.startswith("bf16") and not has_bfloat16():
         log.warning(
             "trainer.precision=%s: on this processor bfloat16 is slower than trainer.precision=32-true, up to 20 times",
-            settings.precision,
+            precision,
         )
-
-
-def resolve_precision(settings: Trainer) -> str:
-    """What `trainer.precision=auto` means on this machine."""
-    if settings.precision != "auto":
-        return settings.precision
-    if settings.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
-        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
-    if settings.accelerator in ("auto", "cpu"):
-        return "bf16-mixed" if gains_by_bfloat16() else "32-true"
-    return "32-true"
-
-
-def gains_by_bfloat16() -> bool:
-    """Does this processor compute faster in bfloat16 than in float32?
-
-    It needs instructions that multiply bfloat16. Intel's gain by those for matrices (AMX) only, which virtual machines
-    may hide: with those of AVX-512 alone, a training step took 1.3 to 2.7 times as long as in float32.
-    """
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
-    names = ["amx_bf16", "arm_bf16"]
-    if not capabilities.get("cpu_name", "").startswith("Intel"):
-        names.append("avx512_bf16")
-    return any(capabilities.get(name, False) for name in names)
 
 
 def device_name(trainer: pl.Trainer) -> str:

@@ -13,7 +13,7 @@ from capsnet.networks.fourier import (
     fourier_conv2d,
     multiplications,
     offer_fourier,
-    went_through_fourier,
+    worth_fourier,
 )
 
 
@@ -102,20 +102,26 @@ class TestChoice:
 
     def test_elsewhere_than_in_float32_on_a_cpu_it_is_direct(self):
         convolution = FourierConv2d(256, 256, 9, 2)
-        with torch.autocast("cpu", torch.bfloat16):
-            assert not convolution.uses_fourier(self.shape)
         assert not convolution.to("meta").uses_fourier(self.shape)
+        assert not FourierConv2d(256, 256, 9, 2).double().uses_fourier(self.shape)
 
-    def test_on_and_off_hold_for_every_convolution_of_a_network(self):
+    def test_always_and_off_hold_for_every_convolution_of_a_network(self):
         network = CapsNet(conv_channels=4, primary_capsules=1)
-        for choice, used in (("on", True), ("off", False)):
+        offer_fourier(network)
+        for choice, used in (("always", True), ("off", False)):
             choose_fourier(network, choice)
-            network(torch.rand(2, 1, 28, 28))
-            assert network.primary.conv.went_through_fourier is used
+            assert network.primary.conv.uses_fourier((2, 4, 20, 20)) is used
+
+    def test_of_capsnets_convolutions_the_second_is_worth_it_in_large_batches_only(self):
+        network = CapsNet()
+        offer_fourier(network)
+        image = torch.zeros(1, 1, 28, 28)
+        assert worth_fourier(network, image, batch=128) == [network.primary.conv]
+        assert worth_fourier(network, image, batch=1) == []
 
     def test_what_is_exported_convolves_directly(self):
         convolution = FourierConv2d(1, 2, 5)
-        convolution.fourier = "on"
+        convolution.fourier = "always"
         exported = torch.export.export(convolution, (torch.rand(2, 1, 9, 9),))
         assert [str(node.target) for node in exported.graph.nodes if node.op == "call_function"] == [
             "aten.conv2d.default"
@@ -141,21 +147,20 @@ def test_a_network_that_is_offered_it_keeps_its_weights_and_its_results():
     images, weights = torch.rand(3, 2, 16, 16), network.state_dict()
     expected = network(images)
     offer_fourier(network)
-    assert not went_through_fourier(network)
-    choose_fourier(network, "on")
+    choose_fourier(network, "always")
     assert relative_error(network(images), expected.detach().double()) < 1e-5
-    assert went_through_fourier(network)
     assert [type(network[0]), type(network[1][0]), type(network[2])] == [*[FourierConv2d] * 2, torch.nn.Conv2d]
     assert weights.keys() == network.state_dict().keys()
     assert all(torch.equal(weights[name], now) for name, now in network.state_dict().items())
 
 
-@pytest.mark.parametrize("choice", ["on", "off"])
+@pytest.mark.parametrize("choice", ["always", "off"])
 def test_a_network_is_the_same_with_and_without(choice):
     torch.manual_seed(0)
     network = CapsNet(conv_channels=16, primary_capsules=2)
     images, labels = torch.rand(4, 1, 28, 28), torch.arange(4)
     exact = network.double()(images.double(), labels)
     network = network.float()
+    offer_fourier(network)
     choose_fourier(network, choice)
     assert relative_error(network(images, labels).scores, exact.scores.detach()) < 1e-5

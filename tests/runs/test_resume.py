@@ -99,7 +99,7 @@ OTHER_TRAININGS = {
     "mixup": {"augment__mixup": 0.4},
     "averaged weights": {"trainer__average_weights": 0.9, "trainer__accumulate_grad_batches": 2},
     "convolutional decoder": {"model__decoder": "convolutional"},
-    "fourier domain": {"trainer__fourier": "on"},
+    "fourier domain": {"trainer__fourier": "on", "model.conv_channels": 64, "model.primary_capsules": 8},
 }
 OTHER_TRAININGS["all together"] = {key: value for few in OTHER_TRAININGS.values() for key, value in few.items()}
 OTHER_TRAININGS["float64"] = {"trainer__precision": "64-true"}

@@ -98,7 +98,7 @@ def test_every_optimizer_lowers_its_learning_rate_as_set(name):
 def test_an_argument_of_lightnings_trainer_is_either_a_setting_or_said_to_have_no_effect():
     known = set(inspect.signature(pl.Trainer.__init__).parameters) - {"self"}
     ours = {entry.name for entry in dataclasses.fields(Trainer)}
-    assert ours - known == {"compile", "fourier", "average_weights"}
+    assert ours - known == {"compile", "fourier", "layout", "average_weights"}
     assert known - ours == set(NO_EFFECT)
 
 

@@ -1,33 +1,11 @@
 """The Trainer that the settings describe, and its precision."""
 
 import pytest
-import torch
 from conftest import DIGITS, digits_config, only_run, record_of, run_in_process
 
 from capsnet.errors import ConfigError
-from capsnet.settings.trainer import Trainer
 from capsnet.training import trainer as trainer_module
 from capsnet.training.run import train
-from capsnet.training.trainer import resolve_precision
-
-
-@pytest.mark.parametrize(
-    ("capabilities", "precision"),
-    [
-        ({"avx512_bf16": True}, "bf16-mixed"),
-        ({"amx_bf16": True}, "bf16-mixed"),
-        ({"avx512_bf16": True, "cpu_name": "AMD EPYC"}, "bf16-mixed"),
-        ({"avx512_bf16": True, "cpu_name": "Intel Xeon"}, "32-true"),
-        ({"avx512_bf16": True, "amx_bf16": True, "cpu_name": "Intel Xeon"}, "bf16-mixed"),
-        ({"arm_bf16": True}, "bf16-mixed"),
-        ({"avx512_bf16": False}, "32-true"),
-        ({}, "32-true"),
-    ],
-)
-def test_automatic_precision_is_bfloat16_where_the_processor_gains_by_it(monkeypatch, capabilities, precision):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
-    assert resolve_precision(Trainer(accelerator="cpu")) == precision
-    assert resolve_precision(Trainer(accelerator="cpu", precision="64-true")) == "64-true"
 
 
 def test_early_stopping_without_validation_is_refused(tmp_path):
@@ -37,7 +15,7 @@ def test_early_stopping_without_validation_is_refused(tmp_path):
 
 @pytest.mark.parametrize("gains", [True, False])
 def test_bfloat16_where_the_processor_is_slower_in_it_is_warned_of_in_one_line(tmp_path, monkeypatch, gains):
-    monkeypatch.setattr(trainer_module, "gains_by_bfloat16", lambda: gains)
+    monkeypatch.setattr(trainer_module, "has_bfloat16", lambda: gains)
     arguments = ("trainer.precision=bf16-mixed", "trainer.fast_dev_run=true")
     done = run_in_process("train.py", *DIGITS, *arguments, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
