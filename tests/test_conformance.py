@@ -17,8 +17,9 @@ from capsnet.data.source import read_part
 from capsnet.explorer.looking import abilities, draw, look
 from capsnet.explorer.votes import vote_maps
 from capsnet.runs.trained import TrainedModel, TrainingImages
-from capsnet.settings.config import OPTIONS, SHARED, about, leaves, option_of
+from capsnet.settings.config import OPTIONS, SHARED, leaves, option_of
 from capsnet.settings.parse import config_from_dict, config_from_omegaconf
+from capsnet.settings.setting import setting_of
 
 PARAMETERS = {
     "capsnet": 8_215_568,
@@ -88,8 +89,8 @@ def test_every_setting_has_a_meaning_and_a_default_in_its_range(group):
         for owner in (option_class, *([SHARED[group]] if group in SHARED else [])):
             for field in dataclasses.fields(owner):
                 if field.name != "source":
-                    assert about(field).help, f"{group}={name}: {field.name}"
-                    about(field).check_value(field.name, field.default)
+                    assert setting_of(field).help, f"{group}={name}: {field.name}"
+                    setting_of(field).check_value(field.name, field.default)
 
 
 @pytest.mark.parametrize("name", OPTIONS["model"])

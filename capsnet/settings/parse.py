@@ -13,7 +13,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from ..errors import ConfigError, PluginError
 from ..text import either
 from .config import OPTIONS, SHARED, Config, check, fields_of
-from .setting import AS_SAVED, about
+from .setting import AS_SAVED, setting_of
 from .trainer import NO_EFFECT
 
 DEFAULT_OPTIONS = {group: next(iter(options)) for group, options in OPTIONS.items()}
@@ -72,7 +72,7 @@ def _stay_inside(values: dict[str, Any]) -> None:
         section = values.setdefault(group, {})
         name = section.get("name", DEFAULT_OPTIONS[group]) if isinstance(section, dict) else None
         if isinstance(name, str) and name in OPTIONS[group]:
-            replaced = {field.name: about(field).when_saved for _, field in fields_of(group, name)}
+            replaced = {field.name: setting_of(field).when_saved for _, field in fields_of(group, name)}
             section.update({key: value for key, value in replaced.items() if value is not AS_SAVED})
 
 
@@ -257,12 +257,12 @@ def explain(
 
 def _assignment(key: str, values: dict[str, Any] | None) -> str:
     """KEY=VALUE as it may have been typed, or the key alone if its value is unknown."""
-    found: Any = values
+    value: Any = values
     for part in key.split("."):
-        if not isinstance(found, dict) or part not in found:
+        if not isinstance(value, dict) or part not in value:
             return key
-        found = found[part]
-    return f"{key}={'null' if found is None else found}"
+        value = value[part]
+    return f"{key}={'null' if value is None else value}"
 
 
 def unknown_key(override: str, names: dict[str, str]) -> str:
@@ -297,8 +297,8 @@ def unknown_key(override: str, names: dict[str, str]) -> str:
 def _wrong_type(text: str) -> str | None:
     """OmegaConf's messages about types, in plain words."""
     wanted = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false", "String": "text"}
-    if found := re.match(r"Value '.*' (?:\()?of type '[^']*'(?:\))? could not be converted to (\w+)", text, re.DOTALL):
-        return f"must be {wanted.get(found[1], found[1])}"
+    if failed := re.match(r"Value '.*' (?:\()?of type '[^']*'(?:\))? could not be converted to (\w+)", text, re.DOTALL):
+        return f"must be {wanted.get(failed[1], failed[1])}"
     if "is not a valid bool" in text:
         return "must be true or false"
     if re.match("Cannot convert '(dict|list)' to string", text):

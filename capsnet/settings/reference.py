@@ -10,7 +10,7 @@ from typing import Any, get_type_hints
 
 from .config import OPTIONS, SHARED, Config
 from .parse import DEFAULT_OPTIONS
-from .setting import Setting, about
+from .setting import Setting, setting_of
 from .trainer import NO_EFFECT
 
 INTRODUCTION = """\
@@ -73,7 +73,7 @@ def _table(group: str, section: type) -> str:
 def _rows(fields: Iterable[tuple[str, Any, dataclasses.Field]]) -> str:
     lines = ["| key | default | allowed | meaning | |", "| --- | --- | --- | --- | --- |"]
     for key, hint, field in fields:
-        setting = about(field)
+        setting = setting_of(field)
         lines.append(
             f"| `{key}` | {_shown(field.default)} | {_allowed(hint, setting)} | {setting.help} | {_marks(setting)} |"
         )
