@@ -13,7 +13,6 @@ import sys
 import torch
 from tqdm import tqdm
 
-from capsnet.data.dataset import Dataset
 from capsnet.reports.scores import score
 from capsnet.routing.transformation import GAIN
 from capsnet.runs.checkpoints import build_network
@@ -36,7 +35,7 @@ def accuracy_after(epochs: int, seed: int, batch_size: int, gain: float) -> floa
     config = config_from_dict(
         {"data": {"name": "digits", "batch_size": batch_size}, "trainer": {"accelerator": "cpu"}, "seed": seed}
     )
-    dataset = Dataset(config.data, seed)
+    dataset = config.data.build(seed)
     data = ImageDataModule(dataset, batch_size, config.augment.build(), seed)
     data.setup("fit")
     torch.manual_seed(seed)

@@ -13,7 +13,7 @@ _location = partial(setting, trained=False, hyperparameter=False)
 
 @dataclass
 class Data:
-    """Settings that every dataset has; `source` is the dataset itself, one of OPTIONS."""
+    """Settings that every dataset has; `source` is the option itself, one of OPTIONS."""
 
     source: Any
     batch_size: int = _batching(64, "images per optimizer step, counted over all processes", at_least=1)
@@ -24,6 +24,13 @@ class Data:
     class_weights: str | None = _batching(
         None, "balanced: every class counts the same in training; null: every image does", one_of=("balanced",)
     )
+
+    def build(self, seed: int = 0, trained_on: Any = None):
+        """The images, split as set. See `Dataset` for what the arguments mean."""
+        from ..data.dataset import Dataset
+
+        name = next(name for name, option in OPTIONS.items() if type(self.source) is option)
+        return Dataset(self.source.build(), name, self.val_size, self.limit, seed, trained_on)
 
 
 @dataclass

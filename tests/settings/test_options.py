@@ -11,7 +11,6 @@ import pytorch_lightning as pl
 import torch
 import yaml
 
-from capsnet.data.dataset import Dataset
 from capsnet.errors import ConfigError
 from capsnet.settings.config import OPTIONS, SHARED, Config, leaves
 from capsnet.settings.parse import DEFAULT_OPTIONS, config_from_dict
@@ -58,7 +57,7 @@ def test_no_option_repeats_a_setting_that_its_group_shares(group):
 @pytest.mark.parametrize("name", OPTIONS["data"])
 def test_every_dataset_can_be_opened_and_knows_its_classes_without_reading_anything(name):
     settings = {"root": "/nowhere"} if name in YOUR_OWN else {}
-    dataset = Dataset(config_from_dict({"data": {"name": name, **settings}}).data)
+    dataset = config_from_dict({"data": {"name": name, **settings}}).data.build()
     assert dataset.name == name
     assert name in YOUR_OWN or len(dataset.class_names) == (49 if name == "k49" else 10)
     assert dataset.counts == {}
