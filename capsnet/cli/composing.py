@@ -15,7 +15,7 @@ from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ..errors import ConfigError
-from ..settings.config import OPTIONS, Config, fields_of
+from ..settings.config import OPTIONS, Config, fields_of, suits_of
 from ..settings.parse import DEFAULT_OPTIONS, explain, flat, quoted, unknown_key
 from ..settings.plugins import load_plugin
 from ..text import either
@@ -62,7 +62,8 @@ def _with_quoted_path(argument: str) -> str:
 
 
 def _register_options() -> None:
-    """Store the defaults of every option, which configs/config.yaml merges with the option's YAML file.
+    """Store the defaults of every option, which configs/config.yaml merges with the option's YAML file, and what suits
+    it, which that file includes.
 
     They are stored as plain values. Types and ranges are checked after composing, with better messages than Hydra's.
     """
@@ -79,8 +80,22 @@ def _register_options() -> None:
         for name in options:
             defaults = {field.name: _default(field) for _, field in fields_of(group, name)}
             store.store(group=f"settings/{group}", name=name, node={"name": name, **defaults})
+            store.store(group=f"suits/{group}", name=name, node=_suits_node(group, name))
             if not (CONFIGS / group / f"{name}.yaml").exists():  # a plugin's option
-                store.store(group=group, name=name, node={"name": name})
+                node = {"defaults": [{f"/suits/{group}@_global_": name}], "name": name}
+                store.store(group=group, name=name, node=node)
+
+
+def _suits_node(group: str, name: str) -> dict[str, Any]:
+    """What suits an option, as a config that Hydra merges into the whole one."""
+    choices, sections = [], {}
+    for key, value in suits_of(group, name).items():
+        section, _, field = key.rpartition(".")
+        if section:
+            sections.setdefault(section, {})[field] = value
+        else:
+            choices.append({f"override /{key}": value})
+    return {"defaults": choices, **sections}
 
 
 def _default(field: dataclasses.Field) -> Any:

@@ -78,6 +78,15 @@ def fields_of(group: str, name: str) -> list[tuple[type, dataclasses.Field]]:
     return fields + [(option, field) for field in dataclasses.fields(option)]
 
 
+def suits_of(group: str, name: str) -> dict[str, Any]:
+    """What suits an option, in its class's attribute `suits`: settings by dotted key, options by group.
+
+    It counts where nothing else is asked for. An option may choose options only of groups that come later in OPTIONS.
+    If two options disagree, the one of the earlier group counts.
+    """
+    return getattr(OPTIONS[group][name], "suits", {})
+
+
 def name_setting(group: str) -> Setting:
     """What is known about the setting GROUP.name."""
     return Setting(f"the option, chosen by {group}=NAME", evaluated=group != "optimizer")

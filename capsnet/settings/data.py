@@ -2,7 +2,7 @@
 
 from dataclasses import MISSING, dataclass
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from ..errors import ConfigError
 from .setting import setting
@@ -123,6 +123,14 @@ class Digits:
 @dataclass
 class Folder:
     """Your own images, in train/CLASS/ and test/CLASS/, or only in CLASS/. See docs/your-own-images.md."""
+
+    # For small sets of images of up to 64x64 pixels.
+    suits: ClassVar = {
+        "model": "small_capsnet",
+        "data.batch_size": 32,
+        "optimizer.lr_decay": 0.9,
+        "trainer.max_epochs": 20,
+    }
 
     root: str = _location(MISSING, "the folder with your images")
     test_size: float = setting(

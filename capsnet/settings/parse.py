@@ -12,7 +12,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from ..errors import ConfigError, PluginError
 from ..text import either
-from .config import OPTIONS, SHARED, Config, check, fields_of
+from .config import OPTIONS, SHARED, Config, check, fields_of, suits_of
 from .setting import AS_SAVED, setting_of
 from .trainer import NO_EFFECT
 
@@ -38,7 +38,8 @@ def config_from_dict(saved: dict[str, Any], overrides: dict[str, str | None] | N
     A plugin is not read because a saved config names it: the command line must name it, too.
 
     Args:
-        saved: nested plain values, as `config.as_dict` gives them; what is missing takes its default.
+        saved: nested plain values, as `config.as_dict` gives them. What is missing takes what suits the options, or its
+            default, as on the command line.
         overrides: values by dotted key, or by group to choose another of its options.
         origin: the file that the dictionary is from, for errors.
 
@@ -96,7 +97,7 @@ def _choose_option(values: dict[str, Any], group: str, key: str, name: str | Non
 
 
 def _typed_config(values: dict[str, Any], overrides: dict[str, str | None], origin: str = "") -> Config:
-    names = {group: _option_name(values, group) for group in OPTIONS}
+    names = _choose_what_suits(values)
     try:
         merged = OmegaConf.merge(OmegaConf.structured(_schema(**names)), values)
     except OmegaConfBaseException as error:
@@ -113,6 +114,46 @@ def _typed_config(values: dict[str, Any], overrides: dict[str, str | None], orig
         raise ConfigError(f"{error.full_key}: needs a value") from error
     sections = {entry.name: getattr(typed, entry.name) for entry in dataclasses.fields(Config)}
     return Config(**sections | {group: _section(group, name, sections[group]) for group, name in names.items()})
+
+
+def _choose_what_suits(values: dict[str, Any]) -> dict[str, str]:
+    """Add to a config what suits its options, where it does not say otherwise; gives the option of each group."""
+    names = {}
+    for group in OPTIONS:
+        names[group] = _option_name(values, group)
+        for other, option in suits_of(group, names[group]).items():
+            if other in OPTIONS:
+                _add(values, other, "name", option)
+    for group, name in names.items():
+        for key, value in suits_of(group, name).items():
+            section, _, field = key.rpartition(".")
+            owners = _owners(section, field)
+            if owners and names[section] not in owners:  # no setting of the optimizer, say, that was chosen instead
+                _remove(values, section, field, value)
+            elif section:
+                _add(values, section, field, value)
+    return names
+
+
+def _add(values: dict[str, Any], group: str, key: str, value: Any) -> None:
+    """Set a value that is not given. A group that has no form for it is refused later."""
+    section = values.setdefault(group, {})
+    if isinstance(section, dict):
+        section.setdefault(key, value)
+
+
+def _remove(values: dict[str, Any], group: str, key: str, value: Any) -> None:
+    """Take out a value that Hydra has merged in, unless it was replaced by another."""
+    section = values.get(group)
+    if isinstance(section, dict) and section.get(key) == value:
+        del section[key]
+
+
+def _owners(group: str, name: str) -> list[str]:
+    """The options of a group that have a setting of this name."""
+    return [
+        option for option in OPTIONS.get(group, ()) if name in {field.name for _, field in fields_of(group, option)}
+    ]
 
 
 def _option_name(values: dict[str, Any], group: str) -> str:
@@ -276,10 +317,8 @@ def unknown_key(override: str, names: dict[str, str]) -> str:
     group, _, name = key.partition(".")
     if group == "trainer" and name in NO_EFFECT:
         return f"{override}: does nothing here, since {NO_EFFECT[name]}"
-    if group in OPTIONS:
-        owners = [option for option in OPTIONS[group] if name in {field.name for _, field in fields_of(group, option)}]
-        if owners:
-            return f"{override}: belongs to {group}={either(owners)}, not to {group}={names[group]}"
+    if owners := _owners(group, name):
+        return f"{override}: belongs to {group}={either(owners)}, not to {group}={names[group]}"
     known = known_keys(names)
     siblings = [other.partition(".")[2] for other in known if other.startswith(f"{group}.")]
     groups = sorted({*OPTIONS, *(other.partition(".")[0] for other in known)})

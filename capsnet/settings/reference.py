@@ -8,7 +8,7 @@ import inspect
 from collections.abc import Iterable
 from typing import Any, get_type_hints
 
-from .config import OPTIONS, SHARED, Config
+from .config import OPTIONS, SHARED, Config, suits_of
 from .parse import DEFAULT_OPTIONS
 from .setting import Setting, setting_of
 from .trainer import NO_EFFECT
@@ -55,6 +55,9 @@ def _group(group: str) -> str:
     for name, option in OPTIONS[group].items():
         default = " (default)" if name == DEFAULT_OPTIONS[group] else ""
         text += f"\n### `{group}={name}`{default}\n\n{_sentence(option)}\n"
+        if suits := suits_of(group, name):
+            chosen = ", ".join(f"`{key}={value}`" for key, value in suits.items())
+            text += f"\nComes with {chosen}, unless you choose otherwise.\n"
         if dataclasses.fields(option):
             text += f"\n{_table(group, option)}"
     return text
