@@ -24,7 +24,7 @@ STUCK = 0.3  # three times chance
 
 
 def accuracy_after(epochs: int, seed: int, batch_size: int, gain: float) -> float:
-    """Validation accuracy after a plain training loop on the CPU: default settings, but a constant learning rate, 0.001.
+    """Validation accuracy after a plain training loop on the CPU: default settings, but the learning rate is constant.
 
     Args:
         epochs: to train.
