@@ -11,7 +11,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import setup_globals
 from hydra.errors import HydraException, MissingConfigException
-from omegaconf import MISSING, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ..errors import ConfigError
@@ -86,16 +86,13 @@ def _register_options() -> None:
                 store.store(group=group, name=name, node=node)
 
 
-def _suits_node(group: str, name: str) -> dict[str, Any]:
+def _suits_node(group: str, name: str) -> DictConfig:
     """What suits an option, as a config that Hydra merges into the whole one."""
-    choices, sections = [], {}
-    for key, value in suits_of(group, name).items():
-        section, _, field = key.rpartition(".")
-        if section:
-            sections.setdefault(section, {})[field] = value
-        else:
-            choices.append({f"override /{key}": value})
-    return {"defaults": choices, **sections}
+    suits = suits_of(group, name)
+    node = OmegaConf.create({"defaults": [{f"override /{key}": suits[key]} for key in suits if key in OPTIONS]})
+    for key in suits.keys() - OPTIONS.keys():
+        OmegaConf.update(node, key, suits[key])
+    return node
 
 
 def _default(field: dataclasses.Field) -> Any:

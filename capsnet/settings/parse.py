@@ -122,31 +122,19 @@ def _choose_what_suits(values: dict[str, Any]) -> dict[str, str]:
     for group in OPTIONS:
         names[group] = _option_name(values, group)
         for other, option in suits_of(group, names[group]).items():
-            if other in OPTIONS:
-                _add(values, other, "name", option)
+            if other in OPTIONS and isinstance(section := values.setdefault(other, {}), dict):
+                section.setdefault("name", option)
     for group, name in names.items():
         for key, value in suits_of(group, name).items():
-            section, _, field = key.rpartition(".")
-            owners = _owners(section, field)
-            if owners and names[section] not in owners:  # no setting of the optimizer, say, that was chosen instead
-                _remove(values, section, field, value)
-            elif section:
-                _add(values, section, field, value)
+            other, _, field = key.rpartition(".")
+            if not other or not isinstance(section := values.setdefault(other, {}), dict):
+                continue
+            owners = _owners(other, field)
+            if not owners or names[other] in owners:
+                section.setdefault(field, value)
+            elif section.get(field) == value:  # Hydra has merged it in, but another optimizer, say, was chosen
+                del section[field]
     return names
-
-
-def _add(values: dict[str, Any], group: str, key: str, value: Any) -> None:
-    """Set a value that is not given. A group that has no form for it is refused later."""
-    section = values.setdefault(group, {})
-    if isinstance(section, dict):
-        section.setdefault(key, value)
-
-
-def _remove(values: dict[str, Any], group: str, key: str, value: Any) -> None:
-    """Take out a value that Hydra has merged in, unless it was replaced by another."""
-    section = values.get(group)
-    if isinstance(section, dict) and section.get(key) == value:
-        del section[key]
 
 
 def _owners(group: str, name: str) -> list[str]:

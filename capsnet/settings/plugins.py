@@ -106,18 +106,9 @@ def _check_form(options: Any, path: str | Path) -> None:
                 raise PluginError(f"{where}: must be a dataclass")
             if not callable(getattr(option, "build", None)):
                 raise PluginError(f"{where}: the dataclass needs a method build(...)")
-            if not _is_suits(getattr(option, "suits", {})):
-                raise PluginError(f"{where}: suits must be like {{'optimizer.lr': 0.01, 'routing': 'attention'}}")
         classes = [*additions.values(), *OPTIONS[group].values()]
         if len(set(classes)) < len(classes):
             raise PluginError(f"plugin={path}: OPTIONS[{group!r}]: each name needs a dataclass of its own")
-
-
-def _is_suits(suits: Any) -> bool:
-    """Has what suits an option the form that `config.suits_of` describes?"""
-    if not isinstance(suits, Mapping) or not all(isinstance(key, str) for key in suits):
-        return False
-    return all("." in key or (key in OPTIONS and isinstance(value, str)) for key, value in suits.items())
 
 
 def _add(options: Mapping[str, Mapping[str, type]], path: str | Path) -> None:

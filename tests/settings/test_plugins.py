@@ -295,11 +295,6 @@ class TestMalformed:
         assert message.startswith("OPTIONS['model']['tiny']: ")
         assert reason in message
 
-    @pytest.mark.parametrize("suits", ["3", "['routing']", "{3: 4}", "{'optimizer': {'lr': 1}}", "{'lr': 1}"])
-    def test_what_suits_it_in_another_form(self, write, suits):
-        message = refusal(write(with_fields("size: int = 3", f"suits = {suits}")))
-        assert message.startswith("OPTIONS['model']['tiny']: suits must be like {'optimizer.lr': 0.01, ")
-
     @pytest.mark.parametrize("field", ["batch_size", "val_size", "limit"])
     def test_a_field_that_its_group_shares(self, write, field):
         content = TINY.replace("size", field).replace("model", "data")
