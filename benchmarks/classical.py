@@ -113,7 +113,7 @@ def main() -> None:
     runs = [(method, seed) for method in METHODS for seed in range(arguments.seeds)]
     found = []
     for method, seed in tqdm(runs, leave=False, disable=None):
-        found.append(measure(method, Dataset(data, seed), seed))
+        found.append(measure(method, data.build(seed), seed))
     rows = []
     for method in METHODS:
         own = [one for one in found if one.method == method.name]

@@ -21,7 +21,6 @@ from memory import MIB, peak_bytes, resident_bytes
 from PIL import Image
 from report import print_headline, save_results
 
-from capsnet.data.dataset import Dataset
 from capsnet.data.kmnist_7k import KMNIST7k
 from capsnet.settings.parse import config_from_dict
 
@@ -44,7 +43,7 @@ def make_folder(root: Path, count: int) -> None:
 def read_here(root: str, cache: str | None) -> dict[str, float]:
     """Read the images in this process."""
     settings = {"data": "folder", "data.root": root, "data.cache": cache}
-    dataset = Dataset(config_from_dict({}, settings).data)
+    dataset = config_from_dict({}, settings).data.build()
     before, began = resident_bytes("VmRSS"), time.perf_counter()
     dataset.read_training_images()
     dataset.read_test_images()

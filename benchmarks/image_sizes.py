@@ -25,14 +25,13 @@ from capsnet.runs.checkpoints import build_network
 from capsnet.settings.config import Config
 from capsnet.settings.parse import config_from_dict
 
-ATTENTION = {"routing": {"name": "attention"}}
 NETWORKS: dict[str, dict[str, Any]] = {
     "capsnet": {"model": {"name": "capsnet"}},
     "capsnet, stride 2": {"model": {"name": "capsnet", "conv_stride": 2}},
     "capsnet, stride 3": {"model": {"name": "capsnet", "conv_stride": 3}},
     "capsnet, suitable stride": {"model": {"name": "capsnet", "conv_stride": None}},
     "small_capsnet": {"model": {"name": "small_capsnet"}},
-    "efficient_capsnet": {"model": {"name": "efficient_capsnet"}, **ATTENTION},
+    "efficient_capsnet": {"model": {"name": "efficient_capsnet"}},
     "res_capsnet": {"model": {"name": "res_capsnet"}},
 }
 

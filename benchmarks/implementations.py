@@ -18,7 +18,7 @@ IMPLEMENTATIONS: dict[str, dict[str, dict[str, str]]] = {
     "direct": {"routing": {"name": "dynamic"}, "trainer": {"fourier": "off"}},
     "ours": {"routing": {"name": "dynamic"}},
     "ours, no routing": {"routing": {"name": "uniform"}},
-    "efficient": {"model": {"name": "efficient_capsnet"}, "routing": {"name": "attention"}},
+    "efficient": {"model": {"name": "efficient_capsnet"}},
     "einsum": {"routing": {"name": "einsum"}, "trainer": {"fourier": "off"}},
     "broadcast": {"routing": {"name": "broadcast"}, "trainer": {"fourier": "off"}},
 }

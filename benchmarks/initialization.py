@@ -13,7 +13,6 @@ import sys
 import torch
 from tqdm import tqdm
 
-from capsnet.data.dataset import Dataset
 from capsnet.reports.scores import score
 from capsnet.routing.transformation import GAIN
 from capsnet.runs.checkpoints import build_network
@@ -24,7 +23,7 @@ STUCK = 0.3  # three times chance
 
 
 def accuracy_after(epochs: int, seed: int, batch_size: int, gain: float) -> float:
-    """Validation accuracy after a plain training loop on the CPU, with default settings but a constant learning rate.
+    """Validation accuracy after a plain training loop on the CPU: default settings, but the learning rate is constant.
 
     Args:
         epochs: to train.
@@ -33,9 +32,14 @@ def accuracy_after(epochs: int, seed: int, batch_size: int, gain: float) -> floa
         gain: scale of the initial transformation matrices.
     """
     config = config_from_dict(
-        {"data": {"name": "digits", "batch_size": batch_size}, "trainer": {"accelerator": "cpu"}, "seed": seed}
+        {
+            "data": {"name": "digits", "batch_size": batch_size},
+            "optimizer": {"lr": 0.001, "warmup_epochs": 0},
+            "trainer": {"accelerator": "cpu"},
+            "seed": seed,
+        }
     )
-    dataset = Dataset(config.data, seed)
+    dataset = config.data.build(seed)
     data = ImageDataModule(dataset, batch_size, config.augment.build(), seed)
     data.setup("fit")
     torch.manual_seed(seed)

@@ -20,7 +20,6 @@ from sklearn.cluster import KMeans
 from torch import Tensor, nn
 
 from capsnet.data.batches import to_float
-from capsnet.data.dataset import Dataset
 from capsnet.data.source import LabelledImages
 from capsnet.runs.trained import load
 from capsnet.settings.parse import config_from_dict
@@ -83,7 +82,7 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     arguments = parse_arguments()
     print_headline("cpu")
-    dataset = Dataset(config_from_dict({"data": {"name": arguments.data, "val_size": 0}}).data)
+    dataset = config_from_dict({"data": {"name": arguments.data, "val_size": 0}}).data.build()
     dataset.read_training_images()
     images = dataset.train_split
     assert images is not None

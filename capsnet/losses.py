@@ -6,15 +6,14 @@ from torch.nn import functional as F
 
 from .errors import ConfigError
 from .output import Output
-from .settings.loss import Margin
 
 
 def margin_loss(
     lengths: Tensor,
     labels: Tensor,
-    m_pos: float = Margin.m_pos,
-    m_neg: float = Margin.m_neg,
-    down_weight: float = Margin.down_weight,
+    m_pos: float = 0.9,
+    m_neg: float = 0.1,
+    down_weight: float = 0.5,
     weights: Tensor | None = None,
 ) -> Tensor:
     """Make the true class's capsule longer than `m_pos` and the others shorter than `m_neg` (Sabour et al., eq. 4).
@@ -86,7 +85,9 @@ class MarginLoss:
         reconstruction_weight: weight of `reconstruction_loss`.
     """
 
-    def __init__(self, m_pos: float, m_neg: float, down_weight: float, reconstruction_weight: float):
+    def __init__(
+        self, m_pos: float = 0.9, m_neg: float = 0.1, down_weight: float = 0.5, reconstruction_weight: float = 0.392
+    ):
         self.margins = (m_pos, m_neg, down_weight)
         self.reconstruction_weight = reconstruction_weight
 
@@ -113,7 +114,7 @@ class CrossEntropyLoss:
         reconstruction_weight: weight of `reconstruction_loss`.
     """
 
-    def __init__(self, label_smoothing: float, reconstruction_weight: float):
+    def __init__(self, label_smoothing: float = 0.0, reconstruction_weight: float = 0.392):
         self.label_smoothing, self.reconstruction_weight = label_smoothing, reconstruction_weight
 
     def __call__(

@@ -240,7 +240,7 @@ def _process_state_restored() -> Iterator[None]:
             for group, found in options.items():
                 for name in OPTIONS[group].keys() - found.keys():
                     del OPTIONS[group][name]
-                    for folder in (group, f"settings/{group}"):
+                    for folder in (group, f"settings/{group}", f"suits/{group}"):
                         _forget_stored(folder, f"{name}.yaml")
             plugins._loaded = loaded
             parse._schema.cache_clear()  # another plugin may have an option of the same name

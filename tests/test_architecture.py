@@ -1,67 +1,106 @@
 """Claims about the structure of the package: imports run one way, and what must be quick loads nothing that is slow."""
 
 import ast
+import importlib
+import shutil
 import subprocess
 import sys
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
+import torch
 from conftest import REPO
+
+from capsnet import dynamic_routing, margin_loss
 
 PACKAGE = REPO / "capsnet"
 
 LAYERS = (
-    *("cli", "sweeps", "training", "explorer", "reports", "runs", "data", "augment", "networks", "routing"),
-    *("losses", "output", "settings", "files", "text", "errors"),
+    *("cli", "explorer", "sweeps", "training", "reports", "runs", "settings", "tasks", "metrics", "data", "augment"),
+    *("networks", "routing", "losses", "output", "files", "text", "errors", "shipped"),
 )
-"""From top to bottom; a module may import from its own layer and from those below. The commands are above all."""
+"""From top to bottom; a module may import from its own layer and from those below.
 
-TOP = "commands"
+Above all are the programs: modules beside the layers, such as `predict.py`, and every `__main__.py`. They use
+what `cli` has for all command lines.
+"""
 
+PROGRAMS = "programs"
 
-def layer(parts: tuple[str, ...]) -> str:
-    return parts[0] if parts and parts[0] in LAYERS else TOP
-
-
-def imports_at_start(path: Path) -> set[tuple[str, ...]]:
-    """What of the package a module imports when it is loaded, each as a path of names below `capsnet`."""
-    package = path.relative_to(PACKAGE).parts[:-1]
-    found = set()
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.ImportFrom):
-            base = package[: len(package) - node.level + 1] if node.level else None
-            names = tuple(node.module.split(".")) if node.module else ()
-            if base is None and names[:1] == ("capsnet",):
-                base, names = (), names[1:]
-            if base is not None:
-                found |= {(*base, *names)} if names else {(*base, alias.name) for alias in node.names}
-        elif isinstance(node, ast.Import):
-            found |= {tuple(a.name.split("."))[1:] for a in node.names if a.name.split(".")[0] == "capsnet"}
-    return found
+MODULES = {path.relative_to(PACKAGE).with_suffix("").parts: path for path in sorted(PACKAGE.rglob("*.py"))}
+"""Every module by its names below `capsnet`; of a package, the last one is __init__."""
 
 
-MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__main__.py")
+def layer(names: tuple[str, ...]) -> str:
+    """The layer of a module, by its names below `capsnet`."""
+    if names[0] in LAYERS and names[-1] != "__main__":
+        return names[0]
+    assert len(names) == 1 or names[-1] == "__main__", f"{'/'.join(names)}: belongs to no layer"
+    return PROGRAMS
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_a_module_imports_only_from_its_own_layer_and_from_those_below(path):
-    own = layer(tuple(part.removesuffix(".py") for part in path.relative_to(PACKAGE).parts))
-    height = {name: len(LAYERS) - place for place, name in enumerate(LAYERS)} | {TOP: len(LAYERS) + 1}
-    for names in imports_at_start(path):
-        if names:
-            assert height[layer(names)] <= height[own], f"imports {'.'.join(names)}, which is above"
+def nodes(tree: ast.AST) -> Iterator[ast.AST]:
+    """All of a syntax tree, functions included, but not what only type checkers read."""
+    for node in ast.iter_child_nodes(tree):
+        if not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
+            yield node
+            yield from nodes(node)
+
+
+def imports(names: tuple[str, ...]) -> set[tuple[str, ...]]:
+    """The modules of the package that a module imports, when it is loaded or later."""
+    imported = set()
+    for node in nodes(ast.parse(MODULES[names].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found = [tuple(alias.name.split(".")) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = ("capsnet", *names[: len(names) - node.level]) if node.level else ()
+            base += tuple(node.module.split(".")) if node.module else ()
+            found = [(*base, alias.name) for alias in node.names]
+        else:
+            continue
+        imported |= {module(target[1:]) for target in found if target[0] == "capsnet"}
+    return imported
+
+
+def module(target: tuple[str, ...]) -> tuple[str, ...]:
+    """The module that something imported is, or is in."""
+    while target not in MODULES and (*target, "__init__") not in MODULES:
+        target = target[:-1]
+    return target if target in MODULES else (*target, "__init__")
+
+
+@pytest.mark.parametrize("names", MODULES, ids="/".join)
+def test_a_module_imports_only_from_its_own_layer_and_from_those_below(names):
+    order = (PROGRAMS, *LAYERS)
+    own = order.index(layer(names))
+    for target in imports(names):
+        assert order.index(layer(target)) >= own, f"imports {'.'.join(target)}, which is above"
 
 
 def test_no_modules_import_each_other_in_a_circle():
-    modules = {tuple(path.relative_to(PACKAGE).with_suffix("").parts): path for path in MODULES}
-    edges = {
-        name: {target for target in imports_at_start(path) if target in modules} - {name}
-        for name, path in modules.items()
-    }
-    while leaves := [name for name, targets in edges.items() if not targets & edges.keys()]:
-        for name in leaves:
-            del edges[name]
+    edges = {names: imports(names) - {names} for names in MODULES}
+    while leaves := [names for names, targets in edges.items() if not targets & edges.keys()]:
+        for names in leaves:
+            del edges[names]
     assert not edges
+
+
+def test_routing_can_be_copied_out_of_the_project(tmp_path, monkeypatch):
+    shutil.copytree(PACKAGE / "routing", tmp_path / "copied_routing")
+    monkeypatch.syspath_prepend(tmp_path)
+    u, weight = torch.randn(2, 6, 4), torch.randn(3, 6, 4, 5)
+    copied = importlib.import_module("copied_routing.dynamic").dynamic_routing
+    assert torch.equal(copied(u, weight), dynamic_routing(u, weight))
+
+
+def test_the_margin_loss_can_be_copied_out_of_the_project():
+    tree = ast.parse((PACKAGE / "losses.py").read_text(encoding="utf-8"))
+    copied = [node for node in tree.body if getattr(node, "name", "") in ("margin_loss", "_at_least_float32")]
+    names = {"torch": torch, "Tensor": torch.Tensor}
+    exec(compile(ast.Module(copied, []), "copied", "exec"), names)
+    lengths, labels = torch.rand(4, 3), torch.tensor([0, 1, 2, 2])
+    assert torch.equal(names["margin_loss"](lengths, labels), margin_loss(lengths, labels))
 
 
 def loaded_by(code: str, *packages: str) -> set[str]:

@@ -5,7 +5,6 @@ import json
 import pytest
 from conftest import run_command
 
-from capsnet.data.dataset import Dataset
 from capsnet.settings.parse import config_from_dict
 
 pytestmark = pytest.mark.slow
@@ -38,7 +37,7 @@ def test_held_out_styles_are_a_dataset_with_every_image_in_one_of_two_parts(tmp_
     assert done.returncode == 0, done.stderr
     counts = {}
     for config in ({"name": "idx", "root": str(tmp_path / "styles")}, {"name": "digits"}):
-        dataset = Dataset(config_from_dict({"data": {**config, "val_size": 0}}).data)
+        dataset = config_from_dict({"data": {**config, "val_size": 0}}).data.build()
         dataset.read_training_images()
         dataset.read_test_images()
         counts[config["name"]] = dataset.counts

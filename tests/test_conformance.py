@@ -14,11 +14,13 @@ from torchvision.datasets import KMNIST, MNIST, FashionMNIST
 from capsnet import Output
 from capsnet.cli.composing import prepare_hydra
 from capsnet.data.source import read_part
+from capsnet.errors import ConfigError
 from capsnet.explorer.looking import abilities, draw, look
 from capsnet.explorer.votes import vote_maps
 from capsnet.runs.trained import TrainedModel, TrainingImages
-from capsnet.settings.config import OPTIONS, SHARED, about, leaves, option_of
+from capsnet.settings.config import OPTIONS, SHARED, config_digest, fields_of, leaves, option_of
 from capsnet.settings.parse import config_from_dict, config_from_omegaconf
+from capsnet.settings.setting import setting_of
 
 PARAMETERS = {
     "capsnet": 8_215_568,
@@ -88,8 +90,24 @@ def test_every_setting_has_a_meaning_and_a_default_in_its_range(group):
         for owner in (option_class, *([SHARED[group]] if group in SHARED else [])):
             for field in dataclasses.fields(owner):
                 if field.name != "source":
-                    assert about(field).help, f"{group}={name}: {field.name}"
-                    about(field).check_value(field.name, field.default)
+                    assert setting_of(field).help, f"{group}={name}: {field.name}"
+                    setting_of(field).check_value(field.name, field.default)
+
+
+@pytest.mark.parametrize(("group", "name"), [(group, name) for group, options in OPTIONS.items() for name in options])
+def test_the_command_line_and_python_train_the_same(group, name):
+    needed = [field.name for _, field in fields_of(group, name) if field.default is dataclasses.MISSING]
+    given = dict.fromkeys(needed, "x")
+    composed = outcome(config_with, f"{group}={name}", *(f"{group}.{key}=x" for key in needed))
+    assert composed == outcome(config_from_dict, {group: {"name": name, **given}})
+
+
+def outcome(make, *arguments):
+    """The digest of what would be trained, or why it is refused."""
+    try:
+        return config_digest(make(*arguments))
+    except ConfigError as error:
+        return str(error)
 
 
 @pytest.mark.parametrize("name", OPTIONS["model"])

@@ -122,7 +122,7 @@ def test_a_network_that_cannot_be_exported_is_an_error_of_one_line(tmp_path):
 def test_a_file_that_computes_something_else_is_noticed():
     def small(seed):
         torch.manual_seed(seed)
-        config = config_from_dict({"model": {"name": "efficient_capsnet"}, "routing": {"name": "attention"}})
+        config = config_from_dict({"model": {"name": "efficient_capsnet"}})
         network = config.model.build((1, 14, 14), 3, config.routing)
         return TrainedModel(network, TrainingImages((1, 14, 14), ("a", "b", "c"), (0.0, 0.0)), logits=False)
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from capsnet import Output, margin_loss, reconstruction_loss
+from capsnet.losses import MarginLoss
 from capsnet.settings.loss import CrossEntropy, Margin
 
 
@@ -27,6 +28,11 @@ def test_lengths_beyond_both_margins_cost_nothing():
 def test_margins_and_down_weight_are_those_given():
     loss = margin_loss(torch.tensor([[0.5, 0.5]]), torch.tensor([0]), m_pos=0.8, m_neg=0.3, down_weight=0.25)
     assert loss.item() == pytest.approx(0.3**2 + 0.25 * 0.2**2)
+
+
+def test_the_function_and_the_loss_of_a_training_have_the_same_margins_by_default():
+    scores, labels = torch.rand(4, 3), torch.tensor([0, 1, 2, 2])
+    assert MarginLoss()(Output(scores), torch.rand(4, 1, 2, 2), labels)["loss"] == margin_loss(scores, labels)
 
 
 def test_reconstruction_loss_at_the_default_weight_is_the_papers_for_28x28():

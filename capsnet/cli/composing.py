@@ -11,11 +11,11 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import setup_globals
 from hydra.errors import HydraException, MissingConfigException
-from omegaconf import MISSING, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ..errors import ConfigError
-from ..settings.config import OPTIONS, Config, fields_of
+from ..settings.config import OPTIONS, Config, fields_of, suits_of
 from ..settings.parse import DEFAULT_OPTIONS, explain, flat, quoted, unknown_key
 from ..settings.plugins import load_plugin
 from ..text import either
@@ -62,7 +62,8 @@ def _with_quoted_path(argument: str) -> str:
 
 
 def _register_options() -> None:
-    """Store the defaults of every option, which configs/config.yaml merges with the option's YAML file.
+    """Store the defaults of every option, which configs/config.yaml merges with the option's YAML file, and what suits
+    it, which that file includes.
 
     They are stored as plain values. Types and ranges are checked after composing, with better messages than Hydra's.
     """
@@ -79,8 +80,19 @@ def _register_options() -> None:
         for name in options:
             defaults = {field.name: _default(field) for _, field in fields_of(group, name)}
             store.store(group=f"settings/{group}", name=name, node={"name": name, **defaults})
+            store.store(group=f"suits/{group}", name=name, node=_suits_node(group, name))
             if not (CONFIGS / group / f"{name}.yaml").exists():  # a plugin's option
-                store.store(group=group, name=name, node={"name": name})
+                node = {"defaults": [{f"/suits/{group}@_global_": name}], "name": name}
+                store.store(group=group, name=name, node=node)
+
+
+def _suits_node(group: str, name: str) -> DictConfig:
+    """What suits an option, as a config that Hydra merges into the whole one."""
+    suits = suits_of(group, name)
+    node = OmegaConf.create({"defaults": [{f"override /{key}": suits[key]} for key in suits if key in OPTIONS]})
+    for key in suits.keys() - OPTIONS.keys():
+        OmegaConf.update(node, key, suits[key])
+    return node
 
 
 def _default(field: dataclasses.Field) -> Any:

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 UNBALANCED = 1.5  # times as many images in the largest class as in the smallest
 
 
-def is_unbalanced(counts: Sequence[int]) -> bool:
+def are_unbalanced(counts: Sequence[int]) -> bool:
     """Do classes with so many images differ so much in size that accuracy alone misleads?"""
     return max(counts) > UNBALANCED * min(counts)
 

@@ -8,13 +8,13 @@ from torch import Tensor
 
 from ..errors import ConfigError, DataError
 from ..files import combined_digest
-from ..settings.config import name_of
-from ..settings.data import Data
 from .pictures import border
-from .source import LabelledImages, digest, read_part
+from .source import LabelledImages, Source, digest, read_part
 from .splits import stratified_split, take_rows
 
 log = logging.getLogger(__name__)
+
+VAL_SIZE = 0.1  # share of the training images, unless `val_size` says otherwise
 
 
 class TrainingImages(NamedTuple):
@@ -28,19 +28,30 @@ class TrainingImages(NamedTuple):
 
 
 class Dataset:
-    """The images that a config's `data` section describes. Nothing is read before it is asked for.
+    """A source's images, split. Nothing is read before it is asked for.
 
     Args:
-        data: which dataset, and how it is split.
-        seed: fixes the validation split, and the choice of `data.limit` images.
+        source: where the images are from.
+        name: of the option that made the source, for the record and for errors.
+        val_size: training images held out for validation: a share below 1, or a number. Not used if the source has
+            validation images of its own.
+        limit: use only this many training images, in proportion to the classes; None: all.
+        seed: fixes the validation split, and the choice of `limit` images.
         trained_on: the images of a network that is trained already; where a dataset can be read in several ways, it is
             read so that it suits this network.
     """
 
-    def __init__(self, data: Data, seed: int = 0, trained_on: TrainingImages | None = None):
-        self.data, self.seed = data, seed
-        self.name = name_of("data", data.source)
-        self.source = data.source.build()
+    def __init__(
+        self,
+        source: Source,
+        name: str,
+        val_size: float = VAL_SIZE,
+        limit: int | None = None,
+        seed: int = 0,
+        trained_on: TrainingImages | None = None,
+    ):
+        self.source, self.name, self.seed = source, name, seed
+        self.val_size, self.limit = val_size, limit
         if trained_on is not None and hasattr(self.source, "read_as"):
             self.source.read_as(trained_on.image_shape, trained_on.class_names)
         self.train_split: LabelledImages | None = None
@@ -56,24 +67,18 @@ class Dataset:
             return
         images, labels = self._read("train")
         own = getattr(self.source, "gives_away", False)
-        if self.data.limit is not None and self.data.limit < len(labels):
-            chosen = self._hold_out("data.limit", labels, self.data.limit)[1]
+        if self.limit is not None and self.limit < len(labels):
+            chosen = self._hold_out(f"data.limit={self.limit}", labels, self.limit)[1]
             images, labels = take_rows(images, chosen, own), labels[chosen]
-        val_size = self.data.val_size
-        held_out = int(val_size) if val_size >= 1 else round(val_size * len(labels))
-        if val_size and self._has_val():
-            if val_size != Data.val_size:
+        if self.val_size and self._has_val():
+            if self.val_size != VAL_SIZE:
                 log.info("data.val_size: not used, the dataset has validation images of its own")
             self.val_split = self._read("val")
-        elif val_size:
-            train, val = self._hold_out("data.val_size", labels, held_out)
+        elif self.val_size:
+            held_out = int(self.val_size) if self.val_size >= 1 else round(self.val_size * len(labels))
+            train, val = self._hold_out(f"data.val_size={self.val_size:g}", labels, held_out)
             self.val_split = LabelledImages(images[val], labels[val])
             images, labels = take_rows(images, train, own), labels[train]
-        if self.data.batch_size > len(labels):
-            raise ConfigError(
-                f"data.batch_size={self.data.batch_size}: larger than the training set, {len(labels):,} images;"
-                f" set data.batch_size={1 << (len(labels).bit_length() - 1)}"
-            )
         self.train_split = LabelledImages(images, labels)
         if getattr(self.source, "reads_test_images_first", False):
             self._read("test")  # for its digest in the record
@@ -102,13 +107,16 @@ class Dataset:
             self._digests[part] = digest(read)
         return read
 
-    def _hold_out(self, key: str, labels: Tensor, count: int) -> tuple[Tensor, Tensor]:
-        """Indices of the images that stay and of `count` that are held out, by class. Raises ConfigError for `key`."""
+    def _hold_out(self, setting: str, labels: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """Indices of the images that stay and of `count` that are held out, by class.
+
+        Raises ConfigError that names the setting, KEY=VALUE, if a class would be left without images.
+        """
         classes = len(self.class_names)
         if not classes <= count <= len(labels) - classes:
             raise ConfigError(
-                f"{key}={vars(self.data)[key.split('.')[1]]:g}: cannot split off {count:,} of {len(labels):,} images"
-                f" so that both parts have images of all {classes} classes; {self._advice(key, count, len(labels))}"
+                f"{setting}: cannot split off {count:,} of {len(labels):,} images so that both parts have images of all"
+                f" {classes} classes; {self._advice(setting.partition('=')[0], count, len(labels))}"
             )
         return stratified_split(labels, count, self.seed)
 

@@ -17,7 +17,6 @@ import torch
 
 from ..errors import ConfigError, DataError
 from ..files import user_path
-from ..settings import data as settings
 from ..text import counted, printable
 from .cache import ReadImages, cached, user_cache
 from .parallel import in_parallel
@@ -29,6 +28,7 @@ log = logging.getLogger(__name__)
 
 PARTS = ("train", "val", "test")
 OTHER_NAMES = {"training": "train", "testing": "test", "validation": "val", "valid": "val"}
+TEST_SIZE = 0.2  # share of the images that is held out if there is no test/, unless `test_size` says otherwise
 LEAST_SIDE, MOST_SIDE = 28, 64  # pixels, where `image_size` does not say
 MOST_MEASURED = 1_000  # files whose size is looked up to choose that of the images
 MOST_NAMED = 5  # files in a message
@@ -69,11 +69,11 @@ class Folder:
     def __init__(
         self,
         root: str,
-        test_size: float,
-        image_size: int | None,
-        channels: int | None,
-        skip_broken: bool,
-        cache: str | None,
+        test_size: float = TEST_SIZE,
+        image_size: int | None = None,
+        channels: int | None = None,
+        skip_broken: bool = False,
+        cache: str | None = "auto",
     ):
         self.root, self.test_size, self.channels, self.skip_broken = user_path(root), test_size, channels, skip_broken
         self.size = None if image_size is None else (image_size, image_size)
@@ -95,22 +95,22 @@ class Folder:
         """Find, read and check all images. Raises DataError, and ConfigError if `test_size` does not suit them."""
         files = find_pictures(self.root)
         self._name_classes(files)
-        found = self._read(files)
-        if found.broken:
-            self._report_broken(files, found.broken)
-        files = [file for place, file in enumerate(files) if place not in found.broken]
+        pictures = self._read(files)
+        if pictures.broken:
+            self._report_broken(files, pictures.broken)
+        files = [file for place, file in enumerate(files) if place not in pictures.broken]
         label_of = {name: label for label, name in enumerate(self.class_names)}
         labels = np.array([label_of[file.class_name] for file in files])
         rows = self._split(files, labels)
         self._check_counts({part: labels[rows[part]] for part in PARTS})
-        self._count_duplicates(files, found.images, rows)
-        _, channels, height, width = found.images.shape
+        self._count_duplicates(files, pictures.images, rows)
+        _, channels, height, width = pictures.images.shape
         log.info(
             "%s: %s of %d classes, in %s, %dx%d pixels",
             *(printable(str(self.root)), counted(len(files), "image"), len(self.class_names)),
             *("gray" if channels == 1 else "color", height, width),
         )
-        images = torch.from_numpy(found.images)
+        images = torch.from_numpy(pictures.images)
         for part in ("val", "test", "train"):  # the last one in place, so that the array is not there twice
             taken = take_rows(images, torch.from_numpy(rows[part]), in_place=part == "train")
             self._parts[part] = LabelledImages(taken, torch.from_numpy(labels[rows[part]]))
@@ -154,10 +154,10 @@ class Folder:
             origin = f"{os.path.realpath(self.root)}\n{size}\n{channels}"
             return cached(self.cache, origin, state, lambda: read_pictures(self.root, files, size, channels))
 
-        found = read(self.channels)
-        if self._network_wants and len(found.images) and found.images.shape[1] != self._network_wants[0]:
-            found = read(self._network_wants[0])
-        return found
+        pictures = read(self.channels)
+        if self._network_wants and len(pictures.images) and pictures.images.shape[1] != self._network_wants[0]:
+            pictures = read(self._network_wants[0])
+        return pictures
 
     def _report_broken(self, files: Sequence[PictureFile], broken: dict[int, str]) -> None:
         named = [f"{printable(files[place].name)} {why}" for place, why in broken.items()]
@@ -173,7 +173,7 @@ class Folder:
     def _split(self, files: Sequence[PictureFile], labels: np.ndarray) -> dict[str, np.ndarray]:
         """Rows of the images of each part."""
         parts = np.array([file.part or "train" for file in files])
-        if "test" in parts and self.test_size != settings.Folder.test_size:
+        if "test" in parts and self.test_size != TEST_SIZE:
             log.info("data.test_size: not used, there is a test/")
         if "test" not in parts:
             if not self._network_wants:
@@ -270,7 +270,7 @@ def _refuse_flat_parts(root: Path, folders: Sequence[str], inside: str, has_part
 def _add_class(files: list[PictureFile], ignored: list[str], part: str, folder: str, root: Path, inside: str) -> None:
     """Add the pictures of a class's folder to the files, and what else is there to those that are ignored."""
     class_name = printable(unicodedata.normalize("NFC", Path(folder).name))
-    found = []
+    pictures = []
     with os.scandir(root / folder) as entries:
         for entry in entries:
             if entry.name.startswith("."):
@@ -280,22 +280,22 @@ def _add_class(files: list[PictureFile], ignored: list[str], part: str, folder: 
                 continue
             leads_outside = entry.is_symlink() and not _is_below(entry.path, inside)
             try:
-                about = entry.stat()
-                state = (about.st_size, about.st_mtime_ns, about.st_ctime_ns)  # the last also shows changed rights
+                status = entry.stat()
+                state = (status.st_size, status.st_mtime_ns, status.st_ctime_ns)  # the last also shows changed rights
             except OSError:
                 state = ()
-            found.append(PictureFile(part, class_name, f"{folder}/{entry.name}", state, leads_outside))
-    files += sorted(found, key=lambda file: natural_order(file.name))
+            pictures.append(PictureFile(part, class_name, f"{folder}/{entry.name}", state, leads_outside))
+    files += sorted(pictures, key=lambda file: natural_order(file.name))
 
 
 def _folders(folder: Path, inside: str) -> list[str]:
     """Names of the folders in a folder, in natural order. Raises DataError for a link that leads out of `inside`."""
     with os.scandir(folder) as entries:
-        found = [entry for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
-    for entry in found:
+        folders = [entry for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
+    for entry in folders:
         if entry.is_symlink() and not _is_below(entry.path, inside):
             raise DataError(f"{entry.path}: a link that leads out of the folder; move or copy its images here")
-    return sorted((entry.name for entry in found), key=natural_order)
+    return sorted((entry.name for entry in folders), key=natural_order)
 
 
 def _is_below(path: str, folder: str) -> bool:
@@ -343,7 +343,7 @@ def natural_order(name: str) -> list[tuple[bool, int, str]]:
 
 def _characters(names: Sequence[str]) -> tuple[str, ...] | None:
     """The characters of names that are all code points, such as U+4E00; None if they are not."""
-    points = [int(found[1], 16) for name in names if (found := CODE_POINT.fullmatch(name))]
+    points = [int(point[1], 16) for name in names if (point := CODE_POINT.fullmatch(name))]
     printable_points = [point for point in points if point <= sys.maxunicode and chr(point).isprintable()]
     return tuple(map(chr, printable_points)) if len(printable_points) == len(names) else None
 

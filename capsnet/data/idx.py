@@ -180,7 +180,14 @@ class IdxFiles:
         train_images, train_labels, test_images, test_labels: their names.
     """
 
-    def __init__(self, root: str, train_images: str, train_labels: str, test_images: str, test_labels: str):
+    def __init__(
+        self,
+        root: str,
+        train_images: str = "train-images-idx3-ubyte",
+        train_labels: str = "train-labels-idx1-ubyte",
+        test_images: str = "t10k-images-idx3-ubyte",
+        test_labels: str = "t10k-labels-idx1-ubyte",
+    ):
         self.root = user_path(root)
         self.title = printable(self.root.absolute().name)
         self.class_names: tuple[str, ...] = ()

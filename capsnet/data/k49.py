@@ -75,7 +75,7 @@ class K49Source(IdxSource):
         return LabelledImages(torch.from_numpy(images).unsqueeze(1), torch.from_numpy(labels).long())
 
 
-def k49(root: str, download: bool, mirror: str | None) -> K49Source:
+def k49(root: str = "data", download: bool = True, mirror: str | None = None) -> K49Source:
     """270,912 images of 49 hiragana in cursive script, in unbalanced classes (Clanuwat et al. 2018)."""
     digests = {name: f"md5:{digest}" for name, digest in MD5.items()}
     return K49Source(K49, root, download, mirror, CLASS_NAMES, CLASS_CHARACTERS, digests)

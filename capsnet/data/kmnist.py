@@ -16,6 +16,6 @@ DIGESTS = {
 }
 
 
-def kmnist(root: str, download: bool, mirror: str | None) -> IdxSource:
+def kmnist(root: str = "data", download: bool = True, mirror: str | None = None) -> IdxSource:
     """70,000 images of ten hiragana in cursive script (Clanuwat et al. 2018, arXiv:1812.01718)."""
     return IdxSource(KMNIST, root, download, mirror, CLASS_NAMES, CLASS_CHARACTERS, DIGESTS)

@@ -5,6 +5,6 @@ from torchvision.datasets import MNIST
 from .idx import IdxSource
 
 
-def mnist(root: str, download: bool, mirror: str | None) -> IdxSource:
+def mnist(root: str = "data", download: bool = True, mirror: str | None = None) -> IdxSource:
     """70,000 handwritten digits (LeCun et al. 1998)."""
     return IdxSource(MNIST, root, download, mirror, class_names=tuple("0123456789"))

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..networks.capsnet import PrimaryCapsules as GridOfCapsules
-from ..networks.efficient_capsnet import PrimaryCapsules as CapsulesOfTheWhole
+from ..networks.capsnet import PrimaryCapsules
+from ..networks.efficient_capsnet import WholeMapCapsules
 from ..routing.coupling import RoutingStep, routing_steps
 from ..runs.trained import TrainedModel
 
@@ -115,12 +115,12 @@ def _places(network: nn.Module, primary: nn.Module | None, features: Tensor | No
     """How the primary capsules are made of places, for this project's networks."""
     if features is None:
         return None
-    if isinstance(primary, GridOfCapsules):
+    if isinstance(primary, PrimaryCapsules):
         rows, columns = primary.conv(features).shape[2:]
         window = window_of([network.conv, primary.conv])
         lengths = torch.linalg.vector_norm(u, dim=1).view(-1, rows, columns)
         return _Places(window, lambda wanted: (wanted * u).sum(1).view(-1, rows, columns).sum(0), lengths)
-    if isinstance(primary, CapsulesOfTheWhole):
+    if isinstance(primary, WholeMapCapsules):
         # A capsule is the squashed sum over places, and squashing multiplies all of them with the same number.
         parts = (features[0] * primary.kernel).unflatten(0, (-1, primary.dim))  # [i, d, rows, columns]
         whole = parts.sum((2, 3)) + primary.bias.unflatten(0, (-1, primary.dim))

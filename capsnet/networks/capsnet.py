@@ -6,10 +6,9 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..routing.dynamic import DynamicRouting
 from ..routing.squash import squash
-from ..settings import model as settings
-from ..settings.routing import Dynamic
-from .capsule_network import CapsuleNetwork
+from .capsule_network import CapsuleNetwork, build_routing
 from .decoder import DECODERS
 
 KERNEL = 9  # both convolutions, section 4 of the paper
@@ -74,8 +73,7 @@ class CapsNet(CapsuleNetwork):
         class_dim: dimensions of a class capsule.
         decoder: dense or convolutional, see `decoder.py`.
         dropout: probability of dropping a unit of the decoder's hidden layers in training (see `Decoder`).
-        routing: builds the routing from primary to class capsules, by `build(in_caps, in_dim, out_caps, out_dim)`:
-            an option of `capsnet.settings.routing`. None: dynamic routing with its default iterations.
+        routing: makes the routing from primary to class capsules, see `build_routing`.
 
     Raises:
         ValueError: the image is too small for the two convolutions, or a value is out of range.
@@ -85,14 +83,14 @@ class CapsNet(CapsuleNetwork):
         self,
         image_shape: tuple[int, int, int] = (1, 28, 28),
         num_classes: int = 10,
-        conv_channels: int = settings.CapsNet.conv_channels,
-        conv_stride: int | None = settings.CapsNet.conv_stride,
-        primary_capsules: int = settings.CapsNet.primary_capsules,
-        primary_dim: int = settings.CapsNet.primary_dim,
-        class_dim: int = settings.CapsNet.class_dim,
-        decoder: str = settings.CapsNet.decoder,
-        dropout: float = settings.CapsNet.dropout,
-        routing: Any = None,
+        conv_channels: int = 256,
+        conv_stride: int | None = 1,
+        primary_capsules: int = 32,
+        primary_dim: int = 8,
+        class_dim: int = 16,
+        decoder: str = "dense",
+        dropout: float = 0.0,
+        routing: Any = DynamicRouting,
     ):
         super().__init__()
         channels, height, width = image_shape
@@ -103,8 +101,8 @@ class CapsNet(CapsuleNetwork):
         nn.init.kaiming_normal_(self.conv.weight, nonlinearity="relu")
         nn.init.zeros_(self.conv.bias)
         self.primary = PrimaryCapsules(conv_channels, primary_capsules, primary_dim)
-        routing = routing or Dynamic()
-        self.routing = routing.build(primary_capsules * rows * columns, primary_dim, num_classes, class_dim)
+        in_caps = primary_capsules * rows * columns
+        self.routing = build_routing(routing, in_caps, primary_dim, num_classes, class_dim)
         self.decoder = DECODERS[decoder](num_classes, class_dim, self.image_shape, dropout)
 
     def encode(self, images: Tensor) -> Tensor:

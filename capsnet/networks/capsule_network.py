@@ -1,5 +1,7 @@
 """What capsule networks have in common: lengths of class capsules as scores, and a decoder that draws one of them."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -46,3 +48,15 @@ class CapsuleNetwork(nn.Module):
     def decode(self, capsules: Tensor, labels: Tensor) -> Tensor:
         """Draw the capsules of `labels` [batch] out of `capsules` [batch, classes, class_dim] as images."""
         return self.decoder(capsules, labels)
+
+
+def build_routing(routing: Any, in_caps: int, in_dim: int, out_caps: int, out_dim: int) -> nn.Module:
+    """The routing between two layers of capsules.
+
+    Args:
+        routing: a class such as `DynamicRouting`, or a function, which is called with the four numbers; or an option of
+            `capsnet.settings.routing`, whose method `build` is called with them.
+        in_caps, in_dim: number and dimensions of the input capsules.
+        out_caps, out_dim: number and dimensions of the output capsules.
+    """
+    return getattr(routing, "build", routing)(in_caps, in_dim, out_caps, out_dim)

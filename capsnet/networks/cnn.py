@@ -21,7 +21,7 @@ class CNN(nn.Sequential):
         dropout: probability of dropping a unit of the last hidden layer in training.
     """
 
-    def __init__(self, image_shape: tuple[int, int, int], num_classes: int, dropout: float = 0.0):
+    def __init__(self, image_shape: tuple[int, int, int], num_classes: int, dropout: float = 0.5):
         channels, height, width = image_shape
         layers: list[nn.Module] = []
         for out_channels in CONVOLUTIONS:

@@ -6,10 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..routing.attention import AttentionRouting
 from ..routing.squash import steep_squash
-from ..settings import model as settings
-from ..settings.routing import Attention
-from .capsule_network import CapsuleNetwork
+from .capsule_network import CapsuleNetwork, build_routing
 from .decoder import DECODERS
 from .layout import channels_last
 
@@ -24,7 +23,7 @@ def stem_side(side: int) -> int:
     return side
 
 
-class PrimaryCapsules(nn.Module):
+class WholeMapCapsules(nn.Module):
     """A depthwise convolution whose kernel covers the whole map, its channels read as capsules.
 
     Its output is one number per channel, so it is computed as the sum of map times kernel, in the order in which a map
@@ -72,8 +71,7 @@ class EfficientCapsNet(CapsuleNetwork):
         class_dim: dimensions of a class capsule.
         decoder: dense or convolutional, see `decoder.py`.
         dropout: probability of dropping a unit of the decoder's hidden layers in training.
-        routing: builds the routing from primary to class capsules, by `build(in_caps, in_dim, out_caps, out_dim)`:
-            an option of `capsnet.settings.routing`. None: attention routing.
+        routing: makes the routing from primary to class capsules, see `build_routing`.
 
     Raises:
         ValueError: the image is too small for the convolutions, or a value is out of range.
@@ -83,11 +81,11 @@ class EfficientCapsNet(CapsuleNetwork):
         self,
         image_shape: tuple[int, int, int] = (1, 28, 28),
         num_classes: int = 10,
-        primary_dim: int = settings.EfficientCapsNet.primary_dim,
-        class_dim: int = settings.EfficientCapsNet.class_dim,
-        decoder: str = settings.EfficientCapsNet.decoder,
-        dropout: float = settings.EfficientCapsNet.dropout,
-        routing: Any = None,
+        primary_dim: int = 8,
+        class_dim: int = 16,
+        decoder: str = "dense",
+        dropout: float = 0.0,
+        routing: Any = AttentionRouting,
     ):
         super().__init__()
         channels, height, width = image_shape
@@ -106,8 +104,8 @@ class EfficientCapsNet(CapsuleNetwork):
             layers += [convolution, nn.ReLU(inplace=True), nn.BatchNorm2d(out_channels, **BATCH_NORM)]
             channels = out_channels
         self.stem = channels_last(nn.Sequential(*layers))
-        self.primary = PrimaryCapsules(features, rows, columns, primary_dim, usual_places=stem_side(28) ** 2)
-        self.routing = (routing or Attention()).build(features // primary_dim, primary_dim, num_classes, class_dim)
+        self.primary = WholeMapCapsules(features, rows, columns, primary_dim, usual_places=stem_side(28) ** 2)
+        self.routing = build_routing(routing, features // primary_dim, primary_dim, num_classes, class_dim)
         self.decoder = DECODERS[decoder](num_classes, class_dim, self.image_shape, dropout)
 
     def convolutions(self) -> list[nn.Conv2d]:

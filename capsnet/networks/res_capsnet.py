@@ -4,12 +4,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..settings import model as settings
-from ..settings.routing import Dynamic
-from .capsule_network import CapsuleNetwork
+from ..routing.dynamic import DynamicRouting
+from .capsule_network import CapsuleNetwork, build_routing
 from .convolution import convolution
 from .decoder import DECODERS
-from .efficient_capsnet import PrimaryCapsules
+from .efficient_capsnet import WholeMapCapsules
 from .layout import channels_last
 
 STAGES = 3  # each has twice the channels of the one before, and half its rows and columns
@@ -27,8 +26,7 @@ class ResCapsNet(CapsuleNetwork):
         class_dim: dimensions of a class capsule.
         decoder: dense or convolutional, see `decoder.py`.
         dropout: probability of dropping a unit of the decoder's hidden layers in training.
-        routing: builds the routing from primary to class capsules, by `build(in_caps, in_dim, out_caps, out_dim)`:
-            an option of `capsnet.settings.routing`. None: dynamic routing with its default iterations.
+        routing: makes the routing from primary to class capsules, see `build_routing`.
 
     Raises:
         ValueError: a value is out of range.
@@ -38,13 +36,13 @@ class ResCapsNet(CapsuleNetwork):
         self,
         image_shape: tuple[int, int, int] = (1, 28, 28),
         num_classes: int = 10,
-        width: int = settings.ResCapsNet.width,
-        blocks: int = settings.ResCapsNet.blocks,
-        primary_dim: int = settings.ResCapsNet.primary_dim,
-        class_dim: int = settings.ResCapsNet.class_dim,
-        decoder: str = settings.ResCapsNet.decoder,
-        dropout: float = settings.ResCapsNet.dropout,
-        routing: Any = None,
+        width: int = 32,
+        blocks: int = 2,
+        primary_dim: int = 8,
+        class_dim: int = 16,
+        decoder: str = "dense",
+        dropout: float = 0.0,
+        routing: Any = DynamicRouting,
     ):
         super().__init__()
         channels, rows, columns = self.image_shape = image_shape
@@ -60,8 +58,8 @@ class ResCapsNet(CapsuleNetwork):
                 channels, rows, columns = width * 2**stage, -(-rows // stride), -(-columns // stride)
         layers += [nn.BatchNorm2d(features), nn.ReLU(inplace=True)]
         self.stem = channels_last(nn.Sequential(*layers))
-        self.primary = PrimaryCapsules(features, rows, columns, primary_dim, usual_places=7 * 7)
-        self.routing = (routing or Dynamic()).build(features // primary_dim, primary_dim, num_classes, class_dim)
+        self.primary = WholeMapCapsules(features, rows, columns, primary_dim, usual_places=7 * 7)
+        self.routing = build_routing(routing, features // primary_dim, primary_dim, num_classes, class_dim)
         self.decoder = DECODERS[decoder](num_classes, class_dim, self.image_shape, dropout)
 
     def convolutions(self) -> list[nn.Conv2d]:

@@ -22,7 +22,7 @@ class SmallCNN(nn.Sequential):
         ValueError: the image is too small.
     """
 
-    def __init__(self, image_shape: tuple[int, int, int], num_classes: int, dropout: float = 0.0):
+    def __init__(self, image_shape: tuple[int, int, int], num_classes: int, dropout: float = 0.1):
         channels, height, width = image_shape
         if min(height, width) < 4:
             raise ValueError(f"images of {height}x{width} pixels are too small: two poolings need at least 4x4")

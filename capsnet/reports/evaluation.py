@@ -125,7 +125,7 @@ def rebuild(checkpoint: Path, overrides: dict[str, str | None]) -> Rebuilt:
     config, weights, epoch, plugin_sha256, trained_on = load_checkpoint(checkpoint, {"figures": "true", **overrides})
     _refuse_without_effect(config, overrides)
     warn_of_changed_plugin(plugin_sha256, checkpoint)
-    dataset = Dataset(config.data, config.seed, recorded_training_images(trained_on))
+    dataset = config.data.build(config.seed, recorded_training_images(trained_on))
     log.info("Scoring %s (epoch %d) on the test images of %s", checkpoint, epoch, dataset.name)
     dataset.read_test_images()
     try:
@@ -203,7 +203,7 @@ def _differences(rebuilt: Rebuilt, report_dir: Path, checkpoint: Path, overrides
     elif checkpoint == report_dir / BEST_CHECKPOINT and epoch != best:
         found.append(f"{checkpoint}: is from epoch {epoch}, but its run's best epoch is {best}")
     asked = [
-        leaf for leaf in leaves(config) if leaf.about.trained and {leaf.key, leaf.key.split(".")[0]} & {*overrides}
+        leaf for leaf in leaves(config) if leaf.setting.trained and {leaf.key, leaf.key.split(".")[0]} & {*overrides}
     ]
     if not asked:
         try:

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..data.balance import is_unbalanced
+from ..data.balance import are_unbalanced
 from ..runs.folder import BEST_CHECKPOINT, FIGURES_FOLDER, LAST_CHECKPOINT
 from ..runs.record import RunRecord
 from ..runs.repetitions import LEAST_DIFFERENCE
@@ -116,7 +116,7 @@ def evaluation_summary(report: dict[str, Any]) -> str:
     images = sum(map(sum, confusion))
     rows = {"accuracy": f"{report['accuracy']:.2%} of {images:,} images"}
     sizes = [sum(row) for row in confusion]
-    if is_unbalanced(sizes):
+    if are_unbalanced(sizes):
         rows["balanced accuracy"] = f"{report['balanced_accuracy']:.2%}, the mean over the classes"
     if shifts := report.get("shifts"):
         rows["averaged"] = f"{shifts['accuracy']:.2%}, the scores averaged over {shifts['passes']} shifts of each image"

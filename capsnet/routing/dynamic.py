@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ..settings.routing import Dynamic
 from .squash import squash, squash_backward
 from .transformation import TransformationMatrices
 from .votes import Votes, VotesGradient, check_shapes, computing_types
@@ -21,7 +20,7 @@ class DynamicRouting(TransformationMatrices):
         iters: routing iterations, at least 1.
     """
 
-    def __init__(self, in_caps: int, in_dim: int, out_caps: int, out_dim: int, iters: int = Dynamic.iters):
+    def __init__(self, in_caps: int, in_dim: int, out_caps: int, out_dim: int, iters: int = 3):
         super().__init__(in_caps, in_dim, out_caps, out_dim)
         if iters < 1:
             raise ValueError(f"iters={iters}: routing needs at least 1 iteration")
@@ -32,7 +31,7 @@ class DynamicRouting(TransformationMatrices):
         return dynamic_routing(u, self.weight, self.iters)
 
 
-def dynamic_routing(u: Tensor, weight: Tensor, iters: int = Dynamic.iters) -> Tensor:
+def dynamic_routing(u: Tensor, weight: Tensor, iters: int = 3) -> Tensor:
     """Route input capsules to output capsules by agreement (Sabour et al. 2017, procedure 1).
 
     The predictions û_ij = W_ij u_i are never formed. The weighted sums s_j = Σ_i c_ij û_ij are one matrix product

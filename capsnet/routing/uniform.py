@@ -10,7 +10,14 @@ class UniformRouting(TransformationMatrices):
     """Output capsules from equal coupling coefficients, 1 / out_caps: the baseline that routings are compared with.
 
     This is what the first iteration of dynamic routing computes.
+
+    Args:
+        in_caps, in_dim: number and dimensions of the input capsules.
+        out_caps, out_dim: number and dimensions of the output capsules.
     """
+
+    def __init__(self, in_caps: int, in_dim: int, out_caps: int, out_dim: int):
+        super().__init__(in_caps, in_dim, out_caps, out_dim)
 
     def forward(self, u: Tensor) -> Tensor:
         """[batch, in_caps, in_dim] -> [batch, out_caps, out_dim], lengths in [0, 1)."""

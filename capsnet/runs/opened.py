@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ..data.dataset import Dataset, TrainingImages
 from ..data.source import LabelledImages
@@ -51,15 +50,15 @@ def open_run(run: Path, plugin: str | None = None, root: str | None = None) -> O
     path = checkpoint_path(run)
     checkpoint = load_checkpoint(path, {} if root is None else {"data.root": root})
     config, model = checkpoint.config, restored(checkpoint, path)
-    dataset = Dataset(config.data, config.seed, TrainingImages(model.image_shape, model.class_names, (0.0, 0.0)))
+    dataset = config.data.build(config.seed, TrainingImages(model.image_shape, model.class_names, (0.0, 0.0)))
+    downloads = getattr(config.data.source, "download", False)
     accuracy = read_result(run).test_accuracy if run.is_dir() else None
-    return OpenedRun(model, config, dataset, *_test_images(dataset, model.image_shape), accuracy)
+    return OpenedRun(model, config, dataset, *_test_images(dataset, model.image_shape, downloads), accuracy)
 
 
-def _test_images(dataset: Dataset, shape: tuple[int, int, int]) -> tuple[LabelledImages | None, str]:
+def _test_images(dataset: Dataset, shape: tuple[int, int, int], downloads: bool) -> tuple[LabelledImages | None, str]:
     """The test images, or None and why there are none of this shape."""
-    source: Any = dataset.data.source
-    if getattr(source, "download", False):
+    if downloads:
         return None, "the run would download its images, which only training and evaluation do"
     try:
         found = dataset.read_test_images()

@@ -15,7 +15,7 @@ from ..errors import ConfigError
 from . import data, loss, model, optimizer, routing
 from .augment import Augment
 from .early_stopping import EarlyStopping
-from .setting import Setting, about, setting
+from .setting import Setting, setting, setting_of
 from .trainer import Trainer
 
 OPTIONS: dict[str, dict[str, type]] = {
@@ -58,7 +58,7 @@ class Leaf(NamedTuple):
     key: str
     """Dotted, such as routing.iters."""
     value: Any
-    about: Setting
+    setting: Setting
 
 
 def option_of(group: str, section: Any) -> Any:
@@ -78,6 +78,15 @@ def fields_of(group: str, name: str) -> list[tuple[type, dataclasses.Field]]:
     return fields + [(option, field) for field in dataclasses.fields(option)]
 
 
+def suits_of(group: str, name: str) -> dict[str, Any]:
+    """What suits an option, in its class's attribute `suits`: settings by dotted key, options by group.
+
+    It counts where nothing else is asked for. An option may choose options only of groups that come later in OPTIONS.
+    If two options disagree, the one of the earlier group counts.
+    """
+    return getattr(OPTIONS[group][name], "suits", {})
+
+
 def name_setting(group: str) -> Setting:
     """What is known about the setting GROUP.name."""
     return Setting(f"the option, chosen by {group}=NAME", evaluated=group != "optimizer")
@@ -92,23 +101,23 @@ def leaves(config: Config) -> Iterator[Leaf]:
             yield Leaf(f"{entry.name}.name", name_of(entry.name, option), name_setting(entry.name))
             for owner, field in fields_of(entry.name, name_of(entry.name, option)):
                 holder = option if isinstance(option, owner) else section
-                yield Leaf(f"{entry.name}.{field.name}", getattr(holder, field.name), about(field))
+                yield Leaf(f"{entry.name}.{field.name}", getattr(holder, field.name), setting_of(field))
         elif dataclasses.is_dataclass(section):
             for field in dataclasses.fields(section):
-                yield Leaf(f"{entry.name}.{field.name}", getattr(section, field.name), about(field))
+                yield Leaf(f"{entry.name}.{field.name}", getattr(section, field.name), setting_of(field))
         else:
-            yield Leaf(entry.name, section, about(entry))
+            yield Leaf(entry.name, section, setting_of(entry))
 
 
 def untrained_keys() -> set[str]:
     """The keys of all options that are not part of what is trained, such as data.root and figures."""
-    found = {entry.name for entry in dataclasses.fields(Config) if not about(entry).trained}
+    keys = {entry.name for entry in dataclasses.fields(Config) if not setting_of(entry).trained}
     for group, section in get_type_hints(Config).items():
         fields = [field for name in OPTIONS.get(group, ()) for _, field in fields_of(group, name)]
         if group not in OPTIONS and dataclasses.is_dataclass(section):
             fields = list(dataclasses.fields(section))
-        found |= {f"{group}.{field.name}" for field in fields if not about(field).trained}
-    return found
+        keys |= {f"{group}.{field.name}" for field in fields if not setting_of(field).trained}
+    return keys
 
 
 def as_dict(config: Config) -> dict[str, Any]:
@@ -122,7 +131,7 @@ def as_dict(config: Config) -> dict[str, Any]:
 
 def config_digest(config: Config) -> str:
     """sha256 of every setting that is part of what is trained, by key."""
-    trained = {leaf.key: leaf.value for leaf in leaves(config) if leaf.about.trained}
+    trained = {leaf.key: leaf.value for leaf in leaves(config) if leaf.setting.trained}
     return hashlib.sha256(json.dumps(trained, sort_keys=True, default=str).encode()).hexdigest()
 
 
@@ -133,7 +142,7 @@ def check(config: Config) -> None:
         ConfigError: names the key, the value and what is allowed.
     """
     for leaf in leaves(config):
-        leaf.about.check_value(leaf.key, leaf.value)
+        leaf.setting.check_value(leaf.key, leaf.value)
     for entry in dataclasses.fields(config):
         section = getattr(config, entry.name)
         option = option_of(entry.name, section) if entry.name in OPTIONS else section

@@ -2,7 +2,7 @@
 
 from dataclasses import MISSING, dataclass
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from ..errors import ConfigError
 from .setting import setting
@@ -13,7 +13,7 @@ _location = partial(setting, trained=False, hyperparameter=False)
 
 @dataclass
 class Data:
-    """Settings that every dataset has; `source` is the dataset itself, one of OPTIONS."""
+    """Settings that every dataset has; `source` is the option itself, one of OPTIONS."""
 
     source: Any
     batch_size: int = _batching(64, "images per optimizer step, counted over all processes", at_least=1)
@@ -24,6 +24,13 @@ class Data:
     class_weights: str | None = _batching(
         None, "balanced: every class counts the same in training; null: every image does", one_of=("balanced",)
     )
+
+    def build(self, seed: int = 0, trained_on: Any = None):
+        """The images, split as set. See `Dataset` for what the arguments mean."""
+        from ..data.dataset import Dataset
+
+        name = next(name for name, option in OPTIONS.items() if type(self.source) is option)
+        return Dataset(self.source.build(), name, self.val_size, self.limit, seed, trained_on)
 
 
 @dataclass
@@ -116,6 +123,14 @@ class Digits:
 @dataclass
 class Folder:
     """Your own images, in train/CLASS/ and test/CLASS/, or only in CLASS/. See docs/your-own-images.md."""
+
+    # For small sets of images of up to 64x64 pixels.
+    suits: ClassVar = {
+        "model": "small_capsnet",
+        "data.batch_size": 32,
+        "optimizer.lr_decay": 0.9,
+        "trainer.max_epochs": 20,
+    }
 
     root: str = _location(MISSING, "the folder with your images")
     test_size: float = setting(

@@ -1,17 +1,24 @@
-"""The networks. A class that says `capsules = True` needs a routing, one with `capsules = False` cannot use any."""
+"""The networks. A class that says `capsules = True` needs a routing, one with `capsules = False` cannot use any.
+
+`suits` is the training that suits a network, unless you choose otherwise.
+"""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from .setting import setting
 
 DECODER = "what draws the images. dense: two hidden layers, as in the paper; convolutional: fewer parameters"
 DECODERS = ("dense", "convolutional")
+WITHOUT_CAPSULES = {"routing": "none", "loss": "cross_entropy"}
 
 
 @dataclass
 class CapsNet:
     """The network of Sabour, Frosst & Hinton (2017)."""
+
+    capsules = True
+    suits: ClassVar = {"optimizer.lr": 0.004, "optimizer.warmup_epochs": 1}
 
     conv_channels: int = setting(256, "channels of the first convolution", at_least=1)
     conv_stride: int | None = setting(
@@ -25,8 +32,6 @@ class CapsNet:
     decoder: str = setting("dense", DECODER, one_of=DECODERS)
     dropout: float = setting(0.0, "dropout on the decoder's hidden layers", at_least=0, below=1)
 
-    capsules = True
-
     def build(self, image_shape: tuple[int, int, int], num_classes: int, routing: Any):
         from ..networks.capsnet import CapsNet
 
@@ -36,6 +41,8 @@ class CapsNet:
 @dataclass
 class SmallCapsNet(CapsNet):
     """CapsNet with a quarter of the channels, and a stride that suits the images' size: for images of your own."""
+
+    suits: ClassVar = {}
 
     conv_channels: int = setting(64, "channels of the first convolution", at_least=1)
     conv_stride: int | None = setting(
@@ -50,12 +57,13 @@ class SmallCapsNet(CapsNet):
 class EfficientCapsNet:
     """Efficient-CapsNet (Mazzia, Salvetti & Chiaberge 2021)."""
 
+    capsules = True
+    suits: ClassVar = {"routing": "attention", "optimizer.lr": 0.016}
+
     primary_dim: int = setting(8, "dimensions of a primary capsule; it divides 128", at_least=1, at_most=128)
     class_dim: int = setting(16, "dimensions of a class capsule", at_least=1)
     decoder: str = setting("dense", DECODER, one_of=DECODERS)
     dropout: float = setting(0.0, "dropout on the decoder's hidden layers", at_least=0, below=1)
-
-    capsules = True
 
     def build(self, image_shape: tuple[int, int, int], num_classes: int, routing: Any):
         from ..networks.efficient_capsnet import EfficientCapsNet
@@ -67,14 +75,15 @@ class EfficientCapsNet:
 class ResCapsNet:
     """A residual network (He et al. 2016) whose last features are read as capsules, as in Efficient-CapsNet."""
 
+    capsules = True
+    suits: ClassVar = {"optimizer.lr": 0.008}
+
     width: int = setting(32, "channels of the first of three stages; the last has four times as many", at_least=1)
     blocks: int = setting(2, "residual blocks in a stage, of two convolutions each", at_least=1)
     primary_dim: int = setting(8, "dimensions of a primary capsule; it divides four times the width", at_least=1)
     class_dim: int = setting(16, "dimensions of a class capsule", at_least=1)
     decoder: str = setting("dense", DECODER, one_of=DECODERS)
     dropout: float = setting(0.0, "dropout on the decoder's hidden layers", at_least=0, below=1)
-
-    capsules = True
 
     def build(self, image_shape: tuple[int, int, int], num_classes: int, routing: Any):
         from ..networks.res_capsnet import ResCapsNet
@@ -86,9 +95,10 @@ class ResCapsNet:
 class CNN:
     """The convolutional baseline of Sabour, Frosst & Hinton (2017, section 5)."""
 
-    dropout: float = setting(0.5, "dropout on the last hidden layer", at_least=0, below=1)
-
     capsules = False
+    suits: ClassVar = WITHOUT_CAPSULES | {"optimizer.lr": 0.001, "optimizer.warmup_epochs": 1}
+
+    dropout: float = setting(0.5, "dropout on the last hidden layer", at_least=0, below=1)
 
     def build(self, image_shape: tuple[int, int, int], num_classes: int, routing: Any):
         from ..networks.cnn import CNN
@@ -100,9 +110,10 @@ class CNN:
 class SmallCNN:
     """A convolutional network with as many parameters as Efficient-CapsNet's encoder, and batch normalization."""
 
-    dropout: float = setting(0.1, "dropout before the classes", at_least=0, below=1)
-
     capsules = False
+    suits: ClassVar = WITHOUT_CAPSULES | {"optimizer.lr": 0.016}
+
+    dropout: float = setting(0.1, "dropout before the classes", at_least=0, below=1)
 
     def build(self, image_shape: tuple[int, int, int], num_classes: int, routing: Any):
         from ..networks.small_cnn import SmallCNN
@@ -115,6 +126,7 @@ class ResNet18:
     """ResNet-18 (He et al. 2016), with the usual stem for small images."""
 
     capsules = False
+    suits: ClassVar = WITHOUT_CAPSULES | {"optimizer.lr": 0.001, "optimizer.warmup_epochs": 1}
 
     def build(self, image_shape: tuple[int, int, int], num_classes: int, routing: Any):
         from ..networks.resnet18 import ResNet18

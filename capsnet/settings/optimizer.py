@@ -17,7 +17,7 @@ class Adam:
 
     lr: float = _setting(
         0.001,
-        "learning rate in the first epoch, or after the warm-up; the YAML file of a network may choose another",
+        "learning rate in the first epoch, or after the warm-up; most networks come with their own",
         above=0,
     )
     lr_decay: float = _setting(

@@ -12,8 +12,8 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from ..errors import ConfigError, PluginError
 from ..text import either
-from .config import OPTIONS, SHARED, Config, check, fields_of
-from .setting import AS_SAVED, about
+from .config import OPTIONS, SHARED, Config, check, fields_of, suits_of
+from .setting import AS_SAVED, setting_of
 from .trainer import NO_EFFECT
 
 DEFAULT_OPTIONS = {group: next(iter(options)) for group, options in OPTIONS.items()}
@@ -38,7 +38,8 @@ def config_from_dict(saved: dict[str, Any], overrides: dict[str, str | None] | N
     A plugin is not read because a saved config names it: the command line must name it, too.
 
     Args:
-        saved: nested plain values, as `config.as_dict` gives them; what is missing takes its default.
+        saved: nested plain values, as `config.as_dict` gives them. What is missing takes what suits the options, or its
+            default, as on the command line.
         overrides: values by dotted key, or by group to choose another of its options.
         origin: the file that the dictionary is from, for errors.
 
@@ -72,7 +73,7 @@ def _stay_inside(values: dict[str, Any]) -> None:
         section = values.setdefault(group, {})
         name = section.get("name", DEFAULT_OPTIONS[group]) if isinstance(section, dict) else None
         if isinstance(name, str) and name in OPTIONS[group]:
-            replaced = {field.name: about(field).when_saved for _, field in fields_of(group, name)}
+            replaced = {field.name: setting_of(field).when_saved for _, field in fields_of(group, name)}
             section.update({key: value for key, value in replaced.items() if value is not AS_SAVED})
 
 
@@ -96,7 +97,7 @@ def _choose_option(values: dict[str, Any], group: str, key: str, name: str | Non
 
 
 def _typed_config(values: dict[str, Any], overrides: dict[str, str | None], origin: str = "") -> Config:
-    names = {group: _option_name(values, group) for group in OPTIONS}
+    names = _choose_what_suits(values)
     try:
         merged = OmegaConf.merge(OmegaConf.structured(_schema(**names)), values)
     except OmegaConfBaseException as error:
@@ -113,6 +114,34 @@ def _typed_config(values: dict[str, Any], overrides: dict[str, str | None], orig
         raise ConfigError(f"{error.full_key}: needs a value") from error
     sections = {entry.name: getattr(typed, entry.name) for entry in dataclasses.fields(Config)}
     return Config(**sections | {group: _section(group, name, sections[group]) for group, name in names.items()})
+
+
+def _choose_what_suits(values: dict[str, Any]) -> dict[str, str]:
+    """Add to a config what suits its options, where it does not say otherwise; gives the option of each group."""
+    names = {}
+    for group in OPTIONS:
+        names[group] = _option_name(values, group)
+        for other, option in suits_of(group, names[group]).items():
+            if other in OPTIONS and isinstance(section := values.setdefault(other, {}), dict):
+                section.setdefault("name", option)
+    for group, name in names.items():
+        for key, value in suits_of(group, name).items():
+            other, _, field = key.rpartition(".")
+            if not other or not isinstance(section := values.setdefault(other, {}), dict):
+                continue
+            owners = _owners(other, field)
+            if not owners or names[other] in owners:
+                section.setdefault(field, value)
+            elif section.get(field) == value:  # Hydra has merged it in, but another optimizer, say, was chosen
+                del section[field]
+    return names
+
+
+def _owners(group: str, name: str) -> list[str]:
+    """The options of a group that have a setting of this name."""
+    return [
+        option for option in OPTIONS.get(group, ()) if name in {field.name for _, field in fields_of(group, option)}
+    ]
 
 
 def _option_name(values: dict[str, Any], group: str) -> str:
@@ -257,12 +286,12 @@ def explain(
 
 def _assignment(key: str, values: dict[str, Any] | None) -> str:
     """KEY=VALUE as it may have been typed, or the key alone if its value is unknown."""
-    found: Any = values
+    value: Any = values
     for part in key.split("."):
-        if not isinstance(found, dict) or part not in found:
+        if not isinstance(value, dict) or part not in value:
             return key
-        found = found[part]
-    return f"{key}={'null' if found is None else found}"
+        value = value[part]
+    return f"{key}={'null' if value is None else value}"
 
 
 def unknown_key(override: str, names: dict[str, str]) -> str:
@@ -276,10 +305,8 @@ def unknown_key(override: str, names: dict[str, str]) -> str:
     group, _, name = key.partition(".")
     if group == "trainer" and name in NO_EFFECT:
         return f"{override}: does nothing here, since {NO_EFFECT[name]}"
-    if group in OPTIONS:
-        owners = [option for option in OPTIONS[group] if name in {field.name for _, field in fields_of(group, option)}]
-        if owners:
-            return f"{override}: belongs to {group}={either(owners)}, not to {group}={names[group]}"
+    if owners := _owners(group, name):
+        return f"{override}: belongs to {group}={either(owners)}, not to {group}={names[group]}"
     known = known_keys(names)
     siblings = [other.partition(".")[2] for other in known if other.startswith(f"{group}.")]
     groups = sorted({*OPTIONS, *(other.partition(".")[0] for other in known)})
@@ -297,8 +324,8 @@ def unknown_key(override: str, names: dict[str, str]) -> str:
 def _wrong_type(text: str) -> str | None:
     """OmegaConf's messages about types, in plain words."""
     wanted = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false", "String": "text"}
-    if found := re.match(r"Value '.*' (?:\()?of type '[^']*'(?:\))? could not be converted to (\w+)", text, re.DOTALL):
-        return f"must be {wanted.get(found[1], found[1])}"
+    if failed := re.match(r"Value '.*' (?:\()?of type '[^']*'(?:\))? could not be converted to (\w+)", text, re.DOTALL):
+        return f"must be {wanted.get(failed[1], failed[1])}"
     if "is not a valid bool" in text:
         return "must be true or false"
     if re.match("Cannot convert '(dict|list)' to string", text):

@@ -8,9 +8,9 @@ import inspect
 from collections.abc import Iterable
 from typing import Any, get_type_hints
 
-from .config import OPTIONS, SHARED, Config
+from .config import OPTIONS, SHARED, Config, suits_of
 from .parse import DEFAULT_OPTIONS
-from .setting import Setting, about
+from .setting import Setting, setting_of
 from .trainer import NO_EFFECT
 
 INTRODUCTION = """\
@@ -55,6 +55,9 @@ def _group(group: str) -> str:
     for name, option in OPTIONS[group].items():
         default = " (default)" if name == DEFAULT_OPTIONS[group] else ""
         text += f"\n### `{group}={name}`{default}\n\n{_sentence(option)}\n"
+        if suits := suits_of(group, name):
+            chosen = ", ".join(f"`{key}={value}`" for key, value in suits.items())
+            text += f"\nComes with {chosen}, unless you choose otherwise.\n"
         if dataclasses.fields(option):
             text += f"\n{_table(group, option)}"
     return text
@@ -73,7 +76,7 @@ def _table(group: str, section: type) -> str:
 def _rows(fields: Iterable[tuple[str, Any, dataclasses.Field]]) -> str:
     lines = ["| key | default | allowed | meaning | |", "| --- | --- | --- | --- | --- |"]
     for key, hint, field in fields:
-        setting = about(field)
+        setting = setting_of(field)
         lines.append(
             f"| `{key}` | {_shown(field.default)} | {_allowed(hint, setting)} | {setting.help} | {_marks(setting)} |"
         )

@@ -98,7 +98,7 @@ def setting(
         trained, extends, evaluated, hyperparameter, when_saved: what the setting is for, see `Setting`.
     """
     bounds = {"at least": at_least, "above": above, "at most": at_most, "below": below}
-    about = Setting(
+    described = Setting(
         help=help,
         bounds={name: bound for name, bound in bounds.items() if bound is not None},
         one_of=one_of,
@@ -109,9 +109,9 @@ def setting(
         hyperparameter=hyperparameter,
         when_saved=when_saved,
     )
-    return dataclasses.field(default=default, metadata={"setting": about})
+    return dataclasses.field(default=default, metadata={"setting": described})
 
 
-def about(field: dataclasses.Field) -> Setting:
+def setting_of(field: dataclasses.Field) -> Setting:
     """What is known about a dataclass field; a plain one has no range."""
     return field.metadata.get("setting", Setting())

@@ -7,6 +7,7 @@ import pytorch_lightning as pl
 from ..augment import Augmentation
 from ..data.batches import Batches, TrainingBatches
 from ..data.dataset import Dataset
+from ..errors import ConfigError
 
 
 class ImageDataModule(pl.LightningDataModule):
@@ -24,9 +25,20 @@ class ImageDataModule(pl.LightningDataModule):
         self.dataset, self.batch_size, self.augmentation, self.seed = dataset, batch_size, augmentation, seed
 
     def setup(self, stage: str | None = None) -> None:
-        """Read training and validation images for "fit" and "validate", test images for "test", all for None."""
+        """Read training and validation images for "fit" and "validate", test images for "test", all for None.
+
+        Raises:
+            ConfigError: there are fewer training images than a batch has, or an augmentation does not fit them.
+            DataError: images cannot be read.
+        """
         if stage in ("fit", "validate", None):
             self.dataset.read_training_images()
+            count = self.dataset.counts["train"]
+            if self.batch_size > count:
+                raise ConfigError(
+                    f"data.batch_size={self.batch_size}: larger than the training set, {count:,} images;"
+                    f" set data.batch_size={1 << (count.bit_length() - 1)}"
+                )
             self.augmentation.check_fits(*self.dataset.image_shape[1:])
         if stage in ("test", None):
             self.dataset.read_test_images()

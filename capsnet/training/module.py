@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from ..data.balance import balanced_weights, is_unbalanced
+from ..data.balance import are_unbalanced, balanced_weights
 from ..errors import ConfigError
 from ..losses import check_names
 from ..output import Output
@@ -84,7 +84,7 @@ class ClassifierModule(pl.LightningModule):
         self.loss = config.loss.build()
         self._compiled = _compiled(self.network) if config.trainer.compile else None
         self._full_batch: int | None = None
-        self._counted_classes = num_classes if class_counts is not None and is_unbalanced(class_counts.tolist()) else 0
+        self._counted_classes = num_classes if class_counts is not None and are_unbalanced(class_counts.tolist()) else 0
         self._weights: Tensor | None = None
         if config.data.class_weights is not None and class_counts is not None:
             if "weights" not in inspect.signature(self.loss).parameters:

@@ -146,7 +146,7 @@ def _train(
 
 
 def _read_training_images(config: Config) -> ImageDataModule:
-    dataset = Dataset(config.data, config.seed)
+    dataset = config.data.build(config.seed)
     data = ImageDataModule(dataset, config.data.batch_size, config.augment.build(), config.seed)
     data.setup("fit")
     check_limits(config, dataset.counts)

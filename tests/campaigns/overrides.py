@@ -25,7 +25,7 @@ from conftest import REPO, run_in_process
 
 from capsnet.settings.config import OPTIONS, Config, fields_of
 from capsnet.settings.parse import DEFAULT_OPTIONS
-from capsnet.settings.setting import Setting, about
+from capsnet.settings.setting import Setting, setting_of
 from capsnet.training import run as training
 
 # Little to compute, should one get as far as to build the network.
@@ -45,7 +45,7 @@ def all_settings() -> Iterator[tuple[str, set[type], Setting]]:
             found = [("", Config, entry)]
         for prefix, owner, field in found:
             hint = get_type_hints(owner)[field.name]
-            yield prefix + field.name, set(get_args(hint)) or {hint}, about(field)
+            yield prefix + field.name, set(get_args(hint)) or {hint}, setting_of(field)
 
 
 SETTINGS = {key: (types, known) for key, types, known in all_settings()}

@@ -36,7 +36,7 @@ def test_evaluation_names_only_what_it_accepts(tmp_path, flag):
     assert named >= {"data", "data.root", "routing.iters", "plugin", "figures"}
     for key in named:
         settings = [leaf for leaf in leaves(config_from_dict({})) if f"{leaf.key}.".startswith(f"{key}.")]
-        assert any(leaf.about.evaluated for leaf in settings), key
+        assert any(leaf.setting.evaluated for leaf in settings), key
     assert not re.search(r"\b(trainer|optimizer|augment|early_stopping|seed|sweep)\b", text)
     for option in OPTIONS["data"]:
         assert option in text

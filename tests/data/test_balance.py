@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from capsnet.data.balance import balanced_weights, is_unbalanced
+from capsnet.data.balance import are_unbalanced, balanced_weights
 
 
-def test_classes_are_unbalanced_if_one_has_half_as_many_again_as_another():
-    assert not is_unbalanced([100, 150, 120])
-    assert is_unbalanced([100, 151])
-    assert is_unbalanced([0, 1])
+def test_are_unbalanced_if_one_has_half_as_many_again_as_another():
+    assert not are_unbalanced([100, 150, 120])
+    assert are_unbalanced([100, 151])
+    assert are_unbalanced([0, 1])
 
 
 @pytest.mark.parametrize("counts", [[3, 5, 12], [4, 4], [0, 7, 1]])

@@ -1,7 +1,6 @@
 """Claims about a dataset's splits: what is held out, what is fixed by the seed, and what is recorded."""
 
 import hashlib
-from dataclasses import dataclass
 
 import pytest
 import torch
@@ -9,19 +8,17 @@ import torch
 from capsnet.data.dataset import Dataset
 from capsnet.data.source import LabelledImages
 from capsnet.errors import ConfigError
-from capsnet.settings.config import OPTIONS
-from capsnet.settings.data import Data
 from capsnet.settings.parse import config_from_dict
 
 
 def digits(seed=3, **settings):
-    dataset = Dataset(config_from_dict({"data": {"name": "digits", **settings}}).data, seed)
+    dataset = config_from_dict({"data": {"name": "digits", **settings}}).data.build(seed)
     dataset.read_training_images()
     return dataset
 
 
 def test_validation_images_come_out_of_the_training_images_fixed_by_the_seed():
-    data, again, other = digits(), digits(batch_size=7), digits(seed=4)
+    data, again, other = digits(), digits(), digits(seed=4)
     data.read_test_images()
     assert data.counts == {"train": 1293, "val": 144, "test": 360}
     assert torch.equal(data.val_split.images, again.val_split.images)
@@ -47,7 +44,7 @@ def test_test_images_are_not_read_for_training():
 
 
 def test_nothing_is_read_before_it_is_asked_for():
-    dataset = Dataset(config_from_dict({"data": {"name": "kmnist", "root": "/nowhere", "download": False}}).data)
+    dataset = config_from_dict({"data": {"name": "kmnist", "root": "/nowhere", "download": False}}).data.build()
     assert (dataset.counts, dataset.train_split, dataset.test_split) == ({}, None, None)
 
 
@@ -72,10 +69,6 @@ def test_a_limit_keeps_every_class_in_proportion_and_one_above_the_images_change
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (
-            {"batch_size": 2000},
-            "data.batch_size=2000: larger than the training set, 1,293 images; set data.batch_size=1024",
-        ),
         (
             {"limit": 5},
             "data.limit=5: cannot split off 5 of 1,437 images so that both parts have images of all 10 classes",
@@ -115,18 +108,9 @@ class Striped:
         return self.train()[0][:4], torch.tensor([0, 1, 1, 1])
 
 
-@dataclass
-class Stripes:
-    count: int = 20
-
-    def build(self):
-        return Striped(self.count)
-
-
 @pytest.fixture
-def stripes(monkeypatch):
-    monkeypatch.setitem(OPTIONS["data"], "stripes", Stripes)
-    return Dataset(Data(Stripes(), batch_size=4, val_size=4))
+def stripes():
+    return Dataset(Striped(20), "stripes", val_size=4)
 
 
 def sha256(split: LabelledImages) -> str:
@@ -163,7 +147,7 @@ def test_the_record_has_name_counts_and_what_is_known_of_the_release(stripes):
 
 
 def test_the_title_says_if_the_files_are_not_the_official_ones(kmnist_root):
-    dataset = Dataset(config_from_dict({"data": {"root": str(kmnist_root), "batch_size": 10}}).data)
+    dataset = config_from_dict({"data": {"root": str(kmnist_root)}}).data.build()
     assert dataset.title == "kmnist"
     dataset.read_training_images()
     assert dataset.title == "kmnist (not the official files)"

@@ -12,7 +12,7 @@ from conftest import make_folder_of_digits
 from PIL import Image
 
 from capsnet.data import folder, pictures
-from capsnet.data.dataset import Dataset, TrainingImages
+from capsnet.data.dataset import TrainingImages
 from capsnet.data.folder import natural_order
 from capsnet.errors import ConfigError, DataError
 from capsnet.settings.parse import config_from_dict
@@ -21,7 +21,7 @@ from capsnet.settings.parse import config_from_dict
 def dataset(root, trained_on=None, **settings):
     settings = {"root": str(root), "cache": None, "batch_size": 4, **settings}
     overrides = {f"data.{key}": value for key, value in settings.items()}
-    return Dataset(config_from_dict({}, {"data": "folder", **overrides}).data, trained_on=trained_on)
+    return config_from_dict({}, {"data": "folder", **overrides}).data.build(trained_on=trained_on)
 
 
 def opened(root, **settings):

@@ -12,7 +12,6 @@ import torch
 from conftest import make_k49
 
 from capsnet.data import k49
-from capsnet.data.dataset import Dataset
 from capsnet.errors import DataError
 from capsnet.settings.parse import config_from_dict
 
@@ -55,7 +54,7 @@ def test_the_official_files_are_known_by_their_digests(raw, monkeypatch, caplog)
 
 def test_its_classes_are_unbalanced(raw):
     settings = {"name": "k49", "root": str(raw.parents[1]), "val_size": 49, "batch_size": 8}
-    data = Dataset(config_from_dict({"data": settings}).data)
+    data = config_from_dict({"data": settings}).data.build()
     data.read_training_images()
     assert data.class_counts.min() < data.class_counts.max()
 

@@ -5,7 +5,7 @@ import torch
 
 from capsnet.errors import ConfigError
 from capsnet.networks.cnn import CNN
-from capsnet.networks.efficient_capsnet import EfficientCapsNet, PrimaryCapsules
+from capsnet.networks.efficient_capsnet import EfficientCapsNet, WholeMapCapsules
 from capsnet.networks.res_capsnet import ResCapsNet, ResidualBlock
 from capsnet.networks.resnet18 import ResNet18
 from capsnet.networks.small_cnn import SmallCNN
@@ -27,7 +27,7 @@ def test_efficient_capsnet_has_the_papers_161824_parameters_beside_its_decoder()
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("usual_places", [5, 35, 81])
 def test_its_primary_capsules_are_a_depthwise_convolution_over_the_whole_map(layout, usual_places):
-    primary = PrimaryCapsules(channels=12, height=5, width=7, dim=4, usual_places=usual_places)
+    primary = WholeMapCapsules(channels=12, height=5, width=7, dim=4, usual_places=usual_places)
     torch.nn.init.normal_(primary.bias)
     convolution = torch.nn.Conv2d(12, 12, (5, 7), groups=12)
     with torch.no_grad():
@@ -47,7 +47,7 @@ def test_primary_capsules_of_the_usual_images_have_their_weights_as_kernel(netwo
 
 @pytest.mark.parametrize("side", [9, 27, 90])
 def test_a_step_of_all_weights_moves_the_primary_capsules_as_far_on_any_larger_map(side):
-    primary, features = PrimaryCapsules(8, side, side, 8, usual_places=81), torch.ones(1, 8, side, side)
+    primary, features = WholeMapCapsules(8, side, side, 8, usual_places=81), torch.ones(1, 8, side, side)
     with torch.no_grad():
         primary.weight.zero_().add_(0.001)
     torch.testing.assert_close(primary(features).norm(), 1 - torch.tensor(-0.081 * 8**0.5).exp())

@@ -1,6 +1,7 @@
 """A plugin: a network without capsules or decoder, a dataset of coloured stripes, and a routing that takes the mean."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from mean_routing import MeanRouting
@@ -23,6 +24,8 @@ class TinyNetwork(nn.Module):
 @dataclass
 class Tiny:
     width: int = 16
+
+    suits: ClassVar = {"optimizer.lr_decay": 0.9}
 
     def build(self, image_shape, num_classes, routing):
         return TinyNetwork(image_shape, num_classes, **vars(self))

@@ -6,7 +6,6 @@ import pytest
 import torch
 from conftest import digits_config, run_in_process
 
-from capsnet.data.dataset import Dataset
 from capsnet.errors import ConfigError
 from capsnet.files import read_json
 from capsnet.reports.ensemble import evaluate_ensemble
@@ -49,7 +48,7 @@ def shares_by_hand(run, images):
 
 def test_the_prediction_is_the_largest_mean_of_scores_that_sum_to_one(runs, here):
     report, path = evaluate_ensemble(runs, {})
-    dataset = Dataset(digits_config().data)
+    dataset = digits_config().data.build()
     images, labels = dataset.read_test_images()
     shares = [shares_by_hand(run, images / 255) for run in runs]
     expected = float((sum(shares).argmax(1) == labels).double().mean())

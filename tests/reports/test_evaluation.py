@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from capsnet import CapsNet, Output
-from capsnet.data.dataset import Dataset
 from capsnet.errors import CheckpointError, ConfigError
 from capsnet.reports.evaluation import SHOWN_RECONSTRUCTIONS, evaluate, evaluate_checkpoint, find_checkpoint
 from capsnet.settings.config import OPTIONS
@@ -178,14 +177,14 @@ def test_a_loss_that_names_something_of_the_report_does_not_replace_it(tmp_path,
     config = replace(config_from_dict({"data": {"name": "digits"}, "figures": False}), loss=Boastful())
     report = {"accuracy": 0}
     with contextlib.suppress(ConfigError):  # refused
-        report, *_ = evaluate(Mean(), Dataset(config.data), config, tmp_path, tmp_path / "none.ckpt", epoch=None)
+        report, *_ = evaluate(Mean(), config.data.build(), config, tmp_path, tmp_path / "none.ckpt", epoch=None)
     assert report["accuracy"] <= 1
 
 
 @pytest.mark.parametrize("network", [Mean, WithoutDecoder])
 def test_only_the_figures_that_apply_are_drawn(network, tmp_path):
     config = config_from_dict({"data": {"name": "digits"}})
-    dataset = Dataset(config.data)
+    dataset = config.data.build()
     report, figures, *_ = evaluate(network(), dataset, config, tmp_path, tmp_path / "none.ckpt", epoch=None)
     assert set(figures) == {"confusion", "mistakes"}
     assert {path.name for path in (tmp_path / "figures").iterdir()} == {"confusion.png", "mistakes.png"}

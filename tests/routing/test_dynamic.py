@@ -165,3 +165,8 @@ def test_the_layer_routes_by_its_own_weight_and_iterations():
     assert [name for name, _ in layer.named_parameters()] == ["weight"]
     u, _ = capsules()
     torch.testing.assert_close(layer(u), reference.routing(u, layer.weight, 2))
+
+
+def test_the_function_and_the_layer_route_alike_by_default():
+    layer, u = DynamicRouting(6, 4, 3, 5), torch.randn(2, 6, 4)
+    assert torch.equal(dynamic_routing(u, layer.weight), layer(u))

@@ -9,8 +9,8 @@ from capsnet.settings.parse import config_from_dict
 
 def is_trained(key):
     """Is a setting said to be part of what is trained?"""
-    (about,) = (about for leaf, _, about in leaves(config_from_dict({})) if leaf == key)
-    return about.trained
+    (setting,) = (setting for leaf, _, setting in leaves(config_from_dict({})) if leaf == key)
+    return setting.trained
 
 
 def test_the_defaults_are_valid():

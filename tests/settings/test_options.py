@@ -1,9 +1,12 @@
 """Claims about all options together: that each is described, and has the same name wherever it is named."""
 
+import ast
 import dataclasses
 import inspect
 import subprocess
 import sys
+import textwrap
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -13,7 +16,7 @@ import yaml
 
 from capsnet.data.dataset import Dataset
 from capsnet.errors import ConfigError
-from capsnet.settings.config import OPTIONS, SHARED, Config, leaves
+from capsnet.settings.config import OPTIONS, SHARED, Config, leaves, suits_of
 from capsnet.settings.parse import DEFAULT_OPTIONS, config_from_dict
 from capsnet.settings.trainer import NO_EFFECT, Trainer
 
@@ -32,13 +35,46 @@ def test_every_option_says_what_it_is(group, name):
     assert not OPTIONS[group][name].__doc__.startswith(f"{OPTIONS[group][name].__name__}(")  # made by dataclass
 
 
+def built_by(option):
+    """What of the project an option's `build` imports and makes; None if it makes something of torch's."""
+    source = textwrap.dedent(inspect.getsource(option.build))
+    imports = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom) and node.level]
+    for node in imports:
+        package = option.__module__.rsplit(".", node.level)[0]
+        return getattr(import_module(f"{package}.{node.module}"), node.names[0].name)
+    return None
+
+
+@pytest.mark.parametrize(("group", "name"), EVERY_OPTION)
+def test_an_option_has_the_settings_and_defaults_of_what_it_builds(group, name):
+    option = OPTIONS[group][name]
+    built = built_by(option)
+    if built is None:
+        pytest.skip("builds nothing of this project")
+    given = set(inspect.signature(option.build).parameters)  # when it is built, such as image_shape
+    wanted = {key: one.default for key, one in inspect.signature(built).parameters.items() if key not in given}
+    own = {field.name: field.default for field in dataclasses.fields(option)}
+    assert wanted.keys() == own.keys()
+    presets = [base for base in option.__mro__[1:] if base in OPTIONS[group].values()]  # as of small_capsnet: CapsNet
+    for key, default in wanted.items():
+        if not (presets and key in vars(option)):
+            assert own[key] == (dataclasses.MISSING if default is inspect.Parameter.empty else default), key
+
+
+def test_the_sizes_of_splits_have_the_same_defaults_in_settings_and_in_the_dataset():
+    parameters = inspect.signature(Dataset).parameters
+    for field in dataclasses.fields(SHARED["data"]):
+        if field.name in parameters and field.name != "source":
+            assert field.default == parameters[field.name].default
+
+
 @pytest.mark.parametrize("group", OPTIONS)
 def test_an_option_has_the_same_name_in_python_in_its_file_and_inside_it(group):
     files = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in (CONFIGS / group).glob("*.yaml")}
     assert set(files) == set(OPTIONS[group])
     for name, content in files.items():
-        section = content if "name" in content else content[group]  # of a file that also chooses other groups' options
-        assert section["name"] == name
+        suits = {"defaults": [{f"/suits/{group}@_global_": name}]} if suits_of(group, name) else {}
+        assert content == {**suits, "name": name}
 
 
 @pytest.mark.parametrize("group", OPTIONS)
@@ -58,7 +94,7 @@ def test_no_option_repeats_a_setting_that_its_group_shares(group):
 @pytest.mark.parametrize("name", OPTIONS["data"])
 def test_every_dataset_can_be_opened_and_knows_its_classes_without_reading_anything(name):
     settings = {"root": "/nowhere"} if name in YOUR_OWN else {}
-    dataset = Dataset(config_from_dict({"data": {"name": name, **settings}}).data)
+    dataset = config_from_dict({"data": {"name": name, **settings}}).data.build()
     assert dataset.name == name
     assert name in YOUR_OWN or len(dataset.class_names) == (49 if name == "k49" else 10)
     assert dataset.counts == {}

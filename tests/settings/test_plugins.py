@@ -10,7 +10,7 @@ import pytest
 
 from capsnet.errors import ConfigError, PluginError
 from capsnet.settings import parse, plugins
-from capsnet.settings.config import OPTIONS, as_dict, check, config_digest
+from capsnet.settings.config import OPTIONS, as_dict, check, config_digest, name_of
 from capsnet.settings.parse import config_from_dict
 from capsnet.settings.plugins import load_plugin, loaded_plugin
 
@@ -133,6 +133,21 @@ class TestGood:
             config_from_dict({"routing": {"name": "mine", "low": -1}})
         with pytest.raises(ConfigError, match=r"routing\.low: above"):
             config_from_dict({"routing": {"name": "mine", "low": 4}})
+
+    def test_what_suits_it_counts_where_nothing_else_is_asked_for(self, write):
+        suits = {"routing": "attention", "optimizer.lr": 0.5, "trainer.max_epochs": 3}
+        load_plugin(write(with_fields(f"suits = {suits}")))
+        for given, overrides, expected in (
+            ({"trainer": {"max_epochs": 4}}, {}, ("attention", 0.5, 4)),
+            ({}, {"routing": "dynamic", "optimizer.lr": "0.1"}, ("dynamic", 0.1, 3)),
+        ):
+            config = config_from_dict({"model": {"name": "tiny"}, **given}, overrides)
+            chosen = name_of("routing", config.routing)
+            assert (chosen, config.optimizer.lr, config.trainer.max_epochs) == expected
+
+    def test_what_suits_a_network_but_is_no_setting_of_an_optimizer_of_your_own_is_left_out(self, write):
+        load_plugin(write(TINY.replace("model", "optimizer")))
+        assert as_dict(config_from_dict({"optimizer": {"name": "tiny"}}))["optimizer"] == {"name": "tiny", "size": 3}
 
     def test_a_plugin_may_import_its_neighbours(self, write):
         write("SIZE = 9", "a_neighbour_of_the_plugin.py")

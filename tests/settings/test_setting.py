@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from capsnet.errors import ConfigError
-from capsnet.settings.setting import Setting, about, setting
+from capsnet.settings.setting import Setting, setting, setting_of
 
 
 @dataclasses.dataclass
@@ -20,7 +20,7 @@ class Example:
 
 def known(name):
     (field,) = (field for field in dataclasses.fields(Example) if field.name == name)
-    return about(field)
+    return setting_of(field)
 
 
 def test_a_setting_is_a_dataclass_field_with_its_default():

@@ -8,7 +8,6 @@ import torch
 from conftest import digits_config
 
 from capsnet.data.batches import Batches
-from capsnet.data.dataset import Dataset
 from capsnet.errors import CheckpointError
 from capsnet.reports.scores import score
 from capsnet.runs.checkpoints import build_network, load_checkpoint, read_checkpoint
@@ -57,7 +56,7 @@ def test_best_ckpt_has_the_moving_average_and_last_ckpt_what_training_continues_
 def test_validation_measures_the_average(tmp_path):
     config = digits_config(**AVERAGED)
     best = train(config, tmp_path).best_epoch
-    dataset = Dataset(config.data, config.seed)
+    dataset = config.data.build(config.seed)
     dataset.read_training_images()
     network = build_network(config, dataset.image_shape, 10)
     network.load_state_dict(weights_in(tmp_path, "best.ckpt"))

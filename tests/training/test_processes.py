@@ -21,7 +21,6 @@ from conftest import (
 )
 
 from capsnet.data.batches import to_float
-from capsnet.data.dataset import Dataset
 from capsnet.runs.trained import load
 from capsnet.settings.parse import config_from_dict
 from capsnet.training.processes import one_gpu_of_several, share_of_threads
@@ -69,7 +68,7 @@ def test_batch_normalization_is_validated_with_the_statistics_that_are_saved(tmp
     done = run_command("train.py", *settings, *more, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     run = only_run(tmp_path)
-    dataset = Dataset(config_from_dict({"data": {"name": "digits", "limit": 300, "val_size": 60}}).data, seed=0)
+    dataset = config_from_dict({"data": {"name": "digits", "limit": 300, "val_size": 60}}).data.build(seed=0)
     dataset.read_training_images()
     images, labels = dataset.val_split
     loss = torch.nn.functional.cross_entropy(load(run).output(to_float(images)).scores, labels)

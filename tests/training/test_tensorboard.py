@@ -57,7 +57,7 @@ def test_names_the_jobs_of_a_sweep_by_what_varies_and_tabulates_all_hyperparamet
     jobs = list(itertools.product(("none", "shift"), (1, 2)))
     runs = [f"{number}/augment={augment},max_epochs={epochs}" for number, (augment, epochs) in enumerate(jobs)]
     assert sorted(curves.Runs()) == runs
-    columns = {leaf.key for leaf in leaves(digits_config()) if leaf.about.hyperparameter and leaf.value is not None}
+    columns = {leaf.key for leaf in leaves(digits_config()) if leaf.setting.hyperparameter and leaf.value is not None}
     for run, (augment, epochs) in zip(runs, jobs, strict=True):
         found = hyperparameters(curves, run)
         assert found.keys() == columns | {"trainer.precision"}
