@@ -80,8 +80,6 @@ def _completed(folders: list[Path]) -> list[RunResult]:
             if result.status != "completed":
                 log.warning("%s: %s, and left out", run, result.status)
                 continue
-            if result.changed:
-                log.warning("%s: its record or metrics were changed after the run wrote them", run)
             found[run.resolve()] = result
     if not found:
         raise CheckpointError(f"{', '.join(map(str, folders))}: no completed run to compare")

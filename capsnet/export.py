@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING
 from capsnet.cli.program import run_program, start_logging
 from capsnet.cli.run_parser import RunParser
 from capsnet.errors import ConfigError, ExportError
-from capsnet.files import atomic_write, read_bytes, user_path
+from capsnet.files import atomic_write, user_path
 from capsnet.runs.shipped import is_shipped
 from capsnet.text import counted, relative
 
@@ -110,7 +110,7 @@ def _parse(given: Sequence[str]) -> argparse.Namespace:
 def _is_own(path: Path) -> bool:
     """Was an ONNX file written by this program? Its metadata say so."""
     try:
-        content = read_bytes(path)
+        content = path.read_bytes()
     except OSError:
         return False
     return all(key in content for key in (b"class_names", b"image_shape", b"preprocessing"))

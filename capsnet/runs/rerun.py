@@ -8,11 +8,11 @@ from typing import Any
 from ..errors import CheckpointError
 from ..settings.config import Config
 from ..text import aligned, counted, relative
-from .folder import METRICS_FILE, SWEEP_FILE, refuse_outside_links
+from .folder import METRICS_FILE, SWEEP_FILE
 from .metrics import read_metrics
 from .provenance import git_state, versions
-from .record import RunRecord, read_record, recorded_overrides, warn_if_changed
-from .resume import refuse_changes, refuse_other_config
+from .record import RunRecord, read_record, recorded_overrides
+from .resume import refuse_changes
 from .saved_config import saved_config
 
 OUTCOMES = ("val_accuracy", "test_accuracy", "test_loss")
@@ -65,17 +65,14 @@ def repetition(run_dir: Path, overrides: dict[str, str | None]) -> Repetition:
         CheckpointError: there is no completed run, or its record or checkpoint is damaged.
         ConfigError: an override is not valid, or would make it another run.
     """
-    refuse_outside_links(run_dir)
     if (run_dir / SWEEP_FILE).exists():
         raise CheckpointError(f"{run_dir}: is a sweep; give the folder of one of its jobs")
     record = read_record(run_dir)
     if record["status"] != "completed":
         raise CheckpointError(f"{run_dir}: this run is {record['status']}; only a completed run can be repeated")
-    warn_if_changed(run_dir, record)
     if not read_metrics(run_dir / METRICS_FILE):
         raise CheckpointError(f"{run_dir}: has no {METRICS_FILE} to compare with")
     before, config = saved_config(run_dir, overrides)
-    refuse_other_config(record, before, run_dir)
     refuse_changes(before, config, may_extend=False)
     added = [f"{key}={value}" for key, value in overrides.items()]
     return Repetition(run_dir, record, config, recorded_overrides(record) + added)
@@ -84,9 +81,8 @@ def repetition(run_dir: Path, overrides: dict[str, str | None]) -> Repetition:
 def _changed_circumstances(record: dict[str, Any], packages: dict[str, str], after: dict[str, Any]) -> dict[str, str]:
     """What else is different now, by name. What either record lacks is skipped."""
     pairs = {name: (record.get(name), after.get(name)) for name in CIRCUMSTANCES}
-    before = record.get("versions")
-    if isinstance(before, dict):
-        pairs |= {name: (before.get(name), packages.get(name)) for name in {*before, *packages}}
+    before = record["versions"]
+    pairs |= {name: (before.get(name), packages.get(name)) for name in {*before, *packages}}
     return {
         name: f"{now} (was {then})"
         for name, (then, now) in sorted(pairs.items())
@@ -95,11 +91,8 @@ def _changed_circumstances(record: dict[str, Any], packages: dict[str, str], aft
 
 
 def _changed_files(record: dict[str, Any], after: dict[str, Any]) -> dict[str, str]:
-    dataset = record.get("dataset")
-    files = dataset.get("files") if isinstance(dataset, dict) else None
-    if not isinstance(files, dict):
-        return {}
     now = after["dataset"]["files"]
+    files = record["dataset"]["files"]
     return {name: "another file" for name, digest in files.items() if now.get(name, digest) != digest}
 
 

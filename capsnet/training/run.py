@@ -14,14 +14,12 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from ..data.dataset import Dataset
 from ..errors import ConfigError, DivergedError, StorageError
-from ..files import file_digest
 from ..reports.evaluation import evaluate
 from ..reports.terminal import run_outcome, run_summary
 from ..runs.checkpoints import read_checkpoint
 from ..runs.folder import (
     BEST_CHECKPOINT,
     LOG_FILE,
-    METRICS_FILE,
     curves_folder,
     locked,
     refuse_existing_run,
@@ -196,8 +194,6 @@ def _outcome_recorded(
     finally:
         results.total_seconds = round(time.perf_counter() - began, 3)
         if is_main:
-            results.metrics_sha256 = file_digest(run_dir / METRICS_FILE)
-            results.best_sha256 = file_digest(run_dir / BEST_CHECKPOINT)
             with contextlib.nullcontext() if results.status == "completed" else contextlib.suppress(OSError):
                 results.write(run_dir)
             with contextlib.suppress(OSError):
