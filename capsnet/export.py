@@ -47,14 +47,18 @@ RANDOM_IMAGES = 250  # to compare with, if there are no test images
 def main() -> None:
     arguments = _parse(sys.argv[1:])
     start_logging()
-    from capsnet.runs.onnx_files import TOLERANCE, compare, to_onnx  # load torch, so only if the arguments are right
+    from capsnet.runs.onnx_files import (  # load torch, so only if the arguments are right
+        TOLERANCE,
+        compare_with_network,
+        to_onnx,
+    )
     from capsnet.runs.opened import open_run
 
     opened = open_run(arguments.run, arguments.plugin, arguments.root)
     print(f"{opened.title}, from {relative(arguments.run)}", flush=True)
     images, kind = _images_to_compare(opened)
     files = to_onnx(opened.model, opened.title)
-    found = compare(files, opened.model, images)
+    found = compare_with_network(files, opened.model, images)
     if not found.difference <= TOLERANCE:
         raise ExportError(f"what was exported differs from the network by {found.difference:.1e}, so it is not written")
     for name, content in zip(NAMES, files, strict=True):

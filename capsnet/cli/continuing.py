@@ -52,7 +52,7 @@ def rerun(run_dir: Path, arguments: list[str]) -> None:
     """
     earlier = repetition(run_dir, parse_values(arguments))
     repeated, results = _train_anew(earlier.config, earlier.overrides, earlier.announcement())
-    message, identical = earlier.compare(repeated, results)
+    message, identical = earlier.verdict(repeated, results)
     log.info("\n%s", message)
     if results.status == "interrupted":
         raise KeyboardInterrupt

@@ -35,7 +35,7 @@ class Repetition:
         changed = _changed_circumstances(self.record, versions(), git_state())
         return f"Repeating {relative(self.run_dir)}" + (f", now with {_listed(changed)}" if changed else "")
 
-    def compare(self, repeated: Path, results: RunRecord) -> tuple[str, bool]:
+    def verdict(self, repeated: Path, results: RunRecord) -> tuple[str, bool]:
         """What to tell the person, and if every metric is the same to the last digit.
 
         Args:
@@ -96,21 +96,21 @@ def _changed_files(record: dict[str, Any], after: dict[str, Any]) -> dict[str, s
     return {name: "another file" for name, digest in files.items() if now.get(name, digest) != digest}
 
 
-def _listed(found: dict[str, str]) -> str:
-    return ", ".join(f"{name} {what}" for name, what in found.items())
+def _listed(changes: dict[str, str]) -> str:
+    return ", ".join(f"{name} {what}" for name, what in changes.items())
 
 
 def _differences(run_dir: Path, record: dict[str, Any], repeated: Path, after: dict[str, Any]) -> dict[str, str]:
     """The metrics that are not the same to the last digit: where, and both values."""
     before, now = read_metrics(run_dir / METRICS_FILE), read_metrics(repeated / METRICS_FILE)
-    found = {}
+    differences = {}
     for name in dict.fromkeys([*before, *now]):
         pairs = itertools.zip_longest(before.get(name, []), now.get(name, []))
         for epoch, (then, value) in enumerate(pairs, 1):
             if then != value and not (then != then and value != value):  # NaN: not measured
-                found[name] = f"{value!r} in epoch {epoch} (was {then!r})"
+                differences[name] = f"{value!r} in epoch {epoch} (was {then!r})"
                 break
     for name in OUTCOMES:
         if record.get(name) != after[name]:
-            found[name] = f"{after[name]!r} (was {record.get(name)!r})"
-    return found
+            differences[name] = f"{after[name]!r} (was {record.get(name)!r})"
+    return differences

@@ -2,7 +2,6 @@
 
 import logging
 import multiprocessing
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from ..errors import CapsNetError, CheckpointError, ConfigError, FolderInUseError
+from ..errors import CapsNetError, ConfigError, FolderInUseError
 from ..runs.folder import RECORD_FILE
 from ..runs.record import FINISHED, new_record, read_record, recorded_overrides, write_record
 from ..settings.config import Config
@@ -78,10 +77,9 @@ def record_of(run_dir: Path, overrides: list[str]) -> dict[str, Any] | None:
     if not (run_dir / RECORD_FILE).exists():
         return None
     record = read_record(run_dir)
-    recorded = record.get("overrides")
     wanted = without_plugin(overrides)
-    found = without_plugin(recorded_overrides(record))[: len(wanted)]  # a resumption may have added some
-    if not isinstance(recorded, list) or found != wanted:
+    recorded = without_plugin(recorded_overrides(record))[: len(wanted)]  # a resumption may have added some
+    if recorded != wanted:
         raise OtherJobError(
             f"{run_dir}: has a job with other settings ({' '.join(recorded_overrides(record))});"
             " choose another hydra.sweep.dir"
@@ -92,18 +90,14 @@ def record_of(run_dir: Path, overrides: list[str]) -> dict[str, Any] | None:
 def record_failure(run_dir: Path, overrides: list[str], reason: str, since: float = 0.0) -> None:
     """Write a record for a job that failed, unless it has written its own since it began.
 
-    One that was interrupted and cannot continue stays interrupted, and a record that cannot be read stays as it is.
+    One that was interrupted and cannot continue stays interrupted.
     """
     path = run_dir / RECORD_FILE
-    if not os.path.lexists(path):
+    if not path.exists():
         run_dir.mkdir(parents=True, exist_ok=True)
         new_record("failed", overrides, reason=reason).write(run_dir)
         return
-    try:
-        record = read_record(run_dir)
-    except CheckpointError as error:
-        log.warning("%s", error)
-        return
+    record = read_record(run_dir)
     own = path.stat().st_mtime >= since - 1  # file systems' clocks are coarse
     if not own and record["status"] == "interrupted":
         log.warning("%s: cannot continue: %s", relative(run_dir), reason)

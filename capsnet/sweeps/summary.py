@@ -175,8 +175,8 @@ def accuracies_by_value(
             return 1, 0.0, value
 
     known = [(job.values, accuracy) for job, accuracy in jobs if accuracy is not None]
-    found = {}
+    by_key = {}
     for key in swept:
         values = sorted({values[key] for values, _ in known if key in values}, key=order)
-        found[key] = {value: [accuracy for values, accuracy in known if values.get(key) == value] for value in values}
-    return {key: by_value for key, by_value in found.items() if by_value}
+        by_key[key] = {value: [accuracy for values, accuracy in known if values.get(key) == value] for value in values}
+    return {key: by_value for key, by_value in by_key.items() if by_value}
