@@ -14,7 +14,7 @@ from ..data.dataset import Dataset, recorded_training_images
 from ..data.source import LabelledImages
 from ..errors import CheckpointError, ConfigError, DivergedError
 from ..files import read_json, write_json
-from ..runs.checkpoints import build_network, check_weights, load_checkpoint
+from ..runs.checkpoints import load_checkpoint, restored_network
 from ..runs.folder import (
     BEST_CHECKPOINT,
     EVALUATION_FILE,
@@ -26,7 +26,6 @@ from ..runs.folder import (
 from ..runs.metrics import read_metrics
 from ..runs.saved_config import warn_of_changed_plugin
 from ..settings.config import Config, as_dict, leaves
-from ..text import on_one_line
 from .averaged_scores import class_scores
 from .robustness import Point, by_distortion, measure_robustness, write_robustness
 from .scores import Scores, accuracies, score
@@ -116,22 +115,14 @@ class NetworkWithTestImages(NamedTuple):
 
 def load_with_test_images(checkpoint: Path, overrides: dict[str, str | None]) -> NetworkWithTestImages:
     """The network and the dataset that a checkpoint describes. Raises as `evaluate_checkpoint` does."""
-    config, weights, epoch, plugin_sha256, trained_on = load_checkpoint(checkpoint, {"figures": "true", **overrides})
-    _refuse_without_effect(config, overrides)
-    warn_of_changed_plugin(plugin_sha256, checkpoint)
-    dataset = Dataset(config.data, config.seed, recorded_training_images(trained_on))
-    log.info("Scoring %s (epoch %d) on the test images of %s", checkpoint, epoch, dataset.name)
+    saved = load_checkpoint(checkpoint, {"figures": "true", **overrides})
+    _refuse_without_effect(saved.config, overrides)
+    warn_of_changed_plugin(saved.plugin_sha256, checkpoint)
+    dataset = Dataset(saved.config.data, saved.config.seed, recorded_training_images(saved.dataset))
+    log.info("Scoring %s (epoch %d) on the test images of %s", checkpoint, saved.epoch, dataset.name)
     dataset.read_test_images()
-    try:
-        network = build_network(config, dataset.image_shape, len(dataset.class_names))
-    except (RuntimeError, ValueError) as error:
-        raise CheckpointError(
-            f"{checkpoint}: its network cannot be built for {dataset.name} ({on_one_line(error)[:200]})"
-        ) from error
-    check_weights(weights, network, checkpoint)
-    network.load_state_dict(weights)
-    network.to("cuda" if torch.cuda.is_available() else "cpu")
-    return NetworkWithTestImages(config, network, dataset, epoch, trained_on)
+    network = restored_network(saved, dataset.image_shape, len(dataset.class_names), checkpoint)
+    return NetworkWithTestImages(saved.config, network, dataset, saved.epoch, saved.dataset)
 
 
 def _measure_robustness(

@@ -67,6 +67,19 @@ def network_weights(content: dict[str, Any]) -> dict[str, Tensor]:
     return {key.removeprefix(NETWORK_PREFIX): value for key, value in weights.items() if key.startswith(NETWORK_PREFIX)}
 
 
+def restored_network(
+    checkpoint: Checkpoint, image_shape: tuple[int, int, int], num_classes: int, path: Path
+) -> nn.Module:
+    """The network of a checkpoint that was read from a path, on the GPU if there is one. Raises CheckpointError."""
+    try:
+        network = build_network(checkpoint.config, image_shape, num_classes)
+    except (RuntimeError, ValueError) as error:
+        raise CheckpointError(f"{path}: its network cannot be built ({on_one_line(error)[:200]})") from error
+    check_weights(checkpoint.weights, network, path)
+    network.load_state_dict(checkpoint.weights)
+    return network.to("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def check_weights(weights: dict[str, Tensor], network: nn.Module, path: Path) -> None:
     """Check that weights are those of a network, and are numbers.
 

@@ -32,8 +32,6 @@ class RunRecord:
     git_commit: str | None = None
     git_dirty: bool | None = None
     """True if tracked files of the code differed from that commit."""
-    config_sha256: str | None = None
-    """See `settings.config.config_digest`."""
     config: dict[str, Any] | None = None
     """Every setting, nested."""
     plugin: dict[str, str] | None = None

@@ -16,7 +16,7 @@ from .resume import refuse_changes
 from .saved_config import saved_config
 
 OUTCOMES = ("val_accuracy", "test_accuracy", "test_loss")
-CIRCUMSTANCES = ("git_commit", "git_dirty", "device", "precision", "config_sha256")
+CIRCUMSTANCES = ("git_commit", "git_dirty", "device", "precision")
 
 
 @dataclasses.dataclass

@@ -26,7 +26,7 @@ from ..runs.folder import (
     remove_drafts,
 )
 from ..runs.record import RunRecord, new_record
-from ..settings.config import Config, as_dict, config_digest, name_of
+from ..settings.config import Config, as_dict, name_of
 from ..settings.plugins import loaded_plugin
 from ..text import on_one_line
 from .allocation import freed_memory_kept
@@ -163,7 +163,6 @@ def _first_record(
         parameters=sum(parameter.numel() for parameter in module.parameters()),
         device=device_name(trainer),
         precision=trainer.precision,
-        config_sha256=config_digest(config),
         config=as_dict(config),
         plugin={"path": str(plugin.path), "sha256": plugin.sha256} if plugin else None,
     )
