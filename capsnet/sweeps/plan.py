@@ -42,12 +42,12 @@ class Plan:
 
 
 def read_plan(folder: Path) -> Plan | None:
-    """The plan in a sweep's folder; None if there is none."""
-    path = folder / PLAN_FILE
-    if not path.exists():
+    """The plan in a sweep's folder; None if there is none, or a file of somebody else's in its place."""
+    try:
+        content = read_json(folder / PLAN_FILE)
+        return Plan(**{entry.name: content[entry.name] for entry in dataclasses.fields(Plan)})
+    except (OSError, ValueError, TypeError, KeyError):
         return None
-    content = read_json(path)
-    return Plan(**{entry.name: content[entry.name] for entry in dataclasses.fields(Plan)})
 
 
 def write_plan(folder: Path, jobs: int, swept: list[str], finished_before: int) -> str:
