@@ -1,9 +1,5 @@
 """Score a trained network, or several together, on the test images: accuracy, confusion, robustness and figures."""
 
-import capsnet.cli.loading  # noqa: F401 (must come first)
-
-# isort: split
-
 import sys
 
 from capsnet.cli.arguments import parse_evaluation

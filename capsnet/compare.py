@@ -6,10 +6,6 @@ Each network is labelled by what tells it from the others. The table and the pic
 outputs/comparisons/DATE_TIME. `python evaluate.py run=RUN_DIR robustness=true` measures robustness.
 """
 
-import capsnet.cli.loading  # noqa: F401 (must come first)
-
-# isort: split
-
 import logging
 import sys
 import time

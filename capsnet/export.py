@@ -14,10 +14,6 @@ the test images: scores, capsules and drawings may differ by 0.0001.
 docs/export.md shows how to use them.
 """
 
-import capsnet.cli.loading  # noqa: F401 (must come first)
-
-# isort: split
-
 import argparse
 import importlib.util
 import os

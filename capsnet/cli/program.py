@@ -19,9 +19,8 @@ from ..errors import CapsNetError
 from ..settings.parse import explain
 from ..text import on_one_line, printable
 from . import CONFIGS
-from .loading import INTERRUPTED, exit_at_once
 
-USAGE_ERROR = 2
+USAGE_ERROR, INTERRUPTED = 2, 130
 
 _FULL_ERROR = "HYDRA_FULL_ERROR"
 _was_interrupted = False
@@ -46,7 +45,8 @@ def run_program(main: Callable[[], Any]) -> None:
     except BrokenPipeError:
         _discard_output()
     finally:
-        _handle_signals(exit_at_once)  # what the libraries do last would print an exception and go on
+        # What the libraries do last would print an exception and go on.
+        _handle_signals(lambda *_: os._exit(INTERRUPTED))
 
 
 def _handle_signals(handler: Callable[..., Any]) -> None:

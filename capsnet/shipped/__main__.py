@@ -6,10 +6,6 @@ Of the run's best checkpoint, the weights are kept, in half precision. The accur
 them. An earlier model of that name is replaced.
 """
 
-import capsnet.cli.loading  # noqa: F401 (must come first)
-
-# isort: split
-
 import re
 import shutil
 import sys
