@@ -100,7 +100,7 @@ def _parse(given: Sequence[str]) -> argparse.Namespace:
     if not os.access(arguments.to, os.W_OK):
         raise ConfigError(f"{arguments.to} is not writable; choose another folder with --to DIR")
     for path in (arguments.to / name for name in NAMES):
-        if os.path.lexists(path) and not _is_own(path):
+        if path.exists() and not _is_own(path):
             raise ConfigError(f"{path}: was not written by this program; choose another folder with --to DIR")
     if not all(map(importlib.util.find_spec, NEEDED)):
         raise ConfigError("exporting needs more packages: pip install 'capsnet[export]'")
