@@ -1,12 +1,8 @@
 """Score a trained network, or several together, on the test images: accuracy, confusion, robustness and figures."""
 
-import capsnet.cli.loading  # noqa: F401 (must come first)
-
-# isort: split
-
 import sys
 
-from capsnet.cli.arguments import evaluated
+from capsnet.cli.arguments import parse_evaluation
 from capsnet.cli.help import evaluate_help
 from capsnet.cli.program import run_program, start_logging
 from capsnet.settings.plugins import load_plugin
@@ -17,7 +13,7 @@ def main() -> None:
     if not arguments or {"--help", "-h"} & set(arguments):
         print(evaluate_help())
         return
-    asked = evaluated(arguments)
+    asked = parse_evaluation(arguments)
     if plugin := asked.settings.get("plugin"):
         load_plugin(plugin)
     # These load torch, so only if the arguments are right.
@@ -30,8 +26,8 @@ def main() -> None:
     if len(asked.runs) > 1:
         print(ensemble_table(*evaluate_ensemble(asked.runs, asked.settings, asked.shifts)))
         return
-    found = find_checkpoint(asked.runs[0] if asked.runs else None, asked.checkpoint)
-    evaluation = evaluate_checkpoint(*found, asked.settings, asked.robustness, asked.shifts)
+    checkpoint, run_dir = find_checkpoint(asked.runs[0] if asked.runs else None, asked.checkpoint)
+    evaluation = evaluate_checkpoint(checkpoint, run_dir, asked.settings, asked.robustness, asked.shifts)
     print(evaluation_summary(evaluation.report))
     if evaluation.robustness:
         print("", robustness_table(evaluation.robustness), sep="\n")

@@ -1,9 +1,5 @@
 """Train a network: compose the config, train, test the best checkpoint, leave everything in the run's folder."""
 
-import capsnet.cli.loading  # noqa: F401 (must come first)
-
-# isort: split
-
 import sys
 from pathlib import Path
 

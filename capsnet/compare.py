@@ -6,10 +6,6 @@ Each network is labelled by what tells it from the others. The table and the pic
 outputs/comparisons/DATE_TIME. `python evaluate.py run=RUN_DIR robustness=true` measures robustness.
 """
 
-import capsnet.cli.loading  # noqa: F401 (must come first)
-
-# isort: split
-
 import logging
 import sys
 import time
@@ -41,10 +37,10 @@ def compare_folders(folders: list[Path]) -> None:
     start_logging()
     runs = _completed(folders)
     # These load torch, so only if there is something to compare.
-    from .reports.comparison import PICTURE_FILE, TABLE_FILE, compare, comparison_table, write_comparison
+    from .reports.comparison import PICTURE_FILE, TABLE_FILE, comparison_table, group_and_label, write_comparison
     from .reports.distortions import DISTORTIONS
 
-    compared, also = compare(runs)
+    compared, also = group_and_label(runs)
     print(comparison_table(compared))
     if also:
         print(f"\n  they also differ in  {', '.join(map(printable, also))}")
@@ -66,7 +62,7 @@ def compare_folders(folders: list[Path]) -> None:
 
 def _completed(folders: list[Path]) -> list[RunResult]:
     """The completed runs in the folders of runs and sweeps, each once; others are named in the log."""
-    found: dict[Path, RunResult] = {}
+    completed: dict[Path, RunResult] = {}
     for folder in folders:
         if not folder.is_dir():
             raise CheckpointError(f"{folder}: there is no such folder")
@@ -80,12 +76,10 @@ def _completed(folders: list[Path]) -> list[RunResult]:
             if result.status != "completed":
                 log.warning("%s: %s, and left out", run, result.status)
                 continue
-            if result.changed:
-                log.warning("%s: its record or metrics were changed after the run wrote them", run)
-            found[run.resolve()] = result
-    if not found:
+            completed[run.resolve()] = result
+    if not completed:
         raise CheckpointError(f"{', '.join(map(str, folders))}: no completed run to compare")
-    return list(found.values())
+    return list(completed.values())
 
 
 if __name__ == "__main__":

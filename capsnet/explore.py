@@ -11,10 +11,6 @@ The page is for this machine alone (127.0.0.1), and nothing leaves it. Ctrl-C en
   plugin=FILE.py   options from a file of your own, if the run was trained with it
 """
 
-import capsnet.cli.loading  # noqa: F401 (must come first)
-
-# isort: split
-
 import argparse
 import contextlib
 import importlib.util

@@ -14,10 +14,6 @@ the test images: scores, capsules and drawings may differ by 0.0001.
 docs/export.md shows how to use them.
 """
 
-import capsnet.cli.loading  # noqa: F401 (must come first)
-
-# isort: split
-
 import argparse
 import importlib.util
 import os
@@ -29,7 +25,7 @@ from typing import TYPE_CHECKING
 from capsnet.cli.program import run_program, start_logging
 from capsnet.cli.run_parser import RunParser
 from capsnet.errors import ConfigError, ExportError
-from capsnet.files import atomic_write, read_bytes, user_path
+from capsnet.files import atomic_write, user_path
 from capsnet.runs.shipped import is_shipped
 from capsnet.text import counted, relative
 
@@ -47,14 +43,18 @@ RANDOM_IMAGES = 250  # to compare with, if there are no test images
 def main() -> None:
     arguments = _parse(sys.argv[1:])
     start_logging()
-    from capsnet.runs.onnx_files import TOLERANCE, compare, to_onnx  # load torch, so only if the arguments are right
+    from capsnet.runs.onnx_files import (  # load torch, so only if the arguments are right
+        TOLERANCE,
+        compare_with_network,
+        to_onnx,
+    )
     from capsnet.runs.opened import open_run
 
     opened = open_run(arguments.run, arguments.plugin, arguments.root)
     print(f"{opened.title}, from {relative(arguments.run)}", flush=True)
     images, kind = _images_to_compare(opened)
     files = to_onnx(opened.model, opened.title)
-    found = compare(files, opened.model, images)
+    found = compare_with_network(files, opened.model, images)
     if not found.difference <= TOLERANCE:
         raise ExportError(f"what was exported differs from the network by {found.difference:.1e}, so it is not written")
     for name, content in zip(NAMES, files, strict=True):
@@ -100,7 +100,7 @@ def _parse(given: Sequence[str]) -> argparse.Namespace:
     if not os.access(arguments.to, os.W_OK):
         raise ConfigError(f"{arguments.to} is not writable; choose another folder with --to DIR")
     for path in (arguments.to / name for name in NAMES):
-        if os.path.lexists(path) and not _is_own(path):
+        if path.exists() and not _is_own(path):
             raise ConfigError(f"{path}: was not written by this program; choose another folder with --to DIR")
     if not all(map(importlib.util.find_spec, NEEDED)):
         raise ConfigError("exporting needs more packages: pip install 'capsnet[export]'")
@@ -110,7 +110,7 @@ def _parse(given: Sequence[str]) -> argparse.Namespace:
 def _is_own(path: Path) -> bool:
     """Was an ONNX file written by this program? Its metadata say so."""
     try:
-        content = read_bytes(path)
+        content = path.read_bytes()
     except OSError:
         return False
     return all(key in content for key in (b"class_names", b"image_shape", b"preprocessing"))

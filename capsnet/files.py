@@ -2,55 +2,24 @@
 
 import contextlib
 import csv
-import errno
 import hashlib
 import json
 import math
 import os
-import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
-
-
-def read_bytes(path: Path, count: int = -1) -> bytes:
-    """The content of a regular file. Raises OSError; also for a FIFO or a device, which could block forever.
-
-    Args:
-        path: of the file.
-        count: how many bytes to read from its beginning; -1: all.
-    """
-    with open_regular(path) as file:
-        return file.read(count)
-
-
-def open_regular(path: Path) -> BinaryIO:
-    """A regular file, opened to read its bytes. Raises OSError; also for a FIFO or a device."""
-    mode = path.stat().st_mode
-    if not stat.S_ISREG(mode):
-        code = errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
-        raise OSError(code, "is a folder" if stat.S_ISDIR(mode) else "is not a regular file", str(path))
-    return path.open("rb")
-
-
-def read_text(path: Path) -> str:
-    """The content of a regular text file. Raises OSError, and ValueError if it is not UTF-8."""
-    return read_bytes(path).decode("utf-8")
+from typing import Any
 
 
 def read_json(path: Path) -> Any:
     """The content of a JSON file. Raises OSError, and ValueError if it is not JSON."""
-    try:
-        return json.loads(read_text(path))
-    except RecursionError as error:
-        raise ValueError("nested too deeply") from error
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 @contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
     """Write to a draft beside `path`; it replaces `path` when the block ends, and is removed if the block fails."""
     draft = path.with_name(f"{path.name}.{os.getpid()}.part")  # other processes may write the same file
-    draft.unlink(missing_ok=True)  # writing through a link would change a file elsewhere
     try:
         yield draft
         os.replace(draft, path)
@@ -112,17 +81,6 @@ def remove_made_folder(folder: Path) -> None:
 def user_path(path: str) -> Path:
     """A path in which ~ at the beginning is the home folder, if there is one."""
     return Path(os.path.expanduser(path))
-
-
-def file_digest(path: Path) -> str | None:
-    """sha256 of a regular file; None if it cannot be read."""
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            return None
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        return None
 
 
 def combined_digest(files: dict[str, str]) -> str:

@@ -13,10 +13,6 @@ pictures in it and below it are classified.
 A file that cannot be read gets a row that says why, and the exit code is then 1.
 """
 
-import capsnet.cli.loading  # noqa: F401 (must come first)
-
-# isort: split
-
 import argparse
 import contextlib
 import itertools

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -10,9 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import SMALL, make_job, make_kmnist, record_of, run_in_process, write_idx
+from conftest import SMALL, make_kmnist, record_of, run_in_process, write_idx
 
-from capsnet.runs.checkpoints import DIGEST_KEY, content_digest
 from capsnet.training.callbacks import Checkpoints
 
 TINY = ("data.limit=120", "data.batch_size=50", "model.class_dim=4", "routing.iters=2", "figures=false", *SMALL)
@@ -50,20 +48,6 @@ def interrupted(interrupted_once, tmp_path) -> Path:
     return shutil.copytree(interrupted_once, tmp_path / "run")
 
 
-@pytest.fixture(scope="module")
-def completed_once(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("completed")
-    done = run_in_process("train.py", *DIGITS, "trainer.max_epochs=2", "hydra.run.dir=run", cwd=folder)
-    assert done.returncode == 0, done.stderr
-    return folder / "run"
-
-
-@pytest.fixture
-def completed(completed_once, tmp_path) -> Path:
-    """A completed run of two epochs, `tmp_path`/run."""
-    return shutil.copytree(completed_once, tmp_path / "run")
-
-
 def files_in(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()} | {
         str(path.relative_to(folder)): b"folder" for path in folder.rglob("*") if path.is_dir()
@@ -89,12 +73,10 @@ def refused_unchanged(folder: Path, program: str, *arguments: str) -> str:
     return line
 
 
-def change_checkpoint(path: Path, change, digest_fits: bool = True) -> None:
-    """Save a checkpoint again with changed content, by default as an attacker would who makes the digest fit."""
+def change_checkpoint(path: Path, change) -> None:
+    """Save a checkpoint again with changed content."""
     content = torch.load(path, weights_only=True)
     change(content)
-    if digest_fits:
-        content[DIGEST_KEY] = content_digest(content)
     torch.save(content, path)
 
 
@@ -103,8 +85,7 @@ class TestCheckpoints:
         "state",
         [
             lambda one: one | {"exp_avg": torch.zeros(2)},
-            lambda one: one | {"exp_avg": one["exp_avg"].long()},
-            lambda one: one | {"exp_avg": None},
+            lambda one: one | {"exp_avg": torch.full_like(one["exp_avg"], math.nan)},
             lambda one: {},
         ],
     )
@@ -123,81 +104,19 @@ class TestCheckpoints:
         change_checkpoint(interrupted / "checkpoints/last.ckpt", change)
         assert "optimizer's state does not fit" in refused_unchanged(interrupted.parent, "train.py", "resume=run")
 
-    @pytest.mark.parametrize("missing", ["optimizer_states", "lr_schedulers", "loops", "callbacks"])
-    def test_without_what_resuming_needs_a_run_is_not_started_anew(self, interrupted, missing):
-        change_checkpoint(interrupted / "checkpoints/last.ckpt", lambda content: content.pop(missing))
-        assert "last.ckpt" in refused_unchanged(interrupted.parent, "train.py", "resume=run")
+    def test_the_best_checkpoint_in_place_of_the_last_cannot_be_resumed(self, interrupted):
+        shutil.copy(interrupted / "checkpoints/best.ckpt", interrupted / "checkpoints/last.ckpt")
+        assert "it has only weights" in refused_unchanged(interrupted.parent, "train.py", "resume=run")
 
-    def test_without_any_optimizer_state_adam_does_not_start_anew(self, interrupted):
-        def change(content):
-            content["optimizer_states"][0]["state"] = {}
-
-        change_checkpoint(interrupted / "checkpoints/last.ckpt", change)
-        assert "optimizer's state does not fit" in refused_unchanged(interrupted.parent, "train.py", "resume=run")
-
-    @pytest.mark.parametrize("digest_fits", [False, True])
-    def test_a_seed_that_was_changed_inside_is_noticed(self, interrupted, digest_fits):
-        def change(content):
-            content["capsnet_config"]["seed"] = 7
-
-        change_checkpoint(interrupted / "checkpoints/last.ckpt", change, digest_fits)
-        line = refused_unchanged(interrupted.parent, "train.py", "resume=run")
-        assert ("seed=7" if digest_fits else "was changed after it was saved") in line
-
-    def test_a_best_checkpoint_that_is_missing_or_of_another_epoch_is_not_replaced_in_silence(self, interrupted):
-        best = interrupted / "checkpoints/best.ckpt"
-        change_checkpoint(best, lambda content: content.update(epoch=5))
-        assert "not from its best epoch, 1" in refused_unchanged(interrupted.parent, "train.py", "resume=run")
-        best.unlink()
+    def test_a_best_checkpoint_that_is_missing_is_not_replaced_in_silence(self, interrupted):
+        (interrupted / "checkpoints/best.ckpt").unlink()
         assert "best.ckpt: is missing" in refused_unchanged(interrupted.parent, "train.py", "resume=run")
-
-    def test_a_best_checkpoint_of_another_run_with_the_same_settings_is_a_warning(self, completed, interrupted_once):
-        shutil.copy(interrupted_once / "checkpoints/best.ckpt", completed / "checkpoints/best.ckpt")
-        done = run_in_process("evaluate.py", "run=run", "figures=false", cwd=completed.parent)
-        assert done.returncode == 0, done.stderr
-        assert "best.ckpt: was changed or replaced after the run ended" in done.stdout
-        assert "best.ckpt" in json.loads((completed / "evaluation.json").read_text())["differences"][0]
-
-    @pytest.mark.parametrize("damage", ["best.ckpt", "metrics.csv"])
-    def test_a_damaged_file_leaves_a_completed_run_completed(self, completed, damage):
-        path = next(completed.rglob(damage))
-        path.unlink()
-        path.mkdir()
-        refused_unchanged(completed.parent, "train.py", "resume=run", "trainer.max_epochs=3")
-        assert record_of(completed)["status"] == "completed"
-
-    def test_metrics_that_were_damaged_are_written_again_from_the_last_checkpoint(self, completed, tmp_path):
-        done = run_in_process("train.py", *DIGITS, "trainer.max_epochs=3", "hydra.run.dir=whole", cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
-        (completed / "metrics.csv").write_bytes(b"\xff\x00,,\n")
-        done = run_in_process("train.py", "resume=run", "trainer.max_epochs=3", cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
-        assert (completed / "metrics.csv").read_bytes() == (tmp_path / "whole/metrics.csv").read_bytes()
 
     def test_fewer_epochs_than_are_trained_already_leave_the_run_interrupted(self, tmp_path):
         run = interrupted_run(tmp_path, epochs=4, finished=3)
         line = refused_unchanged(tmp_path, "train.py", "resume=run", "trainer.max_epochs=2")
         assert "trainer.max_epochs=2: this run has 3 epochs already" in line
         assert len(list(run.glob("events.out.tfevents.*"))) == 1
-
-
-class TestWeights:
-    @pytest.mark.parametrize("value", [math.nan, math.inf])
-    def test_that_are_not_finite_have_no_accuracy(self, completed, value):
-        def change(content):
-            next(iter(content["state_dict"].values())).view(-1)[3] = value
-
-        change_checkpoint(completed / "checkpoints/best.ckpt", change)
-        assert "NaN or infinite" in refused_unchanged(completed.parent, "evaluate.py", "run=run")
-
-    @pytest.mark.parametrize("kind", [torch.int64, torch.bool, torch.complex64])
-    def test_of_another_kind_are_not_converted(self, completed, kind):
-        def change(content):
-            name = next(iter(content["state_dict"]))
-            content["state_dict"][name] = content["state_dict"][name].to(kind)
-
-        change_checkpoint(completed / "checkpoints/best.ckpt", change)
-        assert "has the type" in refused_unchanged(completed.parent, "evaluate.py", "run=run")
 
 
 class TestLossThatIsNotFinite:
@@ -247,19 +166,19 @@ class TestData:
         assert "t10k-images-idx3-ubyte" in line
         assert not (tmp_path / "run").exists()
 
-    def test_a_saved_config_cut_off_at_a_line_is_not_filled_up_with_defaults(self, tmp_path):
-        run = interrupted_run(tmp_path, finished=0)
-        path = run / ".hydra/config.yaml"
-        lines = path.read_text().splitlines(keepends=True)
-        path.write_text("".join(lines[: len(lines) // 3]))
-        refused_unchanged(tmp_path, "train.py", "resume=run")
-
     def test_a_saved_config_makes_no_folder_elsewhere(self, tmp_path):
         make_kmnist(tmp_path / "root")
         run = interrupted_run(tmp_path, *KMNIST, f"data.root={tmp_path}/root", "data.mirror=http://127.0.0.1:9/")
         (tmp_path / "root").rename(tmp_path / "moved")
         line = refused_unchanged(run.parent, "train.py", "resume=run")
         assert "data.download=false" in line
+
+    def test_a_run_that_ended_before_its_first_checkpoint_starts_again_with_its_own_settings(self, tmp_path):
+        run = interrupted_run(tmp_path, finished=0)
+        assert not (run / "checkpoints/last.ckpt").exists()
+        done = run_in_process("train.py", "resume=run", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert record_of(run)["epochs"] == 2
 
 
 class TestFoldersOfSomebodyElse:
@@ -292,78 +211,6 @@ class TestFoldersOfSomebodyElse:
         refused_unchanged(tmp_path, "train.py", *settings, argument, "hydra.run.dir=a/b/run")
 
 
-class TestOddContent:
-    RECORDS = (
-        b'{"status": "\\udc80"}',
-        b'{"status": "completed", "overrides": ["seed=\\u0000"]}',
-        b'{"status": "completed", "epochs": Infinity, "val_accuracy": -Infinity, "best_epoch": 1e999}',
-        b'{"status": "completed", "epochs": ' + b"9" * 5000 + b"}",
-        b'{"status": "completed", "val_accuracy": 1' + b"0" * 400 + b', "train_seconds": 1' + b"0" * 400 + b"}",
-        b"[" * 10_000 + b"]" * 10_000,
-        b'{"status": "completed", "overrides": ' + b'{"a":' * 10_000 + b"1" + b"}" * 10_001,
-        b"",
-        b"\xff\xfe",
-    )
-
-    @pytest.mark.parametrize("content", RECORDS)
-    def test_of_a_record_ends_in_one_line_or_a_warning(self, completed, content):
-        (completed / "results.json").write_bytes(content)
-        refused_unchanged(completed.parent, "train.py", "resume=run")
-        done = run_in_process("evaluate.py", "run=run", "figures=false", cwd=completed.parent)
-        assert (done.returncode, done.stderr) == (0, "")
-        assert json.loads((completed / "evaluation.json").read_text())["differences"]
-
-    @pytest.mark.parametrize("content", RECORDS)
-    def test_of_a_jobs_record_is_a_row_of_the_summary(self, tmp_path, content):
-        make_job(tmp_path, 0, ["seed=0"], val_accuracy=0.5)
-        make_job(tmp_path, 1, ["seed=1"])
-        (tmp_path / "1/results.json").write_bytes(content)
-        done = run_in_process("capsnet.sweeps", str(tmp_path), cwd=tmp_path)
-        assert (done.returncode, done.stderr) == (0, "")
-        assert "50.00%" in done.stdout
-
-    @pytest.mark.parametrize(
-        "content", ["seed: [" + "[" * 10_000, "a: &a [*a]", "seed: \x00", "seed: ${oc.env:HOME}", ""]
-    )
-    def test_of_a_saved_config_ends_in_one_line(self, tmp_path, content):
-        run = interrupted_run(tmp_path, finished=0)
-        (run / ".hydra/config.yaml").write_text(content)
-        refused_unchanged(tmp_path, "train.py", "resume=run")
-
-    @pytest.mark.parametrize("content", ["[" * 10_000, "hydra: 1", "hydra: {overrides: {task: {a: 1}}}", "", "\x00"])
-    def test_of_a_sweeps_record_ends_in_one_line(self, tmp_path, content):
-        make_job(tmp_path / "run", 0, ["seed=0"])
-        (tmp_path / "run/multirun.yaml").write_text(content)
-        assert "multirun.yaml" in refused_unchanged(tmp_path, "train.py", "resume=run")
-
-    def test_a_folder_whose_name_is_a_raised_digit_is_no_job(self, tmp_path):
-        make_job(tmp_path, 0, ["seed=0"])
-        (tmp_path / "²").mkdir()
-        (tmp_path / "²/results.json").write_text('{"status": "completed"}')
-        done = run_in_process("capsnet.sweeps", str(tmp_path), cwd=tmp_path)
-        assert (done.returncode, done.stderr) == (0, "")
-        assert "²" not in done.stdout
-
-
-class TestJobs:
-    def test_one_whose_record_cannot_be_read_keeps_it_when_the_sweep_continues(self, tmp_path):
-        sweep = ("-m", *DIGITS, "trainer.max_epochs=1", "seed=0,1", "hydra.sweep.dir=sweep")
-        assert run_in_process("train.py", *sweep, cwd=tmp_path).returncode == 0
-        (tmp_path / "sweep/1/results.json").write_text('{"status": "comp')
-        done = run_in_process("train.py", "resume=sweep", cwd=tmp_path)
-        assert done.returncode == 1
-        assert "unreadable" in done.stdout
-        assert (tmp_path / "sweep/1/results.json").read_text() == '{"status": "comp'
-
-    def test_one_whose_record_is_that_of_another_is_marked_as_changed(self, tmp_path):
-        for number in (0, 1):
-            make_job(tmp_path, number, [f"seed={number}"], val_accuracy=0.5)
-            (tmp_path / str(number) / "metrics.csv").write_text(f"epoch\n{number}\n")
-        (tmp_path / "1/metrics.csv").write_text("epoch\n5\n")
-        done = run_in_process("capsnet.sweeps", str(tmp_path), cwd=tmp_path)
-        assert "records or metrics of jobs 0, 1 were changed" in done.stdout
-
-
 class TestCommandLine:
     def test_the_flag_for_a_sweep_may_stand_between_settings(self, tmp_path):
         done = run_in_process("train.py", *DIGITS, "-m", "routing.iters=0,0", cwd=tmp_path)
@@ -374,17 +221,10 @@ class TestCommandLine:
     def test_a_setting_or_group_cannot_be_taken_away(self, tmp_path, argument):
         assert "cannot be removed" in refused_unchanged(tmp_path, "train.py", argument)
 
-    def test_a_number_of_iterations_that_never_ends_is_refused(self, tmp_path):
-        line = refused_unchanged(tmp_path, "train.py", "data=digits", "routing.iters=100000000000")
-        assert "routing.iters=100000000000: must be at least 1 and at most" in line
-
-    @pytest.mark.parametrize("variable", ["LOCAL_RANK"])
-    def test_a_rank_left_in_the_environment_without_the_number_of_processes_is_refused(
-        self, tmp_path, monkeypatch, variable
-    ):
+    def test_a_rank_left_in_the_environment_without_the_number_of_processes_is_refused(self, tmp_path, monkeypatch):
         monkeypatch.delenv("WORLD_SIZE", raising=False)
-        monkeypatch.setenv(variable, "1")
-        assert variable in refused_unchanged(tmp_path, "train.py", *DIGITS, "hydra.run.dir=run")
+        monkeypatch.setenv("LOCAL_RANK", "1")
+        assert "LOCAL_RANK" in refused_unchanged(tmp_path, "train.py", *DIGITS, "hydra.run.dir=run")
 
     @pytest.mark.parametrize(
         "variables", [{"RANK": "1"}, {"SLURM_PROCID": "1"}, {"SLURM_NTASKS": ""}, {"SLURM_NTASKS": "abc"}]
@@ -402,10 +242,3 @@ class TestCommandLine:
         run = interrupted_run(tmp_path)
         log = (run / "train.log").read_text()
         assert "train.py resume=run" in log
-
-
-@pytest.mark.parametrize("name", ["results.json", "metrics.csv", "train.log", "checkpoints/last.ckpt"])
-def test_a_pipe_in_place_of_a_runs_file_is_refused(interrupted, name):
-    (interrupted / name).unlink()
-    os.mkfifo(interrupted / name)
-    assert Path(name).name in refusal(run_in_process("train.py", "resume=run", cwd=interrupted.parent))

@@ -15,7 +15,7 @@ from test_docs import blocks
 from capsnet import load
 from capsnet.data.dataset import TrainingImages
 from capsnet.output import Output
-from capsnet.runs.onnx_files import compare, to_onnx
+from capsnet.runs.onnx_files import compare_with_network, to_onnx
 from capsnet.runs.trained import TrainedModel
 from capsnet.settings.config import OPTIONS
 from capsnet.settings.parse import config_from_dict
@@ -128,8 +128,8 @@ def test_a_file_that_computes_something_else_is_noticed():
 
     images = torch.randint(256, (40, 1, 14, 14), dtype=torch.uint8)
     files = to_onnx(small(0), "small")
-    assert compare(files, small(0), images).difference < 1e-5
-    assert compare(files, small(1), images).difference > 1e-2
+    assert compare_with_network(files, small(0), images).difference < 1e-5
+    assert compare_with_network(files, small(1), images).difference > 1e-2
 
 
 def test_nothing_is_written_that_differs_from_the_network(finished_run, tmp_path, monkeypatch):
@@ -198,6 +198,6 @@ def test_every_network_is_exported_with_every_routing(network, routing):
     model = routed(network, routing)
     files = to_onnx(model, "some")
     assert (files.decoder is None) == (network in PLAIN)
-    found = compare(files, model, torch.randint(256, (5, 3, 29, 35), dtype=torch.uint8))
+    found = compare_with_network(files, model, torch.randint(256, (5, 3, 29, 35), dtype=torch.uint8))
     assert found.difference < 1e-4
     assert found.other_predictions == 0

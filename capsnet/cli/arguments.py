@@ -7,12 +7,18 @@ from ..errors import CheckpointError, ConfigError
 from ..settings.parse import parse_values
 
 WORDS = ("resume", "rerun", "refit")
+INSTEAD_OF_A_RUN = ("-c", "--cfg", "-i", "--info")
+"""Flags of Hydra's that print something instead of training."""
 
 
 def multirun_first(arguments: list[str]) -> list[str]:
-    """The same arguments with -m at the front, since Hydra does not find it behind settings."""
+    """The same arguments with -m at the front, since Hydra does not find it behind settings. sweep=NAME implies it."""
     flags = [argument for argument in arguments if argument in ("-m", "--multirun")]
-    return flags[:1] + [argument for argument in arguments if argument not in flags]
+    others = [argument for argument in arguments if argument not in flags]
+    words = {argument.partition("=")[0] for argument in others}
+    if "sweep" in words and "sweep=null" not in others and not words & {*WORDS, *INSTEAD_OF_A_RUN}:
+        flags.append("--multirun")
+    return flags[:1] + others
 
 
 def continued_folder(arguments: list[str]) -> tuple[str | None, Path, list[str]]:
@@ -40,7 +46,7 @@ def continued_folder(arguments: list[str]) -> tuple[str | None, Path, list[str]]
 MOST_SHIFTS = 8  # 17 x 17 passes over the test images
 
 
-class Evaluated(NamedTuple):
+class EvaluationRequest(NamedTuple):
     """What `evaluate.py` was asked to do."""
 
     runs: list[Path]
@@ -53,7 +59,7 @@ class Evaluated(NamedTuple):
     """Settings that replace the run's own, by dotted key."""
 
 
-def evaluated(arguments: list[str]) -> Evaluated:
+def parse_evaluation(arguments: list[str]) -> EvaluationRequest:
     """The arguments of `evaluate.py`. Raises ConfigError if they are wrong or contradict each other."""
     settings = parse_values(arguments)
     run, checkpoint = settings.pop("run", None), settings.pop("checkpoint", None)
@@ -69,7 +75,8 @@ def evaluated(arguments: list[str]) -> Evaluated:
         raise ConfigError("robustness=true: is measured of one run, not of several")
     if len(runs) > 1 and "figures" in settings:
         raise ConfigError(f"figures={settings['figures']}: several runs together have no figures")
-    return Evaluated(runs, Path(checkpoint) if checkpoint else None, robustness == "true", int(shifts), settings)
+    file = Path(checkpoint) if checkpoint else None
+    return EvaluationRequest(runs, file, robustness == "true", int(shifts), settings)
 
 
 def _runs(value: str) -> list[Path]:

@@ -12,11 +12,11 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import setup_globals
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import MISSING, DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from ..errors import ConfigError
 from ..settings.config import OPTIONS, Config, fields_of, suits_of
-from ..settings.parse import DEFAULT_OPTIONS, explain, flat, quoted, unknown_key
+from ..settings.parse import DEFAULT_OPTIONS, explain, flat, quoted
 from ..settings.plugins import load_plugin
 from ..text import either
 from . import CONFIGS
@@ -117,24 +117,14 @@ def explain_hydra(error: Exception) -> str:
         if error.options is None:
             return flat(str(error))
         return f"{group}={option}: no such option; choose {either(error.options)}"
-    override = _quoted_override(str(error)) or getattr(error, "override", None)
     cause = error.__cause__
-    if override and isinstance(cause, OmegaConfBaseException) and cause.full_key:
-        if "is not in struct" in str(cause):
-            typed = [argument for argument in sys.argv[1:] if argument.startswith(f"{override}=")]
-            return unknown_key(typed[-1] if typed else override, _chosen_options(sys.argv[1:]))
-        return explain(error, override=override)
-    return f"{override}: {flat(str(error))}" if override else flat(str(error))
-
-
-def _quoted_override(text: str) -> str | None:
-    """The override that Hydra's message quotes."""
-    first = text.splitlines()[0]
-    for opening, closing in (("Could not override '", "'"), ("Error merging override ", "")):
-        if first.startswith(opening):
-            rest = first.removeprefix(opening)
-            return rest.partition("'.")[0] if closing else rest.removesuffix(".")
-    return None
+    if isinstance(cause, OmegaConfBaseException) and cause.full_key:
+        key = str(cause.full_key)
+        typed = [argument for argument in sys.argv[1:] if argument.lstrip("+~").startswith(f"{key}=")]
+        names = _chosen_options(sys.argv[1:]) if isinstance(cause, ConfigKeyError | ConfigAttributeError) else None
+        return explain(cause, names, override=typed[-1] if typed else None)
+    override = getattr(error, "override", None)
+    return f"{override}: {flat(str(error))}" if override else flat(str(error) or str(cause))
 
 
 def _chosen_options(arguments: list[str]) -> dict[str, str]:

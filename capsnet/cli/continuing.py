@@ -55,7 +55,7 @@ def rerun(run_dir: Path, arguments: list[str]) -> None:
     repeated, results = _train_anew(
         earlier.config, earlier.overrides, earlier.announcement(), recorded_computing(earlier.record)
     )
-    message, identical = earlier.compare(repeated, results)
+    message, identical = earlier.verdict(repeated, results)
     log.info("\n%s", message)
     if results.status == "interrupted":
         raise KeyboardInterrupt

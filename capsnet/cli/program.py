@@ -1,6 +1,5 @@
 """What every program does: catch signals, log, and end with one line and exit code 2 if something is wrong."""
 
-import _thread
 import contextlib
 import io
 import logging
@@ -8,8 +7,6 @@ import logging.config
 import os
 import signal
 import sys
-import threading
-import time
 import traceback
 from collections.abc import Callable, Iterator
 from types import FrameType
@@ -22,15 +19,11 @@ from ..errors import CapsNetError
 from ..settings.parse import explain
 from ..text import on_one_line, printable
 from . import CONFIGS
-from .loading import INTERRUPTED, exit_at_once
 
-USAGE_ERROR = 2
-RETRY_SECONDS = 0.05
-LONGEST_IMPORT_SECONDS = 60.0  # a plugin may do more than define things
+USAGE_ERROR, INTERRUPTED = 2, 130
 
 _FULL_ERROR = "HYDRA_FULL_ERROR"
 _was_interrupted = False
-_waiting_since: float | None = None
 _wants_traceback = os.environ.get(_FULL_ERROR, "0") not in ("", "0")
 
 
@@ -52,7 +45,8 @@ def run_program(main: Callable[[], Any]) -> None:
     except BrokenPipeError:
         _discard_output()
     finally:
-        _handle_signals(exit_at_once)  # what the libraries do last would print an exception and go on
+        # What the libraries do last would print an exception and go on.
+        _handle_signals(lambda *_: os._exit(INTERRUPTED))
 
 
 def _handle_signals(handler: Callable[..., Any]) -> None:
@@ -64,42 +58,12 @@ def _handle_signals(handler: Callable[..., Any]) -> None:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    """Treat SIGTERM, or a terminal that closes, as Ctrl-C, once.
-
-    While a library is being imported, it waits: an exception there may end the process in the library's C++ code.
-    """
-    global _was_interrupted, _waiting_since
+    """Treat SIGTERM, or a terminal that closes, as Ctrl-C, once."""
+    global _was_interrupted
     _was_interrupted = True
-    if _is_importing(frame):
-        if _waiting_since is None:
-            _waiting_since = time.monotonic()
-            _thread.start_new_thread(_signal_again, (number,))
-        if time.monotonic() < _waiting_since + LONGEST_IMPORT_SECONDS:
-            return
-    _waiting_since = None
     if number != signal.SIGINT:
         signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
-
-
-def _signal_again(number: int) -> None:
-    """Send the main thread a signal now and then, until the wait for an import is over."""
-    while _waiting_since is not None:
-        time.sleep(RETRY_SECONDS)
-        if _waiting_since is None:
-            return
-        if hasattr(signal, "pthread_kill"):
-            signal.pthread_kill(threading.main_thread().ident, number)  # also wakes it, if it sleeps
-        else:
-            _thread.interrupt_main(number)
-
-
-def _is_importing(frame: FrameType | None) -> bool:
-    while frame is not None:
-        if frame.f_globals.get("__name__") == "importlib._bootstrap":
-            return True
-        frame = frame.f_back
-    return False
 
 
 def _discard_output() -> None:

@@ -202,11 +202,5 @@ def border_brightness(images: Tensor) -> tuple[float, float]:
 
 def recorded_training_images(record: dict[str, Any]) -> TrainingImages | None:
     """What a record of `Dataset.record`, read from a file, says about the training images; None if it does not."""
-    shape, names, brightness = (record.get(key) for key in TrainingImages._fields)
-    if not all(isinstance(value, list | tuple) for value in (shape, names, brightness)):
-        return None
-    whole = len(shape) == 3 and all(type(side) is int and side > 0 for side in shape)
-    known = len(brightness) == 2 and all(type(value) is float for value in brightness)
-    if not (whole and known and len(names) > 1 and all(isinstance(name, str) for name in names)):
-        return None
-    return TrainingImages(tuple(shape), tuple(names), tuple(brightness))
+    values = [record.get(key) for key in TrainingImages._fields]
+    return None if None in values else TrainingImages(*map(tuple, values))

@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 from torchvision.datasets import MNIST
 
 from ..errors import DataError
-from ..files import make_folder, read_bytes, remove_made_folder, user_path
+from ..files import make_folder, remove_made_folder, user_path
 from ..text import on_one_line, printable
 from .source import LabelledImages
 
@@ -246,7 +246,7 @@ def _remedy(path: Path) -> str:
 
 def _read(path: Path) -> bytes:
     try:
-        return read_bytes(path)
+        return path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); it must be an uncompressed IDX file") from error
 
@@ -255,7 +255,8 @@ def _idx_shape(path: Path, dims: int | None = None, how_to_repair: Callable[[Pat
     """The shape in an IDX file's header, checked against the file's size before anything is allocated."""
     remedy = how_to_repair(path)
     try:
-        head, size = read_bytes(path, 16), path.stat().st_size
+        with path.open("rb") as file:
+            head, size = file.read(16), path.stat().st_size
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); {remedy}") from error
     if head[:2] == b"\x1f\x8b":

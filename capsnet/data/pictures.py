@@ -12,7 +12,6 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from ..files import open_regular
 from ..text import on_one_line
 
 SUFFIXES = frozenset([".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".tif", ".tiff", ".webp"])
@@ -158,7 +157,7 @@ def border(pixels: np.ndarray) -> np.ndarray:
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[BinaryIO]:
-    with open_regular(path) as file:
+    with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         if size > MOST_BYTES:
             raise BrokenPictureError(f"is larger than {MOST_BYTES // 2**20:,} MiB")

@@ -31,8 +31,8 @@ _UNCHANGED = {distortion.name: distortion.unchanged for distortion in DISTORTION
 
 
 @dataclass
-class Compared:
-    """Runs that differ only in their seed, with their curves."""
+class ComparisonRow:
+    """Runs that differ only in their seed, with what tells them from the others, and their curves."""
 
     label: str
     runs: Repetitions[RunResult]
@@ -48,7 +48,7 @@ class Compared:
         return float(np.mean(accuracies)) if accuracies else None
 
 
-def compare(runs: Sequence[RunResult]) -> tuple[list[Compared], list[str]]:
+def group_and_label(runs: Sequence[RunResult]) -> tuple[list[ComparisonRow], list[str]]:
     """Group runs that differ only in their seed, and label each group by what tells it from the others.
 
     Args:
@@ -68,7 +68,7 @@ def compare(runs: Sequence[RunResult]) -> tuple[list[Compared], list[str]]:
         log.warning("these runs were tested on different images, so their accuracies cannot be compared")
     differing, labels = _distinguished([settings[group.runs[0].folder] for group in groups])
     compared = [
-        Compared(
+        ComparisonRow(
             label,
             group,
             [metrics for run in group.runs if (metrics := read_metrics(run.folder / METRICS_FILE))],
@@ -160,7 +160,7 @@ def _worded(key: str, value: Any) -> str:
     return str(value) if name == "name" else f"{name}={'null' if value is None else value}"
 
 
-def comparison_table(compared: Sequence[Compared]) -> str:
+def comparison_table(compared: Sequence[ComparisonRow]) -> str:
     """Accuracies, size and speed; and, where it was measured, the mean accuracy under each distortion."""
     unbalanced = is_unbalanced(run for one in compared for run in one.runs.runs)
     head = ["", "seeds", "epochs", "validation", "test", *(["balanced"] if unbalanced else [])]
@@ -187,7 +187,7 @@ def comparison_table(compared: Sequence[Compared]) -> str:
     return text
 
 
-def write_comparison(path: Path, compared: Sequence[Compared]) -> None:
+def write_comparison(path: Path, compared: Sequence[ComparisonRow]) -> None:
     """Write comparison.csv: a row for each network, with a column for its mean accuracy under each distortion."""
     names = [distortion.name for distortion in DISTORTIONS]
     rows = [

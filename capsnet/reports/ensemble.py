@@ -12,11 +12,11 @@ from ..data.batches import Batches
 from ..data.source import digest
 from ..errors import ConfigError
 from ..files import write_json
-from ..runs.folder import BEST_CHECKPOINT, EVALUATION_FILE, new_folder, refuse_outside_links
+from ..runs.folder import EVALUATION_FILE, new_folder
 from ..settings.config import name_of
 from ..text import columns, relative
 from .averaged_scores import class_scores
-from .evaluation import SCORING_BATCH, Rebuilt, differences_of, find_checkpoint, rebuild
+from .evaluation import SCORING_BATCH, NetworkWithTestImages, changed_data, find_checkpoint, load_with_test_images
 from .scores import accuracies, confusion_matrix, per_class_accuracy
 
 FOLDER = Path("outputs", "ensembles")
@@ -43,27 +43,26 @@ def evaluate_ensemble(
         CheckpointError: a run has no checkpoint, or it is damaged or does not fit the dataset.
         ConfigError: the runs have other test images or classes than the first one, or an override is wrong.
     """
-    rebuilt = []
+    networks = []
     for run in runs:
         checkpoint, _ = find_checkpoint(run, None)
-        refuse_outside_links(run)
-        rebuilt.append(rebuild(checkpoint, overrides))
-        _refuse_other_images(rebuilt[0], runs[0], rebuilt[-1], run)
+        networks.append(load_with_test_images(checkpoint, overrides))
+        _refuse_other_images(networks[0], runs[0], networks[-1], run)
     members: list[dict[str, Any]] = []
     sums: dict[int, Tensor] = {}
-    for run, member in zip(runs, rebuilt, strict=True):
+    for run, member in zip(runs, networks, strict=True):
         described = {
             "run": str(run),
             "epoch": member.epoch,
             "model": name_of("model", member.config.model),
-            "differences": differences_of(member, run, run / BEST_CHECKPOINT, overrides),
+            "differences": changed_data(member),
         }
         for pixels in (0, shifts) if shifts else (0,):
             scores = _shares(member, run, pixels)
             sums[pixels] = sums[pixels] + scores if pixels in sums else scores
             described |= _described(member, scores, pixels)
         members.append(described)
-    first = rebuilt[0]
+    first = networks[0]
     images, names = first.dataset.read_test_images(), first.dataset.class_names
     confusion = confusion_matrix(images.labels, sums[0].argmax(1), len(names))
     report = {
@@ -92,7 +91,9 @@ def ensemble_table(report: dict[str, Any], path: Path) -> str:
     return f"{columns([heads, *cells])}\n\n  written to  {relative(path)}"
 
 
-def _refuse_other_images(first: Rebuilt, first_run: Path, member: Rebuilt, run: Path) -> None:
+def _refuse_other_images(
+    first: NetworkWithTestImages, first_run: Path, member: NetworkWithTestImages, run: Path
+) -> None:
     """Raise ConfigError if a member is tested on other images, or counts other classes, than the first one."""
     if member.dataset.class_names != first.dataset.class_names:
         raise ConfigError(f"{run}: its classes are not those of {first_run}")
@@ -100,7 +101,7 @@ def _refuse_other_images(first: Rebuilt, first_run: Path, member: Rebuilt, run: 
         raise ConfigError(f"{run}: its test images are not those of {first_run}")
 
 
-def _shares(member: Rebuilt, run: Path, shifts: int) -> Tensor:
+def _shares(member: NetworkWithTestImages, run: Path, shifts: int) -> Tensor:
     """A member's scores, each image's summing to one, [n, classes]. Raises ConfigError if that cannot be."""
     batches = Batches(member.dataset.read_test_images(), SCORING_BATCH, next(member.network.parameters()).device)
     scores = class_scores(member.network, batches, getattr(member.config.loss, "logits", False), shifts)
@@ -109,7 +110,7 @@ def _shares(member: Rebuilt, run: Path, shifts: int) -> Tensor:
     return scores / scores.sum(dim=1, keepdim=True).clamp(min=torch.finfo(scores.dtype).tiny)
 
 
-def _described(first: Rebuilt, scores: Tensor, pixels: int) -> dict[str, Any]:
+def _described(first: NetworkWithTestImages, scores: Tensor, pixels: int) -> dict[str, Any]:
     """What the report says about scores: accuracies; those over shifts are a part of their own."""
     labels = first.dataset.read_test_images().labels
     found = accuracies(labels, scores.argmax(1), len(first.dataset.class_names))

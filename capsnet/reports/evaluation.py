@@ -1,9 +1,7 @@
 """The report on a trained network: its scores on the test images, and figures of them."""
 
-import contextlib
 import logging
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +14,7 @@ from ..data.dataset import Dataset, recorded_training_images
 from ..data.source import LabelledImages
 from ..errors import CheckpointError, ConfigError, DivergedError
 from ..files import read_json, write_json
-from ..runs.checkpoints import build_network, check_weights, load_checkpoint
+from ..runs.checkpoints import load_checkpoint, restored_network
 from ..runs.folder import (
     BEST_CHECKPOINT,
     EVALUATION_FILE,
@@ -24,14 +22,10 @@ from ..runs.folder import (
     METRICS_FILE,
     RECORD_FILE,
     ROBUSTNESS_FILE,
-    refuse_outside_links,
 )
 from ..runs.metrics import read_metrics
-from ..runs.record import best_changed, metrics_changed, read_record, was_changed
-from ..runs.resume import refuse_other_config
 from ..runs.saved_config import warn_of_changed_plugin
 from ..settings.config import Config, as_dict, leaves
-from ..text import on_one_line
 from .averaged_scores import class_scores
 from .robustness import Point, by_distortion, measure_robustness, write_robustness
 from .scores import Scores, accuracies, score
@@ -93,12 +87,11 @@ def evaluate_checkpoint(
         CheckpointError: the file is missing, damaged, contains code, or does not fit the dataset.
         ConfigError, DataError: an override is wrong, or the dataset cannot be read.
     """
-    refuse_outside_links(report_dir)
     overrides = overrides or {}
     _refuse_foreign_report(report_dir)
-    rebuilt = rebuild(checkpoint, overrides)
-    differences = differences_of(rebuilt, report_dir, checkpoint, overrides)
-    config, network, dataset, epoch, _ = rebuilt
+    trained = load_with_test_images(checkpoint, overrides)
+    config, network, dataset, epoch, _ = trained
+    differences = changed_data(trained)
     evaluation = evaluate(network, dataset, config, report_dir, checkpoint, epoch, differences, shifts)
     if not robustness:
         return evaluation
@@ -106,7 +99,7 @@ def evaluate_checkpoint(
     return evaluation._replace(robustness=points)
 
 
-class Rebuilt(NamedTuple):
+class NetworkWithTestImages(NamedTuple):
     """A trained network with the test images it is scored on."""
 
     config: Config
@@ -120,24 +113,16 @@ class Rebuilt(NamedTuple):
     """See `Dataset.record`."""
 
 
-def rebuild(checkpoint: Path, overrides: dict[str, str | None]) -> Rebuilt:
+def load_with_test_images(checkpoint: Path, overrides: dict[str, str | None]) -> NetworkWithTestImages:
     """The network and the dataset that a checkpoint describes. Raises as `evaluate_checkpoint` does."""
-    config, weights, epoch, plugin_sha256, trained_on = load_checkpoint(checkpoint, {"figures": "true", **overrides})
-    _refuse_without_effect(config, overrides)
-    warn_of_changed_plugin(plugin_sha256, checkpoint)
-    dataset = config.data.build(config.seed, recorded_training_images(trained_on))
-    log.info("Scoring %s (epoch %d) on the test images of %s", checkpoint, epoch, dataset.name)
+    saved = load_checkpoint(checkpoint, {"figures": "true", **overrides})
+    _refuse_without_effect(saved.config, overrides)
+    warn_of_changed_plugin(saved.plugin_sha256, checkpoint)
+    dataset = saved.config.data.build(saved.config.seed, recorded_training_images(saved.dataset))
+    log.info("Scoring %s (epoch %d) on the test images of %s", checkpoint, saved.epoch, dataset.name)
     dataset.read_test_images()
-    try:
-        network = build_network(config, dataset.image_shape, len(dataset.class_names))
-    except (RuntimeError, ValueError) as error:
-        raise CheckpointError(
-            f"{checkpoint}: its network cannot be built for {dataset.name} ({on_one_line(error)[:200]})"
-        ) from error
-    check_weights(weights, network, checkpoint)
-    network.load_state_dict(weights)
-    network.to("cuda" if torch.cuda.is_available() else "cpu")
-    return Rebuilt(config, network, dataset, epoch, trained_on)
+    network = restored_network(saved, dataset.image_shape, len(dataset.class_names), checkpoint)
+    return NetworkWithTestImages(saved.config, network, dataset, saved.epoch, saved.dataset)
 
 
 def _measure_robustness(
@@ -162,55 +147,32 @@ def _refuse_foreign_report(report_dir: Path) -> None:
     """Raise ConfigError if a report would replace files that are not from an earlier one of a run or checkpoint."""
     if (report_dir / RECORD_FILE).exists():
         return
-    taken = [name for name in (EVALUATION_FILE, ROBUSTNESS_FILE, FIGURES_FOLDER) if os.path.lexists(report_dir / name)]
-    with contextlib.suppress(OSError, ValueError):
-        if {"checkpoint", "confusion", "config"} <= read_json(report_dir / EVALUATION_FILE).keys():
-            return
-    if taken:
+    taken = [name for name in (EVALUATION_FILE, ROBUSTNESS_FILE, FIGURES_FOLDER) if (report_dir / name).exists()]
+    if taken and not _is_own_report(report_dir / EVALUATION_FILE):
         raise ConfigError(f"{report_dir / taken[0]}: would be overwritten; move the checkpoint to a folder of its own")
 
 
-def differences_of(rebuilt: Rebuilt, run_dir: Path, checkpoint: Path, overrides: dict[str, str | None]) -> list[str]:
-    """What is not as it was when the network was trained, a sentence each, said to the person as well.
-
-    What was asked for by `overrides` is not among it.
-    """
-    differences = _differences(rebuilt, run_dir, checkpoint, overrides)
-    for difference in differences:
-        log.warning("%s", difference)
-    return differences
-
-
-def _differences(rebuilt: Rebuilt, report_dir: Path, checkpoint: Path, overrides: dict[str, str | None]) -> list[str]:
-    config, _, dataset, epoch, trained_on = rebuilt
-    found = []
-    files, now = trained_on.get("files"), dataset.record()
-    if trained_on.get("name") == now["name"] and isinstance(files, dict):
-        changed = [name for name, digest in files.items() if now["files"].get(name, digest) != digest]
-        if changed:
-            found.append(f"data={dataset.name}: {', '.join(changed)} changed since the network was trained")
+def _is_own_report(path: Path) -> bool:
     try:
-        record = read_record(report_dir)
-    except CheckpointError as error:
-        return [*found, str(error)] if os.path.lexists(report_dir / RECORD_FILE) else found
-    if was_changed(record):
-        found.append(f"{report_dir / RECORD_FILE}: was changed after the run wrote it")
-    if metrics_changed(report_dir, record):
-        found.append(f"{report_dir / METRICS_FILE}: was changed after the run wrote it")
-    best = record.get("best_epoch") if record.get("status") == "completed" else epoch
-    if checkpoint == report_dir / BEST_CHECKPOINT and best_changed(report_dir, record):
-        found.append(f"{checkpoint}: was changed or replaced after the run ended")
-    elif checkpoint == report_dir / BEST_CHECKPOINT and epoch != best:
-        found.append(f"{checkpoint}: is from epoch {epoch}, but its run's best epoch is {best}")
-    asked = [
-        leaf for leaf in leaves(config) if leaf.setting.trained and {leaf.key, leaf.key.split(".")[0]} & {*overrides}
-    ]
-    if not asked:
-        try:
-            refuse_other_config(record, config, checkpoint)
-        except CheckpointError as error:
-            found.append(str(error))
-    return found
+        return {"checkpoint", "confusion", "config"} <= read_json(path).keys()
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def changed_data(trained: NetworkWithTestImages) -> list[str]:
+    """A sentence, said to the person as well, if files of the dataset are not what they were in training; or nothing.
+
+    Another dataset, which somebody has asked for, is no change.
+    """
+    before, now = trained.trained_on, trained.dataset.record()
+    if before.get("name") != now["name"]:
+        return []
+    changed = [name for name, digest in before["files"].items() if now["files"].get(name, digest) != digest]
+    if not changed:
+        return []
+    sentence = f"data={now['name']}: {', '.join(changed)} changed since the network was trained"
+    log.warning("%s", sentence)
+    return [sentence]
 
 
 def _refuse_without_effect(config: Config, overrides: dict[str, str | None]) -> None:

@@ -1,7 +1,6 @@
 """Robustness: accuracy on distorted test images, measured, written to robustness.csv and read again."""
 
 import csv
-import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from ..errors import CheckpointError
-from ..files import read_text, write_csv
+from ..files import write_csv
 from ..text import columns, percent
 from .distortions import DISTORTIONS, Distortion
 
@@ -72,7 +71,8 @@ def write_robustness(path: Path, points: Sequence[Point]) -> None:
 def read_robustness(path: Path) -> list[Point]:
     """The content of robustness.csv; empty if there is no file. Raises CheckpointError if it is damaged."""
     try:
-        rows = list(csv.DictReader(io.StringIO(read_text(path), newline="")))
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
         points = [
             Point(
                 row["distortion"],
@@ -88,7 +88,7 @@ def read_robustness(path: Path) -> list[Point]:
         return points
     except FileNotFoundError:
         return []
-    except (OSError, ValueError, TypeError, KeyError, csv.Error) as error:
+    except (ValueError, TypeError, KeyError, csv.Error) as error:
         raise CheckpointError(f"{path}: not a table of robustness ({error}); remove it and measure again") from error
 
 

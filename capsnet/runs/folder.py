@@ -2,14 +2,13 @@
 
 import contextlib
 import itertools
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from ..errors import CapsNetError, CheckpointError, ConfigError, FolderInUseError
+from ..errors import CapsNetError, ConfigError, FolderInUseError
 from ..files import make_folder, remove_made_folder
 
 BEST_CHECKPOINT, LAST_CHECKPOINT = Path("checkpoints", "best.ckpt"), Path("checkpoints", "last.ckpt")
@@ -52,47 +51,9 @@ def locked(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def refuse_outside_links(folder: Path) -> None:
-    """Raise CheckpointError if a symbolic link leads out of a folder: writing there would change files elsewhere."""
-    inside = os.path.realpath(folder)
-    for parent, folders, files in os.walk(folder):
-        for path in (Path(parent, name) for name in (*folders, *files)):
-            if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(inside):
-                raise CheckpointError(f"{path}: refused: a symbolic link that leads out of the folder")
-
-
-def refuse_odd_files(folder: Path) -> None:
-    """Raise CheckpointError if a file that a run or sweep writes is a folder, a pipe or a link to nowhere."""
-    files = {
-        RECORD_FILE,
-        METRICS_FILE,
-        EVALUATION_FILE,
-        ROBUSTNESS_FILE,
-        LOG_FILE,
-        BEST_CHECKPOINT.name,
-        LAST_CHECKPOINT.name,
-    }
-    files |= {
-        SWEEP_FILE,
-        "sweep.json",
-        "sweep.csv",
-        "summary.csv",
-        "sweep.png",
-        "config.yaml",
-        "hydra.yaml",
-        "overrides.yaml",
-    }
-    for parent, folders, others in os.walk(folder):
-        for path in (Path(parent, name) for name in (*folders, *others)):
-            if path.name in files and not path.is_file():
-                raise CheckpointError(f"{path}: is not a regular file")
-            if path.name in (".hydra", FIGURES_FOLDER, BEST_CHECKPOINT.parts[0]) and not path.is_dir():
-                raise CheckpointError(f"{path}: is not a folder")
-
-
 def refuse_existing_run(run_dir: Path) -> None:
     """Raise ConfigError if a folder already has a run."""
-    if os.path.lexists(run_dir / RECORD_FILE):
+    if (run_dir / RECORD_FILE).exists():
         raise ConfigError(f"{run_dir}: already has a run; choose another folder")
 
 
@@ -106,10 +67,10 @@ def refuse_foreign_files(folder: Path, sweep: bool = False) -> None:
         folder: need not exist.
         sweep: it is for a sweep rather than for a run.
     """
-    if not folder.is_dir():
-        if os.path.lexists(folder):
-            raise ConfigError(f"{folder}: is not a folder")
+    if not folder.exists():
         return
+    if not folder.is_dir():
+        raise ConfigError(f"{folder}: is not a folder")
     if not sweep:
         refuse_existing_run(folder)
     names = {path.name for path in folder.iterdir()}
@@ -124,7 +85,7 @@ def refuse_foreign_files(folder: Path, sweep: bool = False) -> None:
 def _has_own_lock(folder: Path) -> bool:
     """Is there a lock like the runner's, which is empty?"""
     lock = folder / LOCK_FILE
-    return lock.is_file() and not lock.is_symlink() and lock.stat().st_size == 0
+    return lock.is_file() and lock.stat().st_size == 0
 
 
 def _is_run_name(name: str) -> bool:

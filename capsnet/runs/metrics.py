@@ -1,13 +1,11 @@
 """Every epoch's metrics, metrics.csv."""
 
 import csv
-import io
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import CheckpointError
-from ..files import read_text, write_csv
+from ..files import write_csv
 
 
 def append_metrics(path: Path, columns: Sequence[str], row: dict[str, float]) -> None:
@@ -46,15 +44,16 @@ def read_metrics(path: Path) -> dict[str, list[float]]:
     Raises:
         CheckpointError: the file is not a table of numbers.
     """
-    if not os.path.lexists(path):
+    if not path.exists():
         return {}
     try:
-        rows = list(csv.DictReader(io.StringIO(read_text(path), newline="")))
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
         columns = {key: [float(row[key] or "nan") for row in rows] for key in (rows[0] if rows else {})}
         if columns and "epoch" not in columns:
             raise ValueError("no column epoch")
         return columns
-    except (OSError, ValueError, TypeError, csv.Error) as error:
+    except (ValueError, TypeError, csv.Error) as error:
         raise CheckpointError(
             f"{path}: not a readable table of metrics ({error}); remove it to continue without it"
         ) from error

@@ -54,14 +54,14 @@ class OnnxFiles(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """Of ONNX files with the network that they were made of."""
+    """How ONNX files agree with the network that they were made of."""
 
     images: int
     """That both classified."""
     other_predictions: int
     """Images that they classify otherwise."""
     difference: float
-    """Largest of a score, of a pixel that is drawn, or of a capsule's number, as a share of it if it is above 1."""
+    """Largest difference in scores, capsules and drawn pixels; of a value above 1, the relative difference."""
     network_speed: float
     """Images per second that PyTorch classifies, in batches of `BATCH`."""
     file_speed: float
@@ -132,7 +132,7 @@ def _quiet() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def compare(files: OnnxFiles, model: TrainedModel, images: Tensor) -> Comparison:
+def compare_with_network(files: OnnxFiles, model: TrainedModel, images: Tensor) -> Comparison:
     """Show images to a network and to the files that were made of it.
 
     Args:
@@ -160,9 +160,9 @@ def compare(files: OnnxFiles, model: TrainedModel, images: Tensor) -> Comparison
     return Comparison(len(images), others, float(np.max(differences)), network * len(batch), file * len(batch))
 
 
-def _difference(found: np.ndarray, expected: Tensor) -> float:
+def _difference(computed: np.ndarray, expected: Tensor) -> float:
     """The largest one, as a share of what was expected if that is above 1."""
-    return np.max(np.abs(found - expected.numpy()) / np.maximum(1, np.abs(expected.numpy())))
+    return np.max(np.abs(computed - expected.numpy()) / np.maximum(1, np.abs(expected.numpy())))
 
 
 def _session(content: bytes) -> Any:

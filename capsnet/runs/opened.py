@@ -61,9 +61,9 @@ def _test_images(dataset: Dataset, shape: tuple[int, int, int], downloads: bool)
     if downloads:
         return None, "the run would download its images, which only training and evaluation do"
     try:
-        found = dataset.read_test_images()
+        test = dataset.read_test_images()
     except CapsNetError as error:
         return None, str(error)
-    if not len(found.labels) or found.images.shape[1:] != shape:
-        return None, f"the network expects images {list(shape)}, the dataset has {list(found.images.shape)}"
-    return found, ""
+    if not len(test.labels) or test.images.shape[1:] != shape:
+        return None, f"the network expects images {list(shape)}, the dataset has {list(test.images.shape)}"
+    return test, ""

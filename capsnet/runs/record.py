@@ -1,23 +1,16 @@
 """A run's record, results.json."""
 
-import hashlib
-import json
-import logging
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..errors import CheckpointError
-from ..files import file_digest, read_json, without_nan, write_json
-from .folder import BEST_CHECKPOINT, METRICS_FILE, RECORD_FILE
+from ..files import read_json, write_json
+from .folder import RECORD_FILE
 from .provenance import git_state, versions
-
-log = logging.getLogger(__name__)
 
 FINISHED = ("completed", "diverged", "failed")
 STATUSES = ("running", "interrupted", *FINISHED)
-DIGEST = "record_sha256"
-"""The key of the digest over the rest of the record, which tells if it was changed by hand."""
 
 
 @dataclass
@@ -39,8 +32,6 @@ class RunRecord:
     git_commit: str | None = None
     git_dirty: bool | None = None
     """True if tracked files of the code differed from that commit."""
-    config_sha256: str | None = None
-    """See `settings.config.config_digest`."""
     config: dict[str, Any] | None = None
     """Every setting, nested."""
     plugin: dict[str, str] | None = None
@@ -66,10 +57,6 @@ class RunRecord:
     """In the training part of the epochs, including data and logging."""
     inference_images_per_second: float | None = None
     """In the test, from uint8 images to scores, in float32."""
-    metrics_sha256: str | None = None
-    """Of metrics.csv when the run ended."""
-    best_sha256: str | None = None
-    """Of best.ckpt when the run ended."""
 
     def write(self, run_dir: Path) -> None:
         write_record(run_dir, asdict(self))
@@ -81,36 +68,8 @@ def new_record(status: str, overrides: list[str], **known: Any) -> RunRecord:
 
 
 def write_record(run_dir: Path, record: dict[str, Any]) -> None:
-    """Write results.json, with a digest of its content."""
-    content = without_nan({key: value for key, value in record.items() if key != DIGEST})
-    write_json(run_dir / RECORD_FILE, content | {DIGEST: _digest(content)})
-
-
-def was_changed(record: dict[str, Any]) -> bool:
-    """Was a record changed after the runner wrote it?"""
-    return record.get(DIGEST) != _digest({key: value for key, value in record.items() if key != DIGEST})
-
-
-def metrics_changed(run_dir: Path, record: dict[str, Any]) -> bool:
-    """Is metrics.csv another one than when the run ended? False if that is not known."""
-    recorded = record.get("metrics_sha256")
-    return recorded is not None and recorded != file_digest(run_dir / METRICS_FILE)
-
-
-def best_changed(run_dir: Path, record: dict[str, Any]) -> bool:
-    """Is best.ckpt another one than when the run ended? False if that is not known."""
-    recorded = record.get("best_sha256")
-    return recorded is not None and recorded != file_digest(run_dir / BEST_CHECKPOINT)
-
-
-def warn_if_changed(run_dir: Path, record: dict[str, Any]) -> None:
-    """Say so if a run's record was changed after the runner wrote it."""
-    if was_changed(record):
-        log.warning("%s: was changed after the run wrote it", run_dir / RECORD_FILE)
-
-
-def _digest(content: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode(errors="surrogatepass")).hexdigest()
+    """Write results.json."""
+    write_json(run_dir / RECORD_FILE, record)
 
 
 def read_record(run_dir: Path) -> dict[str, Any]:
@@ -139,6 +98,5 @@ def recorded_computing(record: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def recorded_overrides(record: dict[str, Any]) -> list[str]:
-    """The overrides in a run's record; none if it has no list of them."""
-    overrides = record.get("overrides")
-    return list(map(str, overrides)) if isinstance(overrides, list) else []
+    """The overrides in a run's record."""
+    return list(record.get("overrides", []))

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from ..errors import CheckpointError
 from ..settings.config import Config
-from .folder import SWEEP_FILE, refuse_outside_links
-from .record import read_record, recorded_overrides, warn_if_changed
-from .resume import refuse_changes, refuse_other_config
+from .folder import SWEEP_FILE
+from .record import read_record, recorded_overrides
+from .resume import refuse_changes
 from .saved_config import saved_config
 
 ONLY_WITH_VALIDATION = (
@@ -31,16 +31,13 @@ def refitting(run_dir: Path, overrides: dict[str, str | None]) -> tuple[Config, 
             stopped before its schedule's last epoch.
         ConfigError: an override is not valid, or would change what is trained.
     """
-    refuse_outside_links(run_dir)
     if (run_dir / SWEEP_FILE).exists():
         raise CheckpointError(f"{run_dir}: is a sweep; give the folder of one of its jobs")
     record = read_record(run_dir)
     epochs = record.get("best_epoch")
     if record["status"] != "completed" or not isinstance(epochs, int):
         raise CheckpointError(f"{run_dir}: this run is {record['status']}; only a completed run can be trained again")
-    warn_if_changed(run_dir, record)
     before, config = saved_config(run_dir, overrides)
-    refuse_other_config(record, before, run_dir)
     refuse_changes(before, config, may_extend=False)
     if before.data.val_size == 0:
         raise CheckpointError(f"{run_dir}: had no validation images to choose by, so it has used all images already")

@@ -63,8 +63,8 @@ class Repetitions(Generic[Run]):
 
     def mean(self, name: str) -> float | None:
         """Mean of an attribute of `RunResult` over the completed runs that have it."""
-        found = spread(getattr(run, name) for run in self.completed)
-        return None if found is None else found.mean
+        measured = spread(getattr(run, name) for run in self.completed)
+        return None if measured is None else measured.mean
 
     def summed(self) -> dict[str, int | float | None]:
         """The numbers for `SUMMED_COLUMNS`."""

@@ -8,15 +8,15 @@ from typing import Any
 from ..errors import CheckpointError
 from ..settings.config import Config
 from ..text import aligned, counted, relative
-from .folder import METRICS_FILE, SWEEP_FILE, refuse_outside_links
+from .folder import METRICS_FILE, SWEEP_FILE
 from .metrics import read_metrics
 from .provenance import git_state, versions
-from .record import RunRecord, read_record, recorded_overrides, warn_if_changed
-from .resume import refuse_changes, refuse_other_config
+from .record import RunRecord, read_record, recorded_overrides
+from .resume import refuse_changes
 from .saved_config import saved_config
 
 OUTCOMES = ("val_accuracy", "test_accuracy", "test_loss")
-CIRCUMSTANCES = ("git_commit", "git_dirty", "device", "precision", "config_sha256")
+CIRCUMSTANCES = ("git_commit", "git_dirty", "device", "precision")
 
 
 @dataclasses.dataclass
@@ -35,7 +35,7 @@ class Repetition:
         changed = _changed_circumstances(self.record, versions(), git_state())
         return f"Repeating {relative(self.run_dir)}" + (f", now with {_listed(changed)}" if changed else "")
 
-    def compare(self, repeated: Path, results: RunRecord) -> tuple[str, bool]:
+    def verdict(self, repeated: Path, results: RunRecord) -> tuple[str, bool]:
         """What to tell the person, and if every metric is the same to the last digit.
 
         Args:
@@ -65,17 +65,14 @@ def repetition(run_dir: Path, overrides: dict[str, str | None]) -> Repetition:
         CheckpointError: there is no completed run, or its record or checkpoint is damaged.
         ConfigError: an override is not valid, or would make it another run.
     """
-    refuse_outside_links(run_dir)
     if (run_dir / SWEEP_FILE).exists():
         raise CheckpointError(f"{run_dir}: is a sweep; give the folder of one of its jobs")
     record = read_record(run_dir)
     if record["status"] != "completed":
         raise CheckpointError(f"{run_dir}: this run is {record['status']}; only a completed run can be repeated")
-    warn_if_changed(run_dir, record)
     if not read_metrics(run_dir / METRICS_FILE):
         raise CheckpointError(f"{run_dir}: has no {METRICS_FILE} to compare with")
     before, config = saved_config(run_dir, overrides)
-    refuse_other_config(record, before, run_dir)
     refuse_changes(before, config, may_extend=False)
     added = [f"{key}={value}" for key, value in overrides.items()]
     return Repetition(run_dir, record, config, recorded_overrides(record) + added)
@@ -84,9 +81,8 @@ def repetition(run_dir: Path, overrides: dict[str, str | None]) -> Repetition:
 def _changed_circumstances(record: dict[str, Any], packages: dict[str, str], after: dict[str, Any]) -> dict[str, str]:
     """What else is different now, by name. What either record lacks is skipped."""
     pairs = {name: (record.get(name), after.get(name)) for name in CIRCUMSTANCES}
-    before = record.get("versions")
-    if isinstance(before, dict):
-        pairs |= {name: (before.get(name), packages.get(name)) for name in {*before, *packages}}
+    before = record["versions"]
+    pairs |= {name: (before.get(name), packages.get(name)) for name in {*before, *packages}}
     return {
         name: f"{now} (was {then})"
         for name, (then, now) in sorted(pairs.items())
@@ -95,29 +91,26 @@ def _changed_circumstances(record: dict[str, Any], packages: dict[str, str], aft
 
 
 def _changed_files(record: dict[str, Any], after: dict[str, Any]) -> dict[str, str]:
-    dataset = record.get("dataset")
-    files = dataset.get("files") if isinstance(dataset, dict) else None
-    if not isinstance(files, dict):
-        return {}
     now = after["dataset"]["files"]
+    files = record["dataset"]["files"]
     return {name: "another file" for name, digest in files.items() if now.get(name, digest) != digest}
 
 
-def _listed(found: dict[str, str]) -> str:
-    return ", ".join(f"{name} {what}" for name, what in found.items())
+def _listed(changes: dict[str, str]) -> str:
+    return ", ".join(f"{name} {what}" for name, what in changes.items())
 
 
 def _differences(run_dir: Path, record: dict[str, Any], repeated: Path, after: dict[str, Any]) -> dict[str, str]:
     """The metrics that are not the same to the last digit: where, and both values."""
     before, now = read_metrics(run_dir / METRICS_FILE), read_metrics(repeated / METRICS_FILE)
-    found = {}
+    differences = {}
     for name in dict.fromkeys([*before, *now]):
         pairs = itertools.zip_longest(before.get(name, []), now.get(name, []))
         for epoch, (then, value) in enumerate(pairs, 1):
             if then != value and not (then != then and value != value):  # NaN: not measured
-                found[name] = f"{value!r} in epoch {epoch} (was {then!r})"
+                differences[name] = f"{value!r} in epoch {epoch} (was {then!r})"
                 break
     for name in OUTCOMES:
         if record.get(name) != after[name]:
-            found[name] = f"{after[name]!r} (was {record.get(name)!r})"
-    return found
+            differences[name] = f"{after[name]!r} (was {record.get(name)!r})"
+    return differences

@@ -1,12 +1,10 @@
 """Continuing an interrupted run in its own folder, with its own config."""
 
 from pathlib import Path
-from typing import Any
 
 from ..errors import CheckpointError, ConfigError
 from ..settings.config import Config, leaves
-from .folder import refuse_odd_files, refuse_outside_links
-from .record import read_record, recorded_overrides, warn_if_changed
+from .record import read_record, recorded_overrides
 from .saved_config import saved_config
 
 
@@ -21,33 +19,14 @@ def resumed(run_dir: Path, overrides: dict[str, str | None]) -> tuple[Config, li
         CheckpointError: there is no run, its record or checkpoint is damaged, or it is already complete.
         ConfigError: an override is not valid, or would make it another run.
     """
-    refuse_outside_links(run_dir)
-    refuse_odd_files(run_dir)
     record = read_record(run_dir)
-    warn_if_changed(run_dir, record)
     before, config = saved_config(run_dir, overrides)
-    refuse_other_config(record, before, run_dir)
     refuse_changes(before, config, may_extend=True)
     if record["status"] == "completed" and not _trains_longer(before, config):
         raise CheckpointError(
             f"{run_dir}: is complete after {record.get('epochs')} epochs; to go on, set a higher trainer.max_epochs"
         )
     return config, recorded_overrides(record) + [f"{key}={value}" for key, value in overrides.items()]
-
-
-def refuse_other_config(record: dict[str, Any], config: Config, run_dir: Path) -> None:
-    """Raise CheckpointError if a run's saved config is not the one in its record.
-
-    Limits such as `trainer.max_epochs`, which a resumed run may raise, are not compared.
-    """
-    recorded = record.get("config")
-    for key, value, about in leaves(config):
-        group, _, name = key.rpartition(".")
-        section = recorded.get(group) if group and isinstance(recorded, dict) else recorded
-        if not isinstance(section, dict) or name not in section or not about.trained or about.extends:
-            continue
-        if section[name] != value:
-            raise CheckpointError(f"{run_dir}: its saved config has {key}={value}, but its record has {section[name]}")
 
 
 def refuse_changes(before: Config, after: Config, may_extend: bool) -> None:

@@ -15,8 +15,7 @@ from ..data.pictures import BrokenPictureError, border, read_pixels, to_pixels, 
 from ..errors import CheckpointError, DataError
 from ..output import Output, confidences
 from ..settings.plugins import load_plugin
-from ..text import on_one_line
-from .checkpoints import Checkpoint, build_network, check_weights, load_checkpoint
+from .checkpoints import Checkpoint, load_checkpoint, restored_network
 from .folder import BEST_CHECKPOINT
 from .saved_config import warn_of_changed_plugin
 from .shipped import find_run
@@ -131,7 +130,7 @@ def load(run_or_checkpoint: str | Path, plugin: str | Path | None = None) -> Tra
         plugin: the file with the run's options, if it was trained with a plugin.
 
     Raises:
-        CheckpointError: there is no such checkpoint, or it is damaged, contains code, or is from an earlier version.
+        CheckpointError: there is no such checkpoint, or it cannot be read, or is from an earlier version.
         PluginError: the plugin is missing, or cannot be used.
     """
     if plugin is not None:
@@ -147,23 +146,16 @@ def checkpoint_path(given: Path) -> Path:
 
 def restored(checkpoint: Checkpoint, path: Path) -> TrainedModel:
     """The trained network of a checkpoint that was read from a path. Raises CheckpointError."""
-    config, weights, _, plugin_sha256, trained_on = checkpoint
-    warn_of_changed_plugin(plugin_sha256, path)
-    training_images = recorded_training_images(trained_on)
+    warn_of_changed_plugin(checkpoint.plugin_sha256, path)
+    training_images = recorded_training_images(checkpoint.dataset)
     if training_images is None:
         raise CheckpointError(f"{path}: does not say what images it was trained on, so it is from an earlier version")
     if training_images.image_shape[0] not in (1, 3):
         raise CheckpointError(
             f"{path}: its images have {training_images.image_shape[0]} channels; pictures have 1 or 3"
         )
-    try:
-        network = build_network(config, training_images.image_shape, len(training_images.class_names))
-    except (RuntimeError, ValueError) as error:
-        raise CheckpointError(f"{path}: its network cannot be built ({on_one_line(error)[:200]})") from error
-    check_weights(weights, network, path)
-    network.load_state_dict(weights)
-    network.to("cuda" if torch.cuda.is_available() else "cpu")
-    return TrainedModel(network, training_images, getattr(config.loss, "logits", False))
+    network = restored_network(checkpoint, training_images.image_shape, len(training_images.class_names), path)
+    return TrainedModel(network, training_images, getattr(checkpoint.config.loss, "logits", False))
 
 
 def _listed(images: Any) -> Sequence[Any]:

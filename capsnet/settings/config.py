@@ -5,8 +5,6 @@ files under `configs/` contain only what differs from the defaults.
 """
 
 import dataclasses
-import hashlib
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple, get_type_hints
@@ -127,12 +125,6 @@ def as_dict(config: Config) -> dict[str, Any]:
         group, _, name = key.rpartition(".")
         (nested.setdefault(group, {}) if group else nested)[name] = value
     return nested
-
-
-def config_digest(config: Config) -> str:
-    """sha256 of every setting that is part of what is trained, by key."""
-    trained = {leaf.key: leaf.value for leaf in leaves(config) if leaf.setting.trained}
-    return hashlib.sha256(json.dumps(trained, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def check(config: Config) -> None:

@@ -2,13 +2,12 @@
 
 import dataclasses
 import difflib
-import re
 from functools import cache
 from typing import Any, get_type_hints
 
 import yaml
 from omegaconf import MISSING, DictConfig, OmegaConf
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from ..errors import ConfigError, PluginError
 from ..text import either
@@ -261,7 +260,7 @@ def known_keys(names: dict[str, str]) -> list[str]:
 
 
 def explain(
-    error: Exception,
+    error: OmegaConfBaseException,
     names: dict[str, str] | None = None,
     values: dict[str, Any] | None = None,
     override: str | None = None,
@@ -269,19 +268,15 @@ def explain(
     """What an error of OmegaConf says about a setting, in one line.
 
     Args:
-        error: from OmegaConf, or from Hydra with one of OmegaConf's as its cause.
+        error: from OmegaConf.
         names: the option chosen for each group.
         values: the nested values that were read.
         override: the argument that was wrong, such as routing.iters=many, if it is known.
     """
-    cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
-    key = override.split("=", 1)[0].lstrip("+~") if override else str(getattr(cause, "full_key", None) or "")
-    text = str(cause)
-    if key and ("is not in struct" in text or "not in '" in text):
+    key = override.split("=", 1)[0].lstrip("+~") if override else str(error.full_key or "")
+    if key and isinstance(error, ConfigKeyError | ConfigAttributeError):
         return unknown_key(override or key, names or DEFAULT_OPTIONS)
-    if not key:
-        return flat(text)
-    return f"{override or _assignment(key, values)}: {_wrong_type(text) or flat(text)}"
+    return f"{override or _assignment(key, values)}: {flat(str(error))}" if key else flat(str(error))
 
 
 def _assignment(key: str, values: dict[str, Any] | None) -> str:
@@ -319,20 +314,6 @@ def unknown_key(override: str, names: dict[str, str]) -> str:
     near = difflib.get_close_matches(key, [*known, *groups], n=1, cutoff=0.6)
     hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(groups)}"
     return f"{override}: no such key; {hint}"
-
-
-def _wrong_type(text: str) -> str | None:
-    """OmegaConf's messages about types, in plain words."""
-    wanted = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false", "String": "text"}
-    if failed := re.match(r"Value '.*' (?:\()?of type '[^']*'(?:\))? could not be converted to (\w+)", text, re.DOTALL):
-        return f"must be {wanted.get(failed[1], failed[1])}"
-    if "is not a valid bool" in text:
-        return "must be true or false"
-    if re.match("Cannot convert '(dict|list)' to string", text):
-        return "must be a single value"
-    if "is not Optional" in text or "Incompatible value 'None'" in text:
-        return "must have a value"
-    return None
 
 
 def flat(text: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Union, get_args, get_origin, get_type_hints
 from omegaconf import OmegaConf
 
 from ..errors import PluginError
-from ..files import read_bytes, user_path
+from ..files import user_path
 from ..text import either, on_one_line
 from .config import OPTIONS, SHARED
 from .parse import section_schema
@@ -48,7 +48,7 @@ def load_plugin(path: str | Path) -> Plugin:
     global _loaded
     file = user_path(str(path)).absolute()
     try:
-        plugin = Plugin(file, hashlib.sha256(read_bytes(file)).hexdigest())
+        plugin = Plugin(file, hashlib.sha256(file.read_bytes()).hexdigest())
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise PluginError(f"plugin={path}: cannot be read ({reason})") from error

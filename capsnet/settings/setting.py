@@ -24,7 +24,7 @@ class Setting:
     one_of: tuple[Any, ...] | None = None
     check: Callable[[Any], bool] | None = None
     trained: bool = True
-    """It changes what is trained. It is part of the config's digest, and a resumed or repeated run cannot change it."""
+    """It changes what is trained, so a resumed or repeated run cannot change it."""
     extends: bool = False
     """Says how long to train, so a resumed run may raise it."""
     evaluated: bool = True

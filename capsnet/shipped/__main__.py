@@ -6,10 +6,6 @@ Of the run's best checkpoint, the weights are kept, in half precision. The accur
 them. An earlier model of that name is replaced.
 """
 
-import capsnet.cli.loading  # noqa: F401 (must come first)
-
-# isort: split
-
 import re
 import shutil
 import sys
@@ -20,7 +16,6 @@ from typing import Any
 from capsnet.cli.program import run_program, start_logging
 from capsnet.cli.run_parser import RunParser
 from capsnet.errors import ConfigError, DataError
-from capsnet.files import file_digest
 from capsnet.runs.folder import BEST_CHECKPOINT, METRICS_FILE
 from capsnet.runs.record import read_record, write_record
 from capsnet.runs.shipped import FOLDER
@@ -45,12 +40,13 @@ def main() -> None:
 def pack(run: Path, target: Path) -> None:
     """Write what a model needs, from a run's folder to another folder. Raises DataError without test images."""
     from capsnet.reports.scores import accuracies
-    from capsnet.runs.checkpoints import NETWORK_PREFIX, read_checkpoint
+    from capsnet.runs.checkpoints import CONFIG_KEY, DATASET_KEY, NETWORK_PREFIX, PLUGIN_KEY, read_checkpoint
     from capsnet.runs.opened import open_run
     from capsnet.training.checkpoint_io import AtomicCheckpointIO
 
     content = read_checkpoint(run / BEST_CHECKPOINT)
-    kept: dict[str, Any] = {key: content[key] for key in content if key == "epoch" or key.startswith("capsnet_")}
+    described = ("epoch", CONFIG_KEY, DATASET_KEY, PLUGIN_KEY)
+    kept: dict[str, Any] = {key: content[key] for key in described if key in content}
     kept["state_dict"] = {
         name: weight.half() if weight.is_floating_point() else weight
         for name, weight in content["state_dict"].items()
@@ -64,7 +60,7 @@ def pack(run: Path, target: Path) -> None:
     images, labels = opened.test_images
     measured = accuracies(labels, opened.model.classify(images).labels, len(opened.model.class_names))
     record = read_record(run) | {f"test_{name}": accuracy for name, accuracy in measured.items()}
-    write_record(target, record | {"test_loss": None, "best_sha256": file_digest(target / BEST_CHECKPOINT)})
+    write_record(target, record | {"test_loss": None})
 
 
 if __name__ == "__main__":

@@ -2,17 +2,15 @@
 
 import logging
 import multiprocessing
-import os
-import time
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from ..errors import CapsNetError, CheckpointError, ConfigError, FolderInUseError
+from ..errors import CapsNetError, ConfigError, FolderInUseError
 from ..runs.folder import RECORD_FILE
-from ..runs.record import FINISHED, new_record, read_record, recorded_overrides, write_record
+from ..runs.record import new_record, read_record, recorded_overrides, write_record
 from ..settings.config import Config
 from ..settings.parse import config_from_omegaconf
 from ..settings.plugins import load_plugin
@@ -36,7 +34,7 @@ def run_job(composed: DictConfig) -> float | None:
     _only_warnings_to_the_terminal()
     if started_by_launcher():
         raise ConfigError("a sweep's job starts its processes itself: leave hydra.launcher.tasks_per_node at 1")
-    record, began = None, time.time()
+    record = None
     try:
         record = record_of(run_dir, overrides)
         if record is not None and record["status"] in NOT_REPEATED:
@@ -57,7 +55,7 @@ def run_job(composed: DictConfig) -> float | None:
     except Exception as error:
         if not isinstance(error, CapsNetError):
             log.exception("job %s failed", job.job.num)
-        record_failure(run_dir, overrides, _reason(error), since=began)
+        record_failure(run_dir, overrides, _reason(error))
         return None
     if results.status == "interrupted":
         raise KeyboardInterrupt
@@ -78,10 +76,9 @@ def record_of(run_dir: Path, overrides: list[str]) -> dict[str, Any] | None:
     if not (run_dir / RECORD_FILE).exists():
         return None
     record = read_record(run_dir)
-    recorded = record.get("overrides")
     wanted = without_plugin(overrides)
-    found = without_plugin(recorded_overrides(record))[: len(wanted)]  # a resumption may have added some
-    if not isinstance(recorded, list) or found != wanted:
+    recorded = without_plugin(recorded_overrides(record))[: len(wanted)]  # a resumption may have added some
+    if recorded != wanted:
         raise OtherJobError(
             f"{run_dir}: has a job with other settings ({' '.join(recorded_overrides(record))});"
             " choose another hydra.sweep.dir"
@@ -89,25 +86,16 @@ def record_of(run_dir: Path, overrides: list[str]) -> dict[str, Any] | None:
     return record
 
 
-def record_failure(run_dir: Path, overrides: list[str], reason: str, since: float = 0.0) -> None:
-    """Write a record for a job that failed, unless it has written its own since it began.
-
-    One that was interrupted and cannot continue stays interrupted, and a record that cannot be read stays as it is.
-    """
-    path = run_dir / RECORD_FILE
-    if not os.path.lexists(path):
+def record_failure(run_dir: Path, overrides: list[str], reason: str) -> None:
+    """Write into a job's record that it failed. One that was interrupted stays so: it may be continued another time."""
+    if not (run_dir / RECORD_FILE).exists():
         run_dir.mkdir(parents=True, exist_ok=True)
         new_record("failed", overrides, reason=reason).write(run_dir)
         return
-    try:
-        record = read_record(run_dir)
-    except CheckpointError as error:
-        log.warning("%s", error)
-        return
-    own = path.stat().st_mtime >= since - 1  # file systems' clocks are coarse
-    if not own and record["status"] == "interrupted":
-        log.warning("%s: cannot continue: %s", relative(run_dir), reason)
-    elif not own or record["status"] not in (*FINISHED, "interrupted"):
+    record = read_record(run_dir)
+    if record["status"] == "interrupted":
+        log.warning("%s: interrupted, and did not continue: %s", relative(run_dir), reason)
+    elif record["status"] not in NOT_REPEATED:
         write_record(run_dir, record | {"status": "failed", "reason": reason})
 
 

@@ -1,8 +1,6 @@
 """What a sweep is: how many jobs, over which keys, from which command. All of it is in the sweep's folder."""
 
 import dataclasses
-import hashlib
-import json
 import re
 import time
 from collections.abc import Sequence
@@ -11,11 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from ..errors import CheckpointError, ConfigError, PluginError
-from ..files import read_json, read_text, write_json
+from ..files import read_json, write_json
 from ..runs.folder import SWEEP_FILE
 from ..settings.config import Config
 from ..settings.parse import quoted
@@ -40,39 +36,31 @@ class Plan:
     """Seconds since 1970."""
     finished_before: int = 0
     """Jobs that an earlier, interrupted start had finished."""
-    overrides_sha256: str = ""
-    """Of the overrides that the sweep was started with."""
 
     def write(self, folder: Path) -> None:
-        write_json(folder / PLAN_FILE, asdict(self) | {"sha256": _digest(asdict(self))})
+        write_json(folder / PLAN_FILE, asdict(self))
 
 
 def read_plan(folder: Path) -> Plan | None:
-    """The plan in a sweep's folder; None if it is missing, unreadable, or was changed after it was written."""
+    """The plan in a sweep's folder; None if there is none, or a file of somebody else's in its place."""
     try:
         content = read_json(folder / PLAN_FILE)
-        plan = Plan(
-            int(content["jobs"]),
-            [str(key) for key in content["swept"]],
-            float(content["started"]),
-            int(content["finished_before"]),
-            str(content["overrides_sha256"]),
-        )
-        return plan if _digest(asdict(plan)) == content["sha256"] else None
-    except (OSError, ValueError, TypeError, KeyError, OverflowError):
+        return Plan(**{entry.name: content[entry.name] for entry in dataclasses.fields(Plan)})
+    except (OSError, ValueError, TypeError, KeyError):
         return None
 
 
-def _digest(content: Any) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode(errors="surrogatepass")).hexdigest()
-
-
-def write_plan(folder: Path, jobs: int, swept: list[str], finished_before: int, overrides: list[str]) -> str:
+def write_plan(folder: Path, jobs: int, swept: list[str], finished_before: int) -> str:
     """Write what a sweep is going to do into its folder, and describe it in one line."""
-    Plan(jobs, swept, time.time(), finished_before, _digest(without_plugin(overrides))).write(folder)
+    Plan(jobs, swept, time.time(), finished_before).write(folder)
     before = f" ({finished_before} finished before)" if finished_before else ""
     keys = f" over {', '.join(swept)}" if jobs > 1 else ""
     return f"{counted(jobs, 'job')}{before}{keys} in {relative(folder)}"
+
+
+def is_given(key: str, overrides: Sequence[str]) -> bool:
+    """Does one of these overrides set the key?"""
+    return any(override.lstrip("+").startswith(f"{key}=") for override in overrides)
 
 
 def values_by_key(overrides: Sequence[str]) -> dict[str, str]:
@@ -107,13 +95,10 @@ def original_overrides(folder: Path) -> list[str]:
     """The overrides that a sweep was started with, without Hydra's own. Raises CheckpointError."""
     path = folder / SWEEP_FILE
     try:
-        loaded: Any = OmegaConf.create(read_text(path))
-        task = OmegaConf.to_container(loaded.hydra.overrides.task, resolve=False)
-    except (OSError, YAMLError, OmegaConfBaseException, ValueError, AttributeError, TypeError, RecursionError) as error:
+        loaded: Any = OmegaConf.load(path)
+        return list(OmegaConf.to_container(loaded.hydra.overrides.task, resolve=False))
+    except Exception as error:
         raise CheckpointError(f"{path}: not the record of a sweep ({on_one_line(error)})") from error
-    if not isinstance(task, list):
-        raise CheckpointError(f"{path}: not the record of a sweep")
-    return list(map(str, task))
 
 
 def continuing_arguments(folder: Path, given: list[str]) -> list[str]:
@@ -131,9 +116,7 @@ def continuing_arguments(folder: Path, given: list[str]) -> list[str]:
         PluginError: the sweep used a plugin that is not given.
         ConfigError: a setting is given beside those of the sweep.
     """
-    original, plan = original_overrides(folder), read_plan(folder)
-    if plan is not None and plan.overrides_sha256 != _digest(without_plugin(original)):
-        raise CheckpointError(f"{folder / SWEEP_FILE}: was changed after the sweep began")
+    original = original_overrides(folder)
     plugins = [override for override in original if override.lstrip("+~").startswith("plugin=")]
     settings = [override for override in original if override not in plugins]
     for override in settings:
@@ -168,9 +151,9 @@ def without_plugin(overrides: list[str]) -> list[str]:
 
 def _is_setting(override: str) -> bool:
     """Does an override set a key of ours, or choose an option of one of our groups by its name?"""
-    found = _SETTING.match(override)
+    key = _SETTING.match(override)
     known = {entry.name for entry in dataclasses.fields(Config)} | {"experiment", "sweep"}
-    if found is None or found[1] not in known or "_target_" in override or "${" in override:
+    if key is None or key[1] not in known or "_target_" in override or "${" in override:
         return False
-    names_option = found[2] is None  # which is the name of a file
+    names_option = key[2] is None  # which is the name of a file
     return not (names_option and "/" in override)

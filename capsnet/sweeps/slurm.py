@@ -1,6 +1,5 @@
 """A sweep's jobs in SLURM's queue, through submitit. See `configs/hydra/launcher/slurm.yaml`."""
 
-import contextlib
 import shlex
 import shutil
 import subprocess
@@ -14,7 +13,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra_plugins.hydra_submitit_launcher.config import BaseQueueConf
 from hydra_plugins.hydra_submitit_launcher.submitit_launcher import BaseSubmititLauncher
 
-from ..errors import CheckpointError, ConfigError
+from ..errors import ConfigError
 from ..text import relative
 from .hydra_job import record_failure, record_of
 from .plan import NOT_REPEATED
@@ -34,9 +33,7 @@ class SlurmLauncher(BaseSubmititLauncher):
         jobs = {number: list(overrides) for number, overrides in enumerate(job_overrides, initial_job_idx)}
         accuracies = {}
         for number, overrides in jobs.items():
-            record = None
-            with contextlib.suppress(CheckpointError):  # the job itself will report a damaged record
-                record = record_of(folder / str(number), overrides)
+            record = record_of(folder / str(number), overrides)
             if record is not None and record["status"] in NOT_REPEATED:
                 accuracies[number] = record.get("val_accuracy")
         queued = self._queue({number: jobs[number] for number in jobs.keys() - accuracies.keys()})

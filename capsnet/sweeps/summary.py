@@ -1,6 +1,5 @@
 """A sweep in two tables and one picture, read from the folders of its jobs."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -13,7 +12,7 @@ from ..runs.record import FINISHED
 from ..runs.repetitions import ACCURACIES, SPEEDS, SUMMED_COLUMNS, Repetitions, grouped, is_unbalanced
 from ..text import columns, duration, percent, printable, relative, whole
 from .jobs import Job, read_jobs, swept_keys
-from .plan import PLAN_FILE, read_plan
+from .plan import read_plan
 
 JOBS_FILE, SETTINGS_FILE, PICTURE_FILE = "sweep.csv", "summary.csv", "sweep.png"
 SEED = "seed"
@@ -49,12 +48,6 @@ def summarize(folder: Path) -> str:
     for status in ("failed", "diverged", "unreadable"):
         if (numbers := [str(job.number) for job in jobs if job.status == status]) and SEED in swept:
             lines.append(f"  {status:<10} jobs {', '.join(numbers)}, see {JOBS_FILE}")
-    if changed := [str(job.number) for job in jobs if job.changed]:
-        lines.append(
-            f"  changed    the records or metrics of jobs {', '.join(changed)} were changed after the jobs wrote them"
-        )
-    if plan is None and os.path.lexists(folder / PLAN_FILE):
-        lines.append(f"  changed    {PLAN_FILE} was changed or is damaged, so unfinished jobs are not counted")
     if _validated(settings):
         lines += _best(settings[0], swept, keys)
     lines.append(
@@ -182,8 +175,8 @@ def accuracies_by_value(
             return 1, 0.0, value
 
     known = [(job.values, accuracy) for job, accuracy in jobs if accuracy is not None]
-    found = {}
+    by_key = {}
     for key in swept:
         values = sorted({values[key] for values, _ in known if key in values}, key=order)
-        found[key] = {value: [accuracy for values, accuracy in known if values.get(key) == value] for value in values}
-    return {key: by_value for key, by_value in found.items() if by_value}
+        by_key[key] = {value: [accuracy for values, accuracy in known if values.get(key) == value] for value in values}
+    return {key: by_value for key, by_value in by_key.items() if by_value}

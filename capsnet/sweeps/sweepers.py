@@ -8,19 +8,21 @@ from typing import Any
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep, Transformer
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf, flag_override
 
 from ..errors import CapsNetError, ConfigError
 from ..files import make_folder, remove_made_folder
 from ..reports.terminal import command
-from ..runs.folder import LOCK_FILE, SWEEP_FILE, locked, refuse_foreign_files, refuse_odd_files, refuse_outside_links
+from ..runs.folder import LOCK_FILE, SWEEP_FILE, locked, new_folder, refuse_foreign_files
 from ..runs.record import FINISHED
+from ..settings.parse import quoted
 from ..text import relative
 from .jobs import read_jobs
 from .plan import (
     NOT_REPEATED,
     PLAN_FILE,
     differing_keys,
+    is_given,
     read_plan,
     refuse_other_sweep,
     values_by_key,
@@ -39,6 +41,14 @@ class GridSweeper(BasicSweeper):
     If you start a sweep again in the same folder, it continues, see `hydra_job.py`.
     """
 
+    def setup(self, *, config: DictConfig, **more: Any) -> None:
+        if not is_given("hydra.sweep.dir", config.hydra.overrides.hydra):
+            folder = str(new_folder(Path(config.hydra.sweep.dir)))  # also if two sweeps start in the same second
+            with flag_override(config, "readonly", False):
+                config.hydra.sweep.dir = folder
+                config.hydra.overrides.hydra.append(f"hydra.sweep.dir={quoted(folder)}")  # for the jobs
+        super().setup(config=config, **more)
+
     def sweep(self, arguments: list[str]) -> Any:
         assert self.config is not None
         folder = Path(self.config.hydra.sweep.dir)
@@ -48,8 +58,6 @@ class GridSweeper(BasicSweeper):
         make_folder(folder)
         with locked(folder):
             refuse_other_sweep(folder, list(self.config.hydra.overrides.task))
-            refuse_outside_links(folder)
-            refuse_odd_files(folder)
             try:
                 with progress_lines(folder):
                     returned = self._launch_all(arguments)
@@ -73,10 +81,8 @@ class GridSweeper(BasicSweeper):
 
     def _plan(self, folder: Path, jobs: int, swept: list[str]) -> None:
         """Write and print what the sweep is going to do."""
-        assert self.config is not None
         finished = sum(job.status in NOT_REPEATED for job in read_jobs(folder))
-        overrides = list(self.config.hydra.overrides.task)
-        print(write_plan(folder, jobs, swept, finished, overrides), flush=True)
+        print(write_plan(folder, jobs, swept, finished), flush=True)
 
     def _end(self, folder: Path, interrupted: bool) -> bool:
         """Print the summary; says if all jobs were completed."""
@@ -143,8 +149,6 @@ class TpeSweeper(GridSweeper):
             while len(study.trials) < numbers.stop:
                 study.ask(space)
             asked = study.trials[first : numbers.stop]
-            for trial in asked:
-                _refuse_foreign(trial.params, space, folder)
             chosen = [[*fixed, *(f"{k}={_shown(v)}" for k, v in trial.params.items())] for trial in asked]
             self.validate_batch_is_legal(chosen)
             self._refuse_without_validation(chosen[0])
@@ -177,17 +181,6 @@ def _distribution(override: Override) -> Any:
         last = max(range(int(value.start), int(value.stop), value.step))  # Hydra's range does not include its end
         return IntDistribution(value.start, last, step=value.step)
     return CategoricalDistribution(list(override.sweep_iterator(transformer=Transformer.encode)))
-
-
-def _refuse_foreign(params: dict[str, Any], space: dict[str, Any], folder: Path) -> None:
-    """Raise ConfigError if a study in the folder has values outside of the search space."""
-    for key, value in params.items():
-        try:
-            known = key in space and space[key]._contains(space[key].to_internal_repr(value))
-        except ValueError:
-            known = False
-        if not known:
-            raise ConfigError(f"{folder / STUDY_FILE}: {key}={value}: refused: outside the search space")
 
 
 def _shown(value: Any) -> str:

@@ -9,16 +9,14 @@ from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from ..errors import StorageError
 from ..files import atomic_write
-from ..runs.checkpoints import DIGEST_KEY, content_digest
 from ..text import on_one_line
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint with a digest of its content, beside its place, then moves it there."""
+    """Writes a checkpoint beside its place, then moves it there."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         path = Path(path)
-        checkpoint = {**checkpoint, DIGEST_KEY: content_digest(checkpoint)}
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with atomic_write(path) as draft, draft.open("wb") as file:

@@ -15,14 +15,12 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from ..data.dataset import Dataset
 from ..errors import ConfigError, DivergedError, StorageError
-from ..files import file_digest
 from ..reports.evaluation import evaluate
 from ..reports.terminal import run_outcome, run_summary
 from ..runs.checkpoints import read_checkpoint
 from ..runs.folder import (
     BEST_CHECKPOINT,
     LOG_FILE,
-    METRICS_FILE,
     RECORD_FILE,
     curves_folder,
     locked,
@@ -30,7 +28,7 @@ from ..runs.folder import (
     remove_drafts,
 )
 from ..runs.record import RunRecord, new_record, read_record, recorded_computing
-from ..settings.config import Config, as_dict, config_digest, name_of
+from ..settings.config import Config, as_dict, name_of
 from ..settings.plugins import loaded_plugin
 from ..text import on_one_line
 from .allocation import freed_memory_kept
@@ -190,7 +188,6 @@ def _first_record(
         parameters=sum(parameter.numel() for parameter in module.parameters()),
         device=device_name(trainer),
         precision=trainer.precision,
-        config_sha256=config_digest(config),
         config=as_dict(config),
         plugin={"path": str(plugin.path), "sha256": plugin.sha256} if plugin else None,
     )
@@ -221,8 +218,6 @@ def _outcome_recorded(
     finally:
         results.total_seconds = round(time.perf_counter() - began, 3)
         if is_main:
-            results.metrics_sha256 = file_digest(run_dir / METRICS_FILE)
-            results.best_sha256 = file_digest(run_dir / BEST_CHECKPOINT)
             with contextlib.nullcontext() if results.status == "completed" else contextlib.suppress(OSError):
                 results.write(run_dir)
             with contextlib.suppress(OSError):

@@ -7,12 +7,16 @@ python tests/campaigns/places.py --count 200
 """
 
 import argparse
+import contextlib
+import faulthandler
+import json
 import os
 import random
 import shutil
 import signal
 import sys
 import tempfile
+import time
 from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +25,14 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from campaigns.records import Case, Ended, content_of, run_in_fork
+from conftest import run_in_process
+
+import capsnet.reports.evaluation
+import capsnet.reports.figures
+import capsnet.sweeps.summary
+import capsnet.training.run  # noqa: F401 (loaded once, for every program)
+
+SECONDS = 60  # that a program may take
 
 TRAINING = (
     *("data=digits", "data.limit=120", "data.batch_size=50", "model.conv_channels=4", "model.primary_capsules=2"),
@@ -55,6 +66,56 @@ REFUSED = (
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL)
 
 
+class Ended(NamedTuple):
+    """How a program ended."""
+
+    code: int
+    """Negative: by that signal."""
+    stdout: str
+    stderr: str
+
+
+def run_in_fork(program: str, arguments: tuple[str, ...], folder: Path, stop: tuple[int, float] | None = None) -> Ended:
+    """Run a program in a copy of this process, which has loaded everything, so that no crash or hang ends this one.
+
+    Args:
+        program, arguments: as for `run_in_process`.
+        folder: where to run it.
+        stop: a signal to send, and after how many seconds.
+    """
+    result, crash = folder.parent / "ended.json", folder.parent / "crash.txt"
+    result.unlink(missing_ok=True)
+    if (child := os.fork()) == 0:
+        with contextlib.suppress(BaseException):
+            printed = os.open(crash, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            os.dup2(printed, 1)
+            os.dup2(printed, 2)
+            faulthandler.enable()
+            done = run_in_process(program, *arguments, cwd=folder)
+            result.write_text(json.dumps([done.returncode, done.stdout, done.stderr]))
+        os._exit(0)
+    began = time.monotonic()
+    deadline = began + SECONDS
+    while (ended := os.waitpid(child, os.WNOHANG))[0] == 0:
+        if time.monotonic() > deadline:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            return Ended(-signal.SIGALRM, "", f"ended by force after {SECONDS} s")
+        if stop is not None and time.monotonic() > began + stop[1]:
+            os.kill(child, stop[0])
+            stop = None
+        time.sleep(0.005)
+    if os.WIFSIGNALED(ended[1]) or not result.exists():
+        return Ended(-os.WTERMSIG(ended[1]) or -1, "", crash.read_text(errors="replace"))
+    return Ended(*json.loads(result.read_text()))
+
+
+def content_of(folder: Path) -> dict[str, bytes | None]:
+    """Every file of a folder with its content, and every folder with None."""
+    paths = sorted(folder.rglob("*"))
+    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in paths}
+
+
 class Visit(NamedTuple):
     """What is run in a crowded folder."""
 
@@ -70,21 +131,13 @@ def crowd(place: Path, chance: random.Random, names: tuple[str, ...]) -> None:
     place.mkdir(parents=True, exist_ok=True)
     for name in chance.sample(names, chance.randint(1, min(8, len(names)))):
         path = place / name
-        if os.path.lexists(path) or any(parent.is_file() for parent in path.parents):
+        if path.exists() or any(parent.is_file() for parent in path.parents):
             continue
         if name.endswith("/"):
             path.mkdir(parents=True, exist_ok=True)
             continue
         path.parent.mkdir(parents=True, exist_ok=True)
-        kind = chance.random()
-        if kind < 0.03:
-            os.mkfifo(path)
-        elif kind < 0.06:
-            path.symlink_to(place.parent / "elsewhere.txt")
-        else:
-            path.write_bytes(
-                chance.choice((b"", b"mine", b'{"status": "completed"}', b"epoch,step\n1,1\n", b"\x00" * 99))
-            )
+        path.write_bytes(chance.choice((b"", b"mine", b"epoch,step\n1,1\n", b"\x00" * 99)))
 
 
 def visit(folder: Path, run: Path, chance: random.Random) -> Visit:
@@ -147,14 +200,13 @@ def _disown(place: Path, run: Path) -> None:
 def check(folder: Path, run: Path, chance: random.Random) -> str:
     """Run something in a crowded folder, and assert that what was there is as it was; gives what was done."""
     _own.clear()
-    (folder / "elsewhere.txt").write_text("somebody's, elsewhere")
     what = visit(folder, run, chance)
     own = {f"place/{name}" for name in _own.get(folder / "place", ())}
-    before = {name: entry for name, entry in content_of(folder, locks=True).items() if name not in own}
+    before = {name: entry for name, entry in content_of(folder).items() if name not in own}
     stop = (chance.choice(SIGNALS), chance.random() * 1.2) if chance.random() < 0.4 else None
-    ended: Ended = run_in_fork(Case("place", what.program, what.arguments), folder / what.where, stop)
-    after = content_of(folder, locks=True)
-    changed = [name for name, entry in before.items() if after.get(name) != entry]
+    ended: Ended = run_in_fork(what.program, what.arguments, folder / what.where, stop)
+    after = content_of(folder)
+    changed = [name for name, entry in before.items() if name not in after or after[name] != entry]
     described = (what, stop, ended.code, ended.stderr[-1000:], changed)
     assert not changed, described
     assert "Traceback" not in ended.stdout + ended.stderr, described
@@ -167,7 +219,7 @@ def campaign(count: int, folder: Path, seed: int, first: int = 0) -> Counter:
     """Run so many commands in crowded folders; gives how many of each kind."""
     run, outcomes = folder / "run", Counter()
     folder.mkdir(parents=True, exist_ok=True)
-    done = run_in_fork(Case("run", "train.py", (*TRAINING, f"hydra.run.dir={run}")), folder)
+    done = run_in_fork("train.py", (*TRAINING, f"hydra.run.dir={run}"), folder)
     assert done.code == 0, done
     for number in range(first, first + count):
         shutil.rmtree(folder / "case", ignore_errors=True)

@@ -20,6 +20,13 @@ def test_broken_overrides_end_in_one_line_before_any_training():
         assert int(printed.split("\n")[-2].split()[0]) >= 250
 
 
+def test_nothing_of_somebody_elses_is_changed_in_crowded_folders():
+    command = [sys.executable, str(REPO / "tests/campaigns/places.py"), "--count=6", "--seed=7"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
+    assert "6  crowded folders; nothing of theirs was changed" in done.stdout.splitlines()[-1]
+
+
 def test_damaged_files_are_refused_or_read_with_a_warning(tmp_path):
     chance = random.Random(0)
     assert sum(files.damage_data(tmp_path, 25, chance).values()) == 25 * 4 * 3

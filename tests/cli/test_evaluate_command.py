@@ -55,10 +55,3 @@ def test_a_mistake_in_what_to_evaluate_ends_in_one_line(tmp_path, arguments, nam
     assert (done.returncode, done.stdout) == (2, "")
     assert named in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
-
-
-@pytest.mark.parametrize("argument", ["optimizer.lr=1", "trainer.max_epochs=3", "augment.max_shift=1", "seed=3"])
-def test_a_setting_that_matters_in_training_only_is_refused(finished_run, tmp_path, argument):
-    done = run_in_process("evaluate.py", f"run={finished_run}", argument, cwd=tmp_path)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert f"{argument}: has no effect on an evaluation" in done.stderr

@@ -56,15 +56,6 @@ class TestInterrupt:
             process.kill()
         assert_interrupted(only_run(tmp_path), process.returncode, printed, errors)
 
-    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-    def test_signals_during_an_import_wait_for_its_end_and_then_count_once(self, tmp_path, number):
-        (tmp_path / "library.py").write_text(
-            f"import signal\nfor _ in range(3): signal.raise_signal({int(number)})\nprint('loaded')\n"
-        )
-        body = "import library, time\n    try: time.sleep(1000)\n    finally:\n        time.sleep(0.3); print('saved')"
-        done = run_main(body, tmp_path)
-        assert (done.returncode, done.stdout, done.stderr) == (130, "loaded\nsaved\n", "")
-
     def test_a_signal_while_python_ends_prints_nothing(self, tmp_path):
         done = run_main("import atexit, signal\n    atexit.register(signal.raise_signal, signal.SIGINT)", tmp_path)
         assert (done.returncode, done.stdout, done.stderr) == (130, "", "")

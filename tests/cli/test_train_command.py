@@ -140,8 +140,16 @@ def test_the_terminal_speaks_of_one_thread_and_one_epoch(tmp_path):
     assert "training  1 epoch, " in done.stdout
 
 
-@pytest.mark.parametrize("arguments", [["-m", "seed=1"], ["seed=1", "-m"], ["--multirun", "seed=1"]])
-def test_a_sweep_is_asked_for_by_a_flag_anywhere_on_the_command_line(tmp_path, arguments):
+ASKING_FOR_A_SWEEP = (
+    ["-m", "seed=1"],
+    ["seed=1", "-m"],
+    ["--multirun", "seed=1"],
+    ["sweep=routing", "routing.iters=1"],
+)
+
+
+@pytest.mark.parametrize("arguments", ASKING_FOR_A_SWEEP)
+def test_a_sweep_is_asked_for_by_a_flag_anywhere_on_the_command_line_or_by_its_name(tmp_path, arguments):
     done = run_in_process("train.py", *DIGITS, "trainer.fast_dev_run=true", *arguments, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "[1/1] job 0" in done.stdout

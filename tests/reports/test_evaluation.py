@@ -1,6 +1,5 @@
 """Claims about evaluating a run: it repeats the test at the end of training, and changes nothing outside its folder."""
 
-import contextlib
 import json
 import shutil
 from dataclasses import dataclass, replace
@@ -9,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from capsnet import CapsNet, Output
+from capsnet import Output
 from capsnet.errors import CheckpointError, ConfigError
 from capsnet.reports.evaluation import SHOWN_RECONSTRUCTIONS, evaluate, evaluate_checkpoint, find_checkpoint
 from capsnet.settings.config import OPTIONS
@@ -108,38 +107,10 @@ def test_a_missing_checkpoint_or_run_is_refused_by_name(run, tmp_path):
         evaluated(tmp_path / "nowhere")
 
 
-@pytest.mark.parametrize("size", [0, 10, 1000, -1000])
-def test_a_truncated_checkpoint_is_refused_by_name(run, size):
-    path = run / "checkpoints/best.ckpt"
-    path.write_bytes(path.read_bytes()[:size])
-    with pytest.raises(CheckpointError, match=r"best\.ckpt"):
-        evaluated(run)
-
-
-def test_weights_alone_are_not_a_checkpoint_of_this_project(run):
-    torch.save(CapsNet(conv_channels=4).state_dict(), run / "checkpoints/best.ckpt")
-    with pytest.raises(CheckpointError, match="not a checkpoint of this project"):
-        evaluated(run)
-
-
 def test_weights_of_another_architecture_are_refused_in_one_line(run):
     with pytest.raises(CheckpointError, match="do not fit") as caught:
         evaluated(run, **{"model.class_dim": "4"})
     assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("name", ["checkpoints/best.ckpt", "figures", "metrics.csv", "evaluation.json"])
-def test_a_link_out_of_the_runs_folder_is_refused(run, tmp_path, name):
-    elsewhere = tmp_path / "elsewhere"
-    if (run / name).exists():
-        shutil.move(run / name, elsewhere)
-    else:
-        elsewhere.mkdir()
-    (run / name).symlink_to(elsewhere)
-    before = sorted(elsewhere.iterdir()) if elsewhere.is_dir() else elsewhere.read_bytes()
-    with pytest.raises(CheckpointError, match=f"{name}: refused: a symbolic link"):
-        evaluated(run, figures="true")
-    assert before == (sorted(elsewhere.iterdir()) if elsewhere.is_dir() else elsewhere.read_bytes())
 
 
 def test_a_damaged_metrics_file_is_refused_by_name(run):
@@ -175,10 +146,8 @@ def test_a_loss_that_names_something_of_the_report_does_not_replace_it(tmp_path,
 
     monkeypatch.setitem(OPTIONS["loss"], "boastful", Boastful)
     config = replace(config_from_dict({"data": {"name": "digits"}, "figures": False}), loss=Boastful())
-    report = {"accuracy": 0}
-    with contextlib.suppress(ConfigError):  # refused
-        report, *_ = evaluate(Mean(), config.data.build(), config, tmp_path, tmp_path / "none.ckpt", epoch=None)
-    assert report["accuracy"] <= 1
+    with pytest.raises(ConfigError, match="accuracy"):
+        evaluate(Mean(), config.data.build(), config, tmp_path, tmp_path / "none.ckpt", epoch=None)
 
 
 @pytest.mark.parametrize("network", [Mean, WithoutDecoder])

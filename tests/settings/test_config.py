@@ -3,7 +3,7 @@
 import pytest
 
 from capsnet.errors import ConfigError
-from capsnet.settings.config import as_dict, check, config_digest, leaves, name_of
+from capsnet.settings.config import as_dict, check, leaves, name_of
 from capsnet.settings.parse import config_from_dict
 
 
@@ -67,7 +67,6 @@ def test_an_option_knows_its_name():
 def test_where_and_how_a_run_is_computed_is_no_part_of_what_is_trained(key, value):
     changed = config_from_dict({}, {key: value})
     assert changed != config_from_dict({})
-    assert config_digest(changed) == config_digest(config_from_dict({}))
     assert not is_trained(key)
 
 
@@ -92,7 +91,7 @@ def test_where_and_how_a_run_is_computed_is_no_part_of_what_is_trained(key, valu
     ],
 )
 def test_every_other_setting_is_part_of_what_is_trained(key, value):
-    assert config_digest(config_from_dict({}, {key: value})) != config_digest(config_from_dict({}))
+    assert config_from_dict({}, {key: value}) != config_from_dict({})
     assert is_trained(key)
 
 

@@ -44,17 +44,13 @@ def test_settings_of_several_types_are_read_from_text():
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "wanted"),
-    [
-        ("routing.iters", "abc", "must be a whole number"),
-        ("data.batch_size", 1.5, "must be a whole number"),
-        ("model.dropout", "x", "must be a number"),
-        ("figures", "maybe", "must be true or false"),
-        ("seed", None, "must have a value"),
-    ],
+    ("key", "value"),
+    [("routing.iters", "abc"), ("data.batch_size", 1.5), ("model.dropout", "x"), ("figures", "maybe"), ("seed", None)],
 )
-def test_wrong_types_are_refused_by_key_value_and_type(key, value, wanted):
-    assert refusal({}, {key: value}) == f"{key}={'null' if value is None else value}: {wanted}"
+def test_wrong_types_are_refused_by_key_and_value(key, value):
+    message = refusal({}, {key: value})
+    assert message.startswith(f"{key}={'null' if value is None else value}: ")
+    assert "\n" not in message
 
 
 def test_wrong_types_in_a_saved_config_are_refused_by_file_key_and_value():

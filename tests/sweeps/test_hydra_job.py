@@ -1,8 +1,6 @@
 """What a sweep notes about its jobs."""
 
 import json
-import os
-import time
 
 import pytest
 from conftest import make_job
@@ -17,11 +15,15 @@ def test_a_failure_keeps_what_the_record_knows_and_a_later_one_replaces_its_reas
     (job,) = read_jobs(tmp_path)
     assert (job.status, job.reason) == ("failed", "killed")
     assert json.loads((tmp_path / "0/results.json").read_text())["parameters"] == 5
-    os.utime(tmp_path / "0/results.json", (0, 0))
-    record_failure(tmp_path / "0", ["seed=0"], "no files", since=time.time())
+    record_failure(tmp_path / "0", ["seed=0"], "no files")
     assert read_jobs(tmp_path)[0].reason == "no files"
-    record_failure(tmp_path / "0", ["seed=0"], "of no moment", since=time.time() - 60)
-    assert read_jobs(tmp_path)[0].reason == "no files"
+
+
+@pytest.mark.parametrize("status", ["completed", "diverged", "interrupted"])
+def test_a_failure_replaces_no_outcome(tmp_path, status):
+    make_job(tmp_path, 0, ["seed=0"], status)
+    record_failure(tmp_path / "0", ["seed=0"], "SLURM cannot find it")
+    assert read_jobs(tmp_path)[0].status == status
 
 
 def test_a_failure_before_the_job_has_a_folder_makes_its_record(tmp_path):

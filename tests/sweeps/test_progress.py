@@ -55,7 +55,7 @@ def test_a_line_is_printed_for_each_job_that_ends_meanwhile_and_for_no_other(tmp
     make_job(tmp_path, 0, overrides[0], val_accuracy=0.9)
     make_job(tmp_path, 1, overrides[1], "failed", reason="it broke")
     os.utime(tmp_path / "1/results.json", (0, 0))
-    line = write_plan(tmp_path, 4, ["seed"], finished_before=1, overrides=["seed=0,1,2,3"])
+    line = write_plan(tmp_path, 4, ["seed"], finished_before=1)
     assert line.startswith("4 jobs (1 finished before) over seed in ")
     with progress_lines(tmp_path):
         (tmp_path / "1/results.json").unlink()

@@ -15,7 +15,6 @@ from conftest import (
     wait_until,
 )
 
-from capsnet.errors import ConfigError
 from capsnet.settings.config import OPTIONS
 
 NETWORKS = [name for name in OPTIONS["model"] if name != "small_capsnet"]  # which is capsnet with other settings
@@ -120,14 +119,3 @@ class TestSearch:
         done = run_in_process("train.py", *search, cwd=tmp_path)
         assert (done.returncode, list(tmp_path.iterdir())) == (2, [])
         assert "searches by validation accuracy, so data.val_size=0 is refused" in done.stderr
-
-    def test_refuses_a_study_with_values_outside_of_its_space(self, tmp_path):
-        optuna = pytest.importorskip("optuna")
-        from capsnet.sweeps.sweepers import _refuse_foreign
-
-        space = {"optimizer.lr": optuna.distributions.FloatDistribution(1e-4, 1e-2)}
-        _refuse_foreign({"optimizer.lr": 1e-3}, space, tmp_path)
-        foreign = ({"+hydra.job.env_set.PATH": "x"}, {"optimizer.lr": 5.0}, {"optimizer.lr": "1 hydra.sweep.dir=/"})
-        for params in foreign:
-            with pytest.raises(ConfigError, match="refused: outside the search space"):
-                _refuse_foreign(params, space, tmp_path)
