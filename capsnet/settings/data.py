@@ -28,9 +28,10 @@ class Data:
     def build(self, seed: int = 0, trained_on: Any = None):
         """The images, split as set. See `Dataset` for what the arguments mean."""
         from ..data.dataset import Dataset
+        from ..data.source import as_source
 
         name = next(name for name, option in OPTIONS.items() if type(self.source) is option)
-        return Dataset(self.source.build(), name, self.val_size, self.limit, seed, trained_on)
+        return Dataset(as_source(self.source.build(), name), name, self.val_size, self.limit, seed, trained_on)
 
 
 @dataclass
