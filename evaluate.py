@@ -28,7 +28,7 @@ def main() -> None:
         return
     checkpoint, run_dir = find_checkpoint(asked.runs[0] if asked.runs else None, asked.checkpoint)
     evaluation = evaluate_checkpoint(checkpoint, run_dir, asked.settings, asked.robustness, asked.shifts)
-    print(evaluation_summary(evaluation.report))
+    print(evaluation_summary(evaluation.report, evaluation.rows))
     if evaluation.robustness:
         print("", robustness_table(evaluation.robustness), sep="\n")
 

@@ -32,7 +32,7 @@ def train_composed(composed: DictConfig) -> float | None:
         results = train(config, run_dir, list(job.overrides.task))
     if results.status == "interrupted":
         raise KeyboardInterrupt
-    return results.val_accuracy
+    return results.metrics.get(results.monitor)
 
 
 def main() -> None:

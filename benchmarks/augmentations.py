@@ -23,6 +23,7 @@ from capsnet.data.batches import TrainingBatches, epoch_generator, to_float
 from capsnet.data.kmnist_7k import KMNIST7k
 from capsnet.data.source import LabelledImages
 from capsnet.reports.figures.style import heading, new_sheet, place, save, text_width
+from capsnet.tasks.classify import Classify
 from capsnet.text import columns
 
 PRESETS = ("shift", "cutout", "shift_cutout", "affine", "elastic", "mixup", "strong")
@@ -44,7 +45,16 @@ def augmenting(augmentation: Augmentation, batch_size: int, device: str) -> Call
     """A function that makes a batch of 28x28 images and augments it."""
     images = torch.randint(256, (batch_size, 1, 28, 28), dtype=torch.uint8)
     split = LabelledImages(images, torch.arange(batch_size) % 10)
-    batches = TrainingBatches(split, batch_size, device, augmentation=augmentation, classes=10, seed=0, epoch=lambda: 0)
+    batches = TrainingBatches(
+        split,
+        batch_size,
+        device,
+        augmentation=augmentation,
+        classes=10,
+        composition=Classify(),
+        seed=0,
+        epoch=lambda: 0,
+    )
     return lambda: next(iter(batches))
 
 

@@ -25,7 +25,7 @@ from capsnet.settings.config import OPTIONS
 from capsnet.text import columns
 from capsnet.training import choices
 from capsnet.training.allocation import freed_memory_kept
-from capsnet.training.module import ClassifierModule
+from capsnet.training.module import CapsNetModule
 
 CLASSES = 10
 
@@ -43,7 +43,7 @@ def measure(network: str, batch_size: int, rounds: int) -> dict[str, Any]:
     """A row: what was chosen, and what every candidate takes."""
     config = composed_config(f"model={network}", "trainer=cpu")
     torch.manual_seed(0)
-    module = ClassifierModule(config, IMAGE_SHAPE, CLASSES)
+    module = CapsNetModule(config, IMAGE_SHAPE, CLASSES)
     steps = choices.Steps(module, IMAGE_SHAPE, CLASSES, batch_size)
     candidates = choices.candidates(config.trainer, bool(steps.worth_fourier))
     began = time.perf_counter()

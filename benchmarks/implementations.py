@@ -6,10 +6,11 @@ from pathlib import Path
 import torch
 
 from capsnet.networks.fourier import choose_fourier
+from capsnet.output import Targets
 from capsnet.settings.config import Config
 from capsnet.settings.parse import config_from_dict, config_from_omegaconf
 from capsnet.settings.plugins import load_plugin
-from capsnet.training.module import ClassifierModule
+from capsnet.training.module import CapsNetModule
 
 IMAGE_SHAPE = (1, 28, 28)
 
@@ -70,7 +71,7 @@ def training_step(
         image_shape: (channels, height, width).
     """
     torch.manual_seed(0)
-    module = ClassifierModule(config, image_shape, classes).to(device)
+    module = CapsNetModule(config, image_shape, classes).to(device)
     if config.trainer.fourier != "auto":
         choose_fourier(module.network, config.trainer.fourier)
     if layout is not None:
@@ -81,7 +82,7 @@ def training_step(
 
     def step() -> None:
         with torch.autocast(device, torch.bfloat16, enabled=precision == "bf16"):
-            loss = module.training_step((images, labels), 0)
+            loss = module.training_step((images, Targets(labels, images)), 0)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -92,7 +93,7 @@ def training_step(
 def inference_step(config: Config, batch_size: int, device: str, classes: int) -> Callable[[], None]:
     """A function that classifies random images once, in float32, as validation and `evaluate.py` do."""
     torch.manual_seed(0)
-    network = ClassifierModule(config, IMAGE_SHAPE, classes).to(device).network.eval()
+    network = CapsNetModule(config, IMAGE_SHAPE, classes).to(device).network.eval()
     images = torch.rand(batch_size, *IMAGE_SHAPE, device=device)
 
     def step() -> None:

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from capsnet.reports.scores import score
 from capsnet.routing.transformation import GAIN
 from capsnet.runs.checkpoints import build_network
+from capsnet.settings.config import build_loss, build_metrics
 from capsnet.settings.parse import config_from_dict
 from capsnet.training.datamodule import ImageDataModule
 
@@ -45,17 +46,17 @@ def accuracy_after(epochs: int, seed: int, batch_size: int, gain: float) -> floa
     torch.manual_seed(seed)
     network = build_network(config, dataset.image_shape, len(dataset.class_names))
     network.routing.weight.data.mul_(gain / GAIN)
-    loss = config.loss.build()
+    task, loss = config.task.build(), build_loss(config.loss)
     optimizer, _ = config.optimizer.build(network.parameters(), fused=True, epochs=config.trainer.max_epochs)
     batches = data.train_dataloader()
     for epoch in range(epochs):
         batches.epoch = lambda epoch=epoch: epoch
-        for images, labels in batches:
-            losses = loss(network(images, labels), images, labels)
+        for images, targets in batches:
+            losses = loss(task.output(network, images, targets), targets)
             optimizer.zero_grad()
             losses["loss"].backward()
             optimizer.step()
-    return score(network, data.val_dataloader(), loss, len(dataset.class_names)).accuracy
+    return score(network, data.val_dataloader(), task, loss, build_metrics(config)).measured["accuracy"]
 
 
 def parse_arguments() -> argparse.Namespace:

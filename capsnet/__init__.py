@@ -18,14 +18,18 @@ if TYPE_CHECKING:
     from .losses import reconstruction_loss as reconstruction_loss
     from .networks.capsnet import CapsNet as CapsNet
     from .output import Output as Output
+    from .output import Targets as Targets
     from .routing.dynamic import dynamic_routing as dynamic_routing
     from .routing.squash import squash as squash
     from .runs.trained import load as load
     from .settings.setting import setting as setting
+    from .tasks.task import Task as Task
 
 _MODULES = {
     "CapsNet": ".networks.capsnet",
     "Output": ".output",
+    "Targets": ".output",
+    "Task": ".tasks.task",
     "Source": ".data.source",
     "dynamic_routing": ".routing.dynamic",
     "squash": ".routing.squash",

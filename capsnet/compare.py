@@ -14,6 +14,7 @@ from pathlib import Path
 from .cli.program import run_program, start_logging
 from .errors import CheckpointError
 from .runs.folder import RECORD_FILE, new_folder
+from .runs.measures import common_monitor
 from .runs.result import RunResult, read_result
 from .sweeps.jobs import job_folders
 from .text import printable, relative
@@ -40,8 +41,9 @@ def compare_folders(folders: list[Path]) -> None:
     from .reports.comparison import PICTURE_FILE, TABLE_FILE, comparison_table, group_and_label, write_comparison
     from .reports.distortions import DISTORTIONS
 
-    compared, also = group_and_label(runs)
-    print(comparison_table(compared))
+    monitor = common_monitor(runs)
+    compared, also = group_and_label(runs, monitor)
+    print(comparison_table(compared, monitor))
     if also:
         print(f"\n  they also differ in  {', '.join(map(printable, also))}")
     from .reports import figures  # loads matplotlib, so only if everything is right
@@ -51,9 +53,10 @@ def compare_folders(folders: list[Path]) -> None:
         {one.label: one.training for one in shown},
         {one.label: one.robustness for one in shown},
         {distortion.name: distortion.unit for distortion in DISTORTIONS},
+        monitor,
     )
     folder = new_folder(Path("outputs", "comparisons", time.strftime("%Y-%m-%d_%H-%M-%S")))
-    write_comparison(folder / TABLE_FILE, compared)
+    write_comparison(folder / TABLE_FILE, compared, monitor)
     figures.save(picture, folder / PICTURE_FILE)
     if len(shown) < len(compared):
         print(f"\n  the picture shows the best {len(shown)} of {len(compared)}")

@@ -1,11 +1,15 @@
 """What networks are trained on: the margin loss on capsule lengths, and the reconstruction loss."""
 
+import inspect
+from collections.abc import Callable
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from .errors import ConfigError
-from .output import Output
+from .output import Output, Targets
 
 
 def margin_loss(
@@ -62,22 +66,84 @@ def _at_least_float32(values: Tensor) -> Tensor:
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
+class Progress(NamedTuple):
+    """How far a training is, for losses that change while it goes on."""
+
+    step: int = 0
+    """Steps of the optimizer so far."""
+    steps: int = 1
+    """Steps of the whole training."""
+    epoch: int = 0
+    """Whole epochs so far."""
+    epochs: int = 1
+    """Epochs of the whole training."""
+
+
+BEGINNING = Progress()
+
+
+class Loss:
+    """What is minimized. It is built once for a run; a subclass computes it.
+
+    A loss of your own need not derive from this class: a function of (output, targets, progress) does, or one of
+    (output, images, labels).
+    """
+
+    logits = False
+    """It takes a network's scores as logits, of which softmax makes probabilities."""
+    takes_weights = True
+    """It weights the images by `Targets.weights`."""
+
+    def __call__(self, output: Output, targets: Targets, progress: Progress = BEGINNING) -> dict[str, Tensor]:
+        """Scalars, means over the batch: "loss" is what is minimized, the others are its parts.
+
+        Args:
+            output: of the network.
+            targets: what is wanted of it.
+            progress: of the training.
+        """
+        raise NotImplementedError
+
+
 RESERVED_NAMES = {
     *("accuracy", "balanced_accuracy", "checkpoint", "class_names", "config", "confusion", "dataset", "differences"),
-    *("epoch", "per_class_accuracy", "shifts"),
+    *("epoch", "f1", "per_class_accuracy", "precision", "recall", "shifts"),
 }
 """What evaluation.json calls something else, so that a loss cannot use it."""
 
 
-def check_names(losses: dict[str, Tensor]) -> None:
-    """Raise ConfigError if what a loss returns lacks "loss", or has a reserved name."""
-    if "loss" not in losses:
-        raise ConfigError("loss: what it returns must have a 'loss', which is minimized")
-    if reserved := RESERVED_NAMES & losses.keys():
-        raise ConfigError(f"loss: what it returns must not have {sorted(reserved)[0]!r}; choose another name")
+class AdaptedLoss(Loss):
+    """A function as a `Loss`.
+
+    Args:
+        function: of (output, targets, progress), with these names, or of (output, images, labels), where labels under
+            mixup are class probabilities; this one may take weights=None, too, see `Targets.weights`.
+        logits: see `Loss`.
+
+    Raises:
+        ConfigError: the function returns no "loss", or calls something by a name that evaluation.json has already.
+    """
+
+    def __init__(self, function: Callable[..., dict[str, Tensor]], logits: bool = False):
+        self.function, self.logits = function, logits
+        names = list(inspect.signature(function).parameters)
+        self.takes_targets = names[1:2] == ["targets"]
+        self.takes_weights = self.takes_targets or "weights" in names
+
+    def __call__(self, output: Output, targets: Targets, progress: Progress = BEGINNING) -> dict[str, Tensor]:
+        if self.takes_targets:
+            losses = self.function(output, targets, progress)
+        else:
+            weights = {} if targets.weights is None else {"weights": targets.weights}
+            losses = self.function(output, targets.drawn, targets.classes, **weights)
+        if "loss" not in losses:
+            raise ConfigError("loss: what it returns must have a 'loss', which is minimized")
+        if reserved := RESERVED_NAMES & losses.keys():
+            raise ConfigError(f"loss: what it returns must not have {min(reserved)!r}; choose another name")
+        return losses
 
 
-class MarginLoss:
+class MarginLoss(Loss):
     """Margin loss of a network's scores, plus a weighted reconstruction loss if it reconstructs.
 
     Args:
@@ -91,52 +157,54 @@ class MarginLoss:
         self.margins = (m_pos, m_neg, down_weight)
         self.reconstruction_weight = reconstruction_weight
 
-    def __call__(
-        self, output: Output, images: Tensor, labels: Tensor, weights: Tensor | None = None
-    ) -> dict[str, Tensor]:
-        """Scalars, means over the batch: "loss" is what is minimized, the others are its parts.
-
-        Args:
-            output: of the network.
-            images: [batch, *image_shape] in [0, 1], what should be reconstructed.
-            labels: true classes, [batch], or class probabilities, [batch, classes].
-            weights: of the images in the loss of the scores, [batch]; None: all are 1.
-        """
-        margin = margin_loss(output.scores, labels, *self.margins, weights)
-        return with_reconstruction({"margin_loss": margin}, output, images, self.reconstruction_weight)
+    def __call__(self, output: Output, targets: Targets, progress: Progress = BEGINNING) -> dict[str, Tensor]:
+        one_class_each = targets.classes.ndim == 1 or targets.probabilities is not None
+        labels = targets.classes if one_class_each else targets.presence(output.scores.shape[1])
+        margin = margin_loss(output.scores, labels, *self.margins, targets.weights)
+        return with_reconstruction({"margin_loss": margin}, output, targets, self.reconstruction_weight)
 
 
-class CrossEntropyLoss:
-    """Softmax cross-entropy of a network's scores, plus a weighted reconstruction loss if it reconstructs.
+class CrossEntropyLoss(Loss):
+    """Cross-entropy of a network's scores, plus a weighted reconstruction loss if it reconstructs.
+
+    Softmax, or sigmoid where an image has several classes.
 
     Args:
-        label_smoothing: share of the target spread evenly over all classes.
+        label_smoothing: share of the target spread evenly over all classes; with softmax only.
         reconstruction_weight: weight of `reconstruction_loss`.
     """
+
+    logits = True
 
     def __init__(self, label_smoothing: float = 0.0, reconstruction_weight: float = 0.392):
         self.label_smoothing, self.reconstruction_weight = label_smoothing, reconstruction_weight
 
-    def __call__(
-        self, output: Output, images: Tensor, labels: Tensor, weights: Tensor | None = None
-    ) -> dict[str, Tensor]:
-        """Scalars, as of `MarginLoss`."""
-        scores, smoothing = _at_least_float32(output.scores), self.label_smoothing
-        labels = labels.to(scores.dtype) if labels.is_floating_point() else labels
-        if weights is None:
-            entropy = F.cross_entropy(scores, labels, label_smoothing=smoothing)
+    def __call__(self, output: Output, targets: Targets, progress: Progress = BEGINNING) -> dict[str, Tensor]:
+        scores, weights = _at_least_float32(output.scores), targets.weights
+        if targets.labels.ndim == 2:
+            presence = targets.presence(scores.shape[1]).to(scores.dtype)
+            of_images = F.binary_cross_entropy_with_logits(scores, presence, reduction="none").sum(1)
+            entropy = of_images.mean() if weights is None else (weights * of_images).mean()
         else:
-            entropy = (weights * F.cross_entropy(scores, labels, label_smoothing=smoothing, reduction="none")).mean()
-        return with_reconstruction({"cross_entropy": entropy}, output, images, self.reconstruction_weight)
+            labels = targets.classes
+            labels = labels.to(scores.dtype) if labels.is_floating_point() else labels
+            smoothing = {"label_smoothing": self.label_smoothing}
+            if weights is None:
+                entropy = F.cross_entropy(scores, labels, **smoothing)
+            else:
+                entropy = (weights * F.cross_entropy(scores, labels, **smoothing, reduction="none")).mean()
+        return with_reconstruction({"cross_entropy": entropy}, output, targets, self.reconstruction_weight)
 
 
-def with_reconstruction(losses: dict[str, Tensor], output: Output, images: Tensor, weight: float) -> dict[str, Tensor]:
+def with_reconstruction(
+    losses: dict[str, Tensor], output: Output, targets: Targets, weight: float
+) -> dict[str, Tensor]:
     """The loss of the scores alone, or with the reconstruction loss of a network that reconstructs.
 
     Args:
         losses: the one loss of the scores, by name.
         output: of the network.
-        images: [batch, *image_shape] in [0, 1].
+        targets: what should be drawn.
         weight: of the reconstruction loss.
 
     Returns:
@@ -145,5 +213,5 @@ def with_reconstruction(losses: dict[str, Tensor], output: Output, images: Tenso
     (of_scores,) = losses.values()
     if output.reconstruction is None:
         return {"loss": of_scores, **losses}
-    error = reconstruction_loss(output.reconstruction, images)
+    error = reconstruction_loss(output.reconstruction, targets.drawn)
     return {"loss": of_scores + weight * error, **losses, "reconstruction_loss": error}

@@ -1,8 +1,9 @@
-"""What every network says about a batch of images."""
+"""What every network says about a batch of images, and what is wanted of it."""
 
 from typing import NamedTuple
 
 from torch import Tensor
+from torch.nn import functional as F
 
 
 class Output(NamedTuple):
@@ -13,7 +14,39 @@ class Output(NamedTuple):
     capsules: Tensor | None = None
     """Class capsules, [batch, classes, dim]; None for a network without capsules."""
     reconstruction: Tensor | None = None
-    """Images drawn by the decoder, [batch, *image_shape], in [0, 1]; None for a network without a decoder."""
+    """Images drawn by the decoder, in [0, 1]: [batch, *image_shape], or [batch, k, *image_shape] where a task draws k
+    things of each; None for a network without a decoder."""
+    activations: Tensor | None = None
+    """[batch, classes], of capsules that have a pose and an activation; None for others, whose length it is."""
+
+
+class Targets(NamedTuple):
+    """What is wanted of a batch of images."""
+
+    labels: Tensor
+    """True class of each image, [batch] int64; or classes of the k things in each, [batch, k]."""
+    drawn: Tensor
+    """What the decoder should draw, in [0, 1]: [batch, *image_shape], or [batch, k, *image_shape]."""
+    probabilities: Tensor | None = None
+    """Of the classes, [batch, classes], where images are mixed; the labels are then those of the larger shares."""
+    weights: Tensor | None = None
+    """Of the images in the loss of the scores, [batch]; None: all are 1."""
+
+    @property
+    def classes(self) -> Tensor:
+        """The class probabilities where there are some, else the labels."""
+        return self.labels if self.probabilities is None else self.probabilities
+
+    def presence(self, num_classes: int) -> Tensor:
+        """T of the margin loss, [batch, classes] floating point: the share of each class in an image."""
+        if self.probabilities is not None:
+            return self.probabilities
+        shares = F.one_hot(self.labels, num_classes).float()
+        return shares if shares.ndim == 2 else shares.amax(1)
+
+    def first(self, count: int) -> "Targets":
+        """Those of the first images."""
+        return Targets(*(None if values is None else values[:count] for values in self))
 
 
 def confidences(output: Output, logits: bool) -> Tensor:

@@ -10,6 +10,18 @@ def percent(value: float | None) -> str:
     return "-" if value is None else f"{value:.2%}"
 
 
+def shown(name: str, value: float | None) -> str:
+    """A measured number as people read it: a share as a percentage, a loss or anything above 1 as a number."""
+    if value is None:
+        return "-"
+    return f"{value:.2%}" if 0 <= value <= 1 and not is_loss(name) else f"{value:.4g}"
+
+
+def is_loss(name: str) -> bool:
+    """Is it what a loss or one of its parts is called?"""
+    return name.endswith(("loss", "cross_entropy", "error"))
+
+
 def whole(value: float | None) -> str:
     """A number rounded to a whole one, or a dash for None."""
     return "-" if value is None else f"{value:,.0f}"

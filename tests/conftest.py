@@ -28,6 +28,7 @@ from hypothesis import settings
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from capsnet.output import Targets
 from capsnet.runs.trained import TrainedModel, load
 from capsnet.settings import parse, plugins
 from capsnet.settings.config import ALL_OPTIONS, Config
@@ -127,6 +128,13 @@ def make_folder_of_digits(root: Path, parts: dict[str, int], classes: int = 3) -
             (root / part / name).mkdir(parents=True)
             for number in range(count):
                 Image.fromarray(next(own)).save(root / part / name / f"{number}.png")
+
+
+def wanted(labels: torch.Tensor, drawn: torch.Tensor, weights: torch.Tensor | None = None) -> Targets:
+    """The targets of images, given their classes [batch], or class probabilities [batch, classes]."""
+    if labels.is_floating_point():
+        return Targets(labels.argmax(1), drawn, labels, weights)
+    return Targets(labels, drawn, None, weights)
 
 
 def digits_config(**settings: Any) -> Config:

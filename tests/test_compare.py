@@ -3,12 +3,13 @@
 import json
 
 import pytest
-from conftest import make_job, run_in_process, table
+from conftest import make_job, record_of, run_in_process, table
 
 CONFIG = {
     "data": {"name": "kmnist", "root": "somewhere", "batch_size": 128},
     "model": {"name": "capsnet", "dropout": 0.0},
     "routing": {"name": "dynamic", "iters": 3},
+    "loss": {"name": "margin"},
     "optimizer": {"name": "adam", "lr": 0.001},
     "seed": 0,
 }
@@ -21,8 +22,7 @@ def make_run(folder, number, seed=0, val=0.9, curve=(0.5, 0.9), **groups):
         *(folder, number, []),
         config=config,
         seed=seed,
-        val_accuracy=val,
-        test_accuracy=val - 0.1,
+        metrics={"val/accuracy": val, "test/accuracy": val - 0.1},
         parameters=1000,
         epochs=2,
         best_epoch=2,
@@ -150,12 +150,39 @@ def test_a_run_without_metrics_has_no_curves(tmp_path):
     comparison(tmp_path)
 
 
-def test_the_balanced_accuracy_is_shown_where_classes_are_unbalanced(tmp_path):
+def change_record(run, metrics, **changes):
+    """Add to a run's metrics, and replace other parts of its record."""
+    record = record_of(run)
+    (run / "results.json").write_text(json.dumps(record | {"metrics": record["metrics"] | metrics} | changes))
+
+
+def test_a_metric_that_somebody_adds_has_its_columns(tmp_path):
     run = make_run(tmp_path, 0)
-    record = json.loads((run / "results.json").read_text())
-    (run / "results.json").write_text(json.dumps(record | {"test_balanced_accuracy": 0.5}))
-    assert "50.00%" in compare(tmp_path, run).stdout
-    assert comparison(tmp_path)[0]["test_balanced_accuracy_mean"] == "0.5"
+    change_record(run, {"val/balanced_accuracy": 0.4, "test/balanced_accuracy": 0.5, "val/seen": 12.25})
+    printed = compare(tmp_path, run).stdout
+    assert "val balanced accuracy  test balanced accuracy  val seen" in printed
+    assert "40.00%" in printed
+    assert "12.25" in printed
+    (row,) = comparison(tmp_path)
+    assert (row["test_balanced_accuracy_mean"], row["val_seen_mean"]) == ("0.5", "12.25")
+
+
+def test_networks_are_sorted_by_the_monitored_metric_and_its_direction(tmp_path):
+    runs = [make_run(tmp_path, 0, val=0.9), make_run(tmp_path, 1, val=0.8, **CNN)]
+    for run, loss in zip(runs, (0.2, 0.1), strict=True):
+        change_record(run, {"val/loss": loss}, monitor="val/loss")
+    done = compare(tmp_path, *runs)
+    assert done.returncode == 0, done.stderr
+    assert [row["label"] for row in comparison(tmp_path)] == ["cnn", "capsnet, dynamic"]
+    assert "different metrics" not in done.stdout
+
+
+def test_runs_that_monitored_different_metrics_are_sorted_by_that_of_the_first_and_it_is_said(tmp_path):
+    runs = [make_run(tmp_path, 0, val=0.8), make_run(tmp_path, 1, val=0.9, **CNN)]
+    change_record(runs[1], {"val/loss": 0.1}, monitor="val/loss")
+    done = compare(tmp_path, *runs)
+    assert "chose their best epochs by different metrics; they are sorted by val/accuracy" in done.stdout
+    assert [row["label"] for row in comparison(tmp_path)] == ["cnn", "capsnet, dynamic"]
 
 
 class TestRefused:

@@ -7,7 +7,7 @@ import hydra
 import pytest
 import torch
 import yaml
-from conftest import REPO, make_folder_of_digits, make_k49, make_kmnist
+from conftest import REPO, make_folder_of_digits, make_k49, make_kmnist, wanted
 from hydra.core.global_hydra import GlobalHydra
 from torchvision.datasets import KMNIST, MNIST, FashionMNIST
 
@@ -22,6 +22,7 @@ from capsnet.runs.trained import TrainedModel, TrainingImages
 from capsnet.settings.config import ALL_OPTIONS, COMBINABLE, OPTIONS, SHARED, as_dict, fields_of, leaves, option_of
 from capsnet.settings.parse import config_from_dict, config_from_omegaconf
 from capsnet.settings.setting import setting_of
+from capsnet.tasks.classify import Classify
 
 PARAMETERS = {
     "capsnet": 8_215_568,
@@ -146,7 +147,7 @@ class TestNetworks:
         loss = config_with(f"model={name}").loss.build()
         for images in (torch.rand(2, 1, 28, 28), torch.zeros(2, 1, 28, 28)):
             built.zero_grad()
-            loss(built(images, labels), images, labels)["loss"].backward()
+            loss(built(images, labels), wanted(labels, images))["loss"].backward()
             for key, parameter in built.named_parameters():
                 assert parameter.grad is not None, key
                 assert torch.isfinite(parameter.grad).all(), key
@@ -255,9 +256,10 @@ class TestAugmentations:
         """The images of an epoch, in the order of the dataset."""
         images = torch.randint(256, (20, 3, 28, 30), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
         augmentation = config_with(f"augment={name}").augment.build()
-        settings = {"augmentation": augmentation, "classes": 20, "seed": 0, "epoch": lambda: epoch}
+        settings = {"augmentation": augmentation, "composition": Classify(), "classes": 20, "seed": 0}
+        settings["epoch"] = lambda: epoch
         batches = list(TrainingBatches(LabelledImages(images, torch.arange(20)), batch_size, **settings))
-        labels = torch.cat([labels if labels.ndim == 1 else labels.argmax(1) for _, labels in batches])
+        labels = torch.cat([targets.labels for _, targets in batches])
         return torch.cat([images for images, _ in batches])[labels.argsort()]
 
     def test_gives_images_of_the_same_form(self, name):
@@ -277,7 +279,7 @@ class TestLosses:
         loss, images, labels = option("loss", name).build(), torch.rand(4, 1, 6, 6), torch.tensor([0, 1, 2, 2])
         scores = torch.rand(4, 3, requires_grad=True)
         for reconstruction in (None, torch.rand(4, 1, 6, 6)):
-            scalars = loss(Output(scores, None, reconstruction), images, labels)
+            scalars = loss(Output(scores, None, reconstruction), wanted(labels, images))
             assert "loss" in scalars
             assert all(value.ndim == 0 and torch.isfinite(value) for value in scalars.values())
             (gradient,) = torch.autograd.grad(scalars["loss"], scores)
@@ -287,15 +289,15 @@ class TestLosses:
     def test_probabilities_of_zero_and_one_cost_what_the_classes_cost_and_others_cost_the_mean(self, name):
         loss, images, labels = option("loss", name).build(), torch.rand(4, 1, 6, 6), torch.tensor([0, 1, 2, 2])
         output, other = Output(torch.rand(4, 3), None, torch.rand(4, 1, 6, 6)), labels.roll(1)
-        cost = loss(output, images, labels)["loss"]
-        torch.testing.assert_close(loss(output, images, one_hot(labels))["loss"], cost)
-        mixed = loss(output, images, 0.7 * one_hot(labels) + 0.3 * one_hot(other))["loss"]
-        torch.testing.assert_close(mixed, 0.7 * cost + 0.3 * loss(output, images, other)["loss"])
+        cost = loss(output, wanted(labels, images))["loss"]
+        torch.testing.assert_close(loss(output, wanted(one_hot(labels), images))["loss"], cost)
+        mixed = loss(output, wanted(0.7 * one_hot(labels) + 0.3 * one_hot(other), images))["loss"]
+        torch.testing.assert_close(mixed, 0.7 * cost + 0.3 * loss(output, wanted(other, images))["loss"])
 
     def test_is_smaller_for_right_scores_than_for_wrong_ones(self, name):
         loss, images, labels = option("loss", name).build(), torch.rand(3, 1, 6, 6), torch.tensor([0, 1, 2])
         right, wrong = torch.eye(3), torch.eye(3).roll(1, dims=0)
-        assert loss(Output(right), images, labels)["loss"] < loss(Output(wrong), images, labels)["loss"]
+        assert loss(Output(right), wanted(labels, images))["loss"] < loss(Output(wrong), wanted(labels, images))["loss"]
 
 
 @pytest.mark.parametrize("name", OPTIONS["optimizer"])

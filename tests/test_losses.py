@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from conftest import wanted
 
 from capsnet import Output, margin_loss, reconstruction_loss
 from capsnet.losses import MarginLoss
@@ -32,7 +33,7 @@ def test_margins_and_down_weight_are_those_given():
 
 def test_the_function_and_the_loss_of_a_training_have_the_same_margins_by_default():
     scores, labels = torch.rand(4, 3), torch.tensor([0, 1, 2, 2])
-    assert MarginLoss()(Output(scores), torch.rand(4, 1, 2, 2), labels)["loss"] == margin_loss(scores, labels)
+    assert MarginLoss()(Output(scores), wanted(labels, torch.rand(4, 1, 2, 2)))["loss"] == margin_loss(scores, labels)
 
 
 def test_reconstruction_loss_at_the_default_weight_is_the_papers_for_28x28():
@@ -65,7 +66,7 @@ def batch():
 def test_the_option_margin_adds_the_weighted_reconstruction_loss_and_names_the_parts():
     scores, images, drawn, labels = batch()
     loss = Margin(m_pos=0.8, m_neg=0.3, down_weight=0.25, reconstruction_weight=2).build()
-    parts = loss(Output(scores, reconstruction=drawn), images, labels)
+    parts = loss(Output(scores, reconstruction=drawn), wanted(labels, images))
     assert set(parts) == {"loss", "margin_loss", "reconstruction_loss"}
     torch.testing.assert_close(parts["margin_loss"], margin_loss(scores, labels, 0.8, 0.3, 0.25))
     torch.testing.assert_close(parts["reconstruction_loss"], reconstruction_loss(drawn, images))
@@ -74,14 +75,14 @@ def test_the_option_margin_adds_the_weighted_reconstruction_loss_and_names_the_p
 
 def test_without_a_reconstruction_the_option_margin_is_the_margin_loss():
     scores, images, _, labels = batch()
-    parts = Margin().build()(Output(scores), images, labels)
+    parts = Margin().build()(Output(scores), wanted(labels, images))
     assert set(parts) == {"loss", "margin_loss"}
     assert parts["loss"] == parts["margin_loss"] == margin_loss(scores, labels)
 
 
 def test_cross_entropy_is_the_mean_negative_log_probability_of_the_true_class():
     scores, labels = torch.randn(5, 4), torch.tensor([0, 3, 2, 2, 1])
-    losses = CrossEntropy().build()(Output(scores), torch.rand(5, 1, 6, 6), labels)
+    losses = CrossEntropy().build()(Output(scores), wanted(labels, torch.rand(5, 1, 6, 6)))
     expected = -sum(scores[n].double().softmax(0)[label].log() for n, label in enumerate(labels)) / 5
     assert losses["loss"].item() == pytest.approx(expected.item(), rel=1e-5)
     assert set(losses) == {"loss", "cross_entropy"}
@@ -91,14 +92,14 @@ def test_smoothed_labels_are_those_with_a_share_spread_over_all_classes():
     scores, labels = torch.randn(5, 4), torch.tensor([0, 3, 2, 2, 1])
     smoothed = 0.9 * torch.nn.functional.one_hot(labels, 4) + 0.1 / 4
     expected = -(smoothed * scores.double().log_softmax(1)).sum(1).mean()
-    loss = CrossEntropy(label_smoothing=0.1).build()(Output(scores), torch.rand(5, 1, 6, 6), labels)["loss"]
+    loss = CrossEntropy(label_smoothing=0.1).build()(Output(scores), wanted(labels, torch.rand(5, 1, 6, 6)))["loss"]
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_the_reconstruction_of_a_network_with_a_decoder_is_added_to_either_loss():
     images, drawn = torch.rand(3, 1, 6, 6), torch.rand(3, 1, 6, 6)
     for option in (Margin(reconstruction_weight=0.5), CrossEntropy(reconstruction_weight=0.5)):
-        losses = option.build()(Output(torch.rand(3, 4), None, drawn), images, torch.tensor([0, 1, 2]))
+        losses = option.build()(Output(torch.rand(3, 4), None, drawn), wanted(torch.tensor([0, 1, 2]), images))
         (of_scores,) = [value for name, value in losses.items() if name not in ("loss", "reconstruction_loss")]
         assert losses["loss"].item() == pytest.approx((of_scores + 0.5 * ((drawn - images) ** 2).mean()).item())
 
@@ -110,10 +111,10 @@ def test_weights_multiply_what_each_image_adds_to_the_mean(option):
 
     def of(*rows):
         rows = list(rows)
-        return float(loss(Output(scores[rows]), images[rows], labels[rows])["loss"])
+        return float(loss(Output(scores[rows]), wanted(labels[rows], images[rows]))["loss"])
 
-    weighted = loss(Output(scores), images, labels, weights=weights)["loss"]
+    weighted = loss(Output(scores), wanted(labels, images, weights))["loss"]
     expected = sum(weight * of(row) for row, weight in enumerate(weights.tolist())) / 4
     assert float(weighted) == pytest.approx(expected, rel=1e-5)
-    ones = loss(Output(scores), images, labels, weights=torch.ones(4))["loss"]
+    ones = loss(Output(scores), wanted(labels, images, torch.ones(4)))["loss"]
     assert float(ones) == pytest.approx(of(0, 1, 2, 3), rel=1e-5)

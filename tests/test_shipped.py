@@ -51,7 +51,7 @@ def test_the_explorer_opens_on_it_if_no_run_is_named(tmp_path):
     printed = process.stdout.readline()
     process.terminate()
     process.communicate(timeout=30)
-    assert re.match(r"res_capsnet on kmnist_7k: \d\d\.\d+% of the test images right", printed)
+    assert re.match(r"res_capsnet on kmnist_7k: test accuracy \d\d\.\d+%", printed)
 
 
 @pytest.mark.parametrize("given", [DEFAULT, str(FOLDER / ".." / FOLDER.name / DEFAULT)])
@@ -68,7 +68,8 @@ def test_a_run_is_packed_with_its_weights_in_half_precision(finished_run, tmp_pa
     for name, weight in whole.network.state_dict().items():
         torch.testing.assert_close(packed.network.state_dict()[name], weight.half().to(weight.dtype), atol=0, rtol=0)
     record, before = read_record(tmp_path / "packed"), read_record(finished_run)
-    assert record["test_accuracy"] == pytest.approx(before["test_accuracy"], abs=0.01)
+    assert record["test_accuracy"] == record["metrics"]["test/accuracy"]
+    assert record["metrics"] == pytest.approx(before["metrics"], abs=0.01)
     assert record["overrides"] == before["overrides"]
     sizes = [folder.joinpath("checkpoints/best.ckpt").stat().st_size for folder in (finished_run, tmp_path / "packed")]
     assert sizes[1] < 0.51 * sizes[0]

@@ -39,7 +39,7 @@ class Augmentation:
     """All kinds that are switched on, in the order in which they are applied, then what plugins add. See
     `settings.augment`.
 
-    Mixup needs other images, so whoever has them applies it, after the rest.
+    Mixup needs other images, so the task applies it, after the rest.
     """
 
     def __init__(
@@ -84,10 +84,7 @@ class Augmentation:
             height, width: of the images.
             generator_of: random numbers for each kind, so that switching one on changes no other's draws.
         """
-        draws = {name: kind.draw(count, height, width, generator_of(name)) for name, kind in self.kinds.items()}
-        if self.mixup is not None:
-            draws["mixup_with"], draws["mixup_share"] = self.mixup.draw(count, generator_of("mixup"))
-        return draws
+        return {name: kind.draw(count, height, width, generator_of(name)) for name, kind in self.kinds.items()}
 
     def __call__(self, images: Tensor, draws: Draws) -> Tensor:
         """[batch, channels, height, width] in [0, 1] -> the same, augmented by the `draws` of the same batch."""

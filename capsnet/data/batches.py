@@ -1,16 +1,16 @@
 """Batches for training and evaluation: cut by index from tensors on the device, and augmented as a whole."""
 
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ..augment import Augmentation, Draws
-from ..augment.mixup import mix
 from ..errors import ConfigError
+from ..output import Targets
 from .source import LabelledImages
 
 
@@ -28,18 +28,60 @@ def to_float(images: Tensor) -> Tensor:
     return images.to(torch.float32) / 255
 
 
-class Batches:
-    """Iterates over batches: images [batch, channels, height, width], float32 in [0, 1], and labels [batch].
+Sample = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""Rows of a split, [n] -> their images, [n, channels, height, width] float32 in [0, 1], and labels, [n]. In training,
+the images are augmented; each row by the same draws whenever it is asked for in an epoch."""
+Generators = Callable[[str], torch.Generator]
+"""A name -> random numbers that depend on the seed, the epoch and this name."""
 
-    Several processes share every batch, so that together they see each image once. If the last batch has fewer images
+
+class Composition:
+    """How single images become the items of an epoch. Here, each image is an item by itself."""
+
+    def plan(
+        self, labels: Tensor, augmentation: Augmentation | None = None, generator_of: Generators | None = None
+    ) -> dict[str, Tensor]:
+        """Everything that is drawn for an epoch, for all items at once, so that it depends on no batch size.
+
+        Args:
+            labels: of the single images, [n].
+            augmentation: of the training images; None: the items are to be scored, and are the same each time.
+            generator_of: random numbers; None if there is no augmentation.
+
+        Returns:
+            What `compose` needs, by name, each [items, ...].
+        """
+        return {"row": torch.arange(len(labels))}
+
+    def compose(self, sample: Sample, items: dict[str, Tensor], classes: int) -> tuple[Tensor, Targets]:
+        """A batch.
+
+        Args:
+            sample: gives single images.
+            items: of the plan, those of this batch.
+            classes: number of classes.
+
+        Returns:
+            Images, [batch, channels, height, width] float32 in [0, 1], and what is wanted of them.
+        """
+        images, labels = sample(items["row"])
+        return images, Targets(labels, images)
+
+
+class Batches:
+    """Iterates over batches: images [batch, channels, height, width], float32 in [0, 1], and their targets.
+
+    Several processes share every batch, so that together they see each item once. If the last batch has fewer items
     than there are processes, it is joined to the one before.
 
     Args:
         split: images and labels.
-        batch_size: images per batch, over all processes.
+        batch_size: items per batch, over all processes.
         device: where the images are kept and the batches made.
         rank: number of this process, from 0.
         world_size: number of processes.
+        classes: number of classes.
+        composition: how images become items, of a task; None: each is one.
 
     Raises:
         ConfigError: the batches are too small for so many processes.
@@ -52,30 +94,50 @@ class Batches:
         device: torch.device | str = "cpu",
         rank: int = 0,
         world_size: int = 1,
+        classes: int = 0,
+        composition: Composition | None = None,
     ):
         self.images, self.labels = split.images.to(device), split.labels.to(device)
-        if min(batch_size, len(split.labels)) < world_size:
+        self.rank, self.world_size, self.classes = rank, world_size, classes
+        self.composition = composition or Composition()
+        count = self._item_count(split.labels)
+        if min(batch_size, count) < world_size:
             raise ConfigError(
                 f"data.batch_size={batch_size}: too small: each of {world_size} processes needs an image,"
-                f" but a batch has {min(batch_size, len(split.labels))}"
+                f" but a batch has {min(batch_size, count)}"
             )
-        self.rank, self.world_size = rank, world_size
-        count = len(split.labels)
         self.sizes = [min(batch_size, count - start) for start in range(0, count, batch_size)]
         if len(self.sizes) > 1 and self.sizes[-1] < world_size:
             self.sizes[-2:] = [sum(self.sizes[-2:])]
 
+    def _item_count(self, labels: Tensor) -> int:
+        self._plan = self._on_device(self.composition.plan(labels))
+        return len(self._plan["row"])
+
+    def _on_device(self, plan: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {name: drawn.to(self.images.device) for name, drawn in plan.items()}
+
     def __len__(self) -> int:
         return len(self.sizes)
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for rows in self._shares(torch.arange(len(self.labels))):
-            yield to_float(self.images[rows]), self.labels[rows]
+    def __iter__(self) -> Iterator[tuple[Tensor, Targets]]:
+        for chosen in self._shares(torch.arange(sum(self.sizes))):
+            items = {name: drawn[chosen] for name, drawn in self._plan.items()}
+            yield self.composition.compose(self._sample, items, self.classes)
+
+    def take(self, numbers: Sequence[int]) -> tuple[Tensor, Targets]:
+        """These items as one batch."""
+        chosen = torch.tensor(numbers, dtype=torch.int64, device=self.images.device)
+        items = {name: drawn[chosen] for name, drawn in self._plan.items()}
+        return self.composition.compose(self._sample, items, self.classes)
+
+    def _sample(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        return to_float(self.images[rows]), self.labels[rows]
 
     def _shares(self, order: Tensor) -> Iterator[Tensor]:
-        """The rows of each batch that belong to this process."""
-        for rows in order.to(self.images.device).split(self.sizes):
-            yield rows[self.rank :: self.world_size]
+        """The items of each batch that belong to this process."""
+        for chosen in order.to(self.images.device).split(self.sizes):
+            yield chosen[self.rank :: self.world_size]
 
 
 class TrainingBatches(Batches):
@@ -84,39 +146,42 @@ class TrainingBatches(Batches):
     What plugins add draws for a whole batch. It depends on the seed, the epoch, which batch of the epoch it is, and the
     process's rank.
 
-    Under mixup, labels are class probabilities, [batch, classes] float32.
-
     Args:
         augmentation: what is done to the images.
-        classes: number of classes.
         seed: fixes order and augmentation.
         epoch: gives the number of the epoch that begins.
     """
 
-    def __init__(self, *args, augmentation: Augmentation, classes: int, seed: int, epoch: Callable[[], int], **kwargs):
+    def __init__(self, *args, augmentation: Augmentation, seed: int, epoch: Callable[[], int], **kwargs):
+        self.augmentation, self.seed, self.epoch = augmentation, seed, epoch
         super().__init__(*args, **kwargs)
-        self.augmentation, self.classes, self.seed, self.epoch = augmentation, classes, seed, epoch
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def _item_count(self, labels: Tensor) -> int:
+        return len(self.composition.plan(labels, self.augmentation, partial(epoch_generator, self.seed, 0))["row"])
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Targets]]:
         stream = partial(epoch_generator, self.seed, self.epoch())
         count, _, height, width = self.images.shape
-        order = torch.randperm(count, generator=stream())
-        draws = self.augmentation.draw(count, height, width, stream)
-        draws = {kind: drawn.to(self.images.device) for kind, drawn in draws.items()}
-        for batch, rows in enumerate(self._shares(order)):
-            place = f"batch {batch}, process {self.rank}"
-            images = self._augmented(rows, draws, stream, place)
-            if self.augmentation.mixup is None:
-                yield images, self.labels[rows]
-                continue
-            others, shares = draws["mixup_with"][rows], draws["mixup_share"][rows]
-            images = mix(images, self._augmented(others, draws, stream, f"{place}, mixed in"), shares)
-            yield images, mix(self._probabilities(rows), self._probabilities(others), shares)
+        order = torch.randperm(sum(self.sizes), generator=stream())
+        plan = self._on_device(self.composition.plan(self.labels.cpu(), self.augmentation, stream))
+        draws = self._on_device(self.augmentation.draw(count, height, width, stream))
+        for batch, chosen in enumerate(self._shares(order)):
+            sample = self._augmented(draws, stream, f"batch {batch}, process {self.rank}")
+            yield self.composition.compose(sample, {name: drawn[chosen] for name, drawn in plan.items()}, self.classes)
 
-    def _augmented(self, rows: Tensor, draws: Draws, stream: Callable[..., torch.Generator], place: str) -> Tensor:
-        """Images augmented by their own draws, and by random numbers for the batch that has this place."""
-        images = self.augmentation(to_float(self.images[rows]), {kind: drawn[rows] for kind, drawn in draws.items()})
-        return self.augmentation.apply_added(images, lambda name: stream(f"{name}, {place}", device=self.images.device))
+    def _augmented(self, draws: Draws, stream: Callable[..., torch.Generator], place: str) -> Sample:
+        """Gives images augmented by their own draws, and by random numbers for the batch that has this place."""
+        asked = itertools.count()
 
-    def _probabilities(self, rows: Tensor) -> Tensor:
-        return F.one_hot(self.labels[rows], self.classes).float()
+        def sample(rows: Tensor) -> tuple[Tensor, Tensor]:
+            times = next(asked)
+            images = self.augmentation(
+                to_float(self.images[rows]), {kind: drawn[rows] for kind, drawn in draws.items()}
+            )
+            here = f"{place}, {times}" if times else place
+            images = self.augmentation.apply_added(
+                images, lambda name: stream(f"{name}, {here}", device=self.images.device)
+            )
+            return images, self.labels[rows]
+
+        return sample

@@ -9,7 +9,6 @@ from torch import Tensor
 from ..data.source import LabelledImages
 from ..runs.opened import open_run
 from ..runs.trained import TrainedModel
-from ..text import percent
 from .drawings import usual_extent
 
 SHOWN = 24  # test images on the page at once
@@ -35,10 +34,10 @@ class Exhibit:
 def open_exhibit(run: Path, plugin: str | None = None, root: str | None = None) -> Exhibit:
     """What there is to explore of a run. Arguments and errors are those of `open_run`."""
     opened = open_run(run, plugin, root)
-    accuracy, images = opened.test_accuracy, opened.test_images
+    images = opened.test_images
     return Exhibit(
         opened.model,
-        opened.title + ("" if accuracy is None else f": {percent(accuracy)} of the test images right"),
+        opened.title + (opened.tested and f": {opened.tested}"),
         opened.dataset.class_characters,
         images,
         opened.why_no_test_images,

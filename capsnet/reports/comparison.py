@@ -11,11 +11,12 @@ import numpy as np
 from ..errors import CheckpointError, ConfigError
 from ..files import write_csv
 from ..runs.folder import METRICS_FILE, ROBUSTNESS_FILE
+from ..runs.measures import heading_of, measured_names, part_of, shown_names
 from ..runs.metrics import read_metrics
-from ..runs.repetitions import SPEEDS, SUMMED_COLUMNS, Repetitions, grouped, is_unbalanced
+from ..runs.repetitions import SPEEDS, Repetitions, grouped
 from ..runs.result import RunResult
-from ..settings.config import leaves, untrained_keys
-from ..settings.parse import config_from_dict
+from ..settings.config import OPTIONS, Monitor, leaves, untrained_keys
+from ..settings.parse import DEFAULT_OPTIONS, config_from_dict
 from ..text import columns, percent, printable, whole
 from .distortions import DISTORTIONS
 from .robustness import by_distortion, read_robustness
@@ -24,7 +25,7 @@ log = logging.getLogger(__name__)
 
 IMAGES = "data.images"
 """Stands for the images themselves among the settings: data.root names other images on another machine."""
-SAME_ACCURACY = 0.001  # GPUs and CPUs round differently
+SAME = 0.001  # GPUs and CPUs round differently
 TABLE_FILE, PICTURE_FILE = "comparison.csv", "comparison.png"
 _UNCHANGED = {distortion.name: distortion.unchanged for distortion in DISTORTIONS}
 
@@ -47,24 +48,29 @@ class ComparisonRow:
         return float(np.mean(accuracies)) if accuracies else None
 
 
-def group_and_label(runs: Sequence[RunResult]) -> tuple[list[ComparisonRow], list[str]]:
+def group_and_label(runs: Sequence[RunResult], monitor: Monitor) -> tuple[list[ComparisonRow], list[str]]:
     """Group runs that differ only in their seed, and label each group by what tells it from the others.
 
     Args:
         runs: completed ones.
+        monitor: by what they are compared.
 
     Returns:
-        The groups, best mean validation accuracy first; and the further settings in which they differ.
+        The groups, the one with the best mean first; and the further settings in which they differ.
 
     Raises:
         CheckpointError: a record has no settings, or a table is damaged.
     """
     settings = {run.folder: _trained_settings(run) for run in runs}
-    groups = grouped(runs, lambda run: tuple(sorted((key, str(value)) for key, value in settings[run.folder].items())))
+    groups = grouped(
+        runs, lambda run: tuple(sorted((key, str(value)) for key, value in settings[run.folder].items())), monitor
+    )
     for group in groups:
         _leave_out_repeated_seeds(group)
     if len({run.images for run in runs}) > 1:
-        log.warning("these runs were tested on different images, so their accuracies cannot be compared")
+        log.warning("these runs were tested on different images, so their metrics cannot be compared")
+    if len({run.monitor for run in runs}) > 1:
+        log.warning("these runs chose their best epochs by different metrics; they are sorted by %s", monitor.name)
     differing, labels = _distinguished([settings[group.runs[0].folder] for group in groups])
     compared = [
         ComparisonRow(
@@ -117,13 +123,19 @@ def _robustness_of(run: RunResult) -> dict[str, dict[float, float]]:
     if points and points[0].epoch != run.best_epoch:
         log.warning("%s: is not from the best epoch, and is left out", run.folder / ROBUSTNESS_FILE)
         return {}
-    curves = by_distortion(points)
-    for name, accuracies in curves.items():
-        accuracy = accuracies.get(_UNCHANGED[name])
-        if accuracy is None or run.test_accuracy is None or abs(accuracy - run.test_accuracy) > SAME_ACCURACY:
+    curves, tested = by_distortion(points), run.metrics.get(f"test/{_robustness_metric(run)}")
+    for name, levels in curves.items():
+        unchanged = levels.get(_UNCHANGED[name])
+        if unchanged is None or tested is None or abs(unchanged - tested) > SAME:
             log.warning("%s: was not measured on the run's test images, and is left out", run.folder / ROBUSTNESS_FILE)
             return {}
     return curves
+
+
+def _robustness_metric(run: RunResult) -> str:
+    """What is measured on distorted images: what the run's task monitors if nothing else is asked for."""
+    name = ((run.config or {}).get("task") or {}).get("name", DEFAULT_OPTIONS["task"])
+    return getattr(OPTIONS["task"].get(name), "monitor", part_of(run.monitor))
 
 
 def _distinguished(settings: list[dict[str, Any]]) -> tuple[list[str], list[str]]:
@@ -163,19 +175,16 @@ def _worded(key: str, value: Any) -> str:
     return str(value) if name in ("name", "names") else f"{name}={'null' if value is None else value}"
 
 
-def comparison_table(compared: Sequence[ComparisonRow]) -> str:
-    """Accuracies, size and speed; and, where it was measured, the mean accuracy under each distortion."""
-    unbalanced = is_unbalanced(run for one in compared for run in one.runs.runs)
-    head = ["", "seeds", "epochs", "validation", "test", *(["balanced"] if unbalanced else [])]
-    head += ["parameters", "train/s", "infer/s"]
+def comparison_table(compared: Sequence[ComparisonRow], monitor: Monitor) -> str:
+    """Metrics, size and speed; and, where it was measured, the mean accuracy under each distortion."""
+    names = shown_names(_runs(compared), monitor)
+    head = ["", "seeds", "epochs", *map(heading_of, names), "parameters", "train/s", "infer/s"]
     rows = [
         [
             one.label,
             str(len(one.runs.runs)),
             whole(one.runs.mean("epochs")),
-            str(one.runs.val_accuracy or "-"),
-            str(one.runs.test_accuracy or "-"),
-            *([str(one.runs.test_balanced_accuracy or "-")] if unbalanced else []),
+            *(str(one.runs.spread(name) or "-") for name in names),
             whole(one.runs.parameters),
             *(whole(one.runs.mean(name)) for name in SPEEDS),
         ]
@@ -183,20 +192,25 @@ def comparison_table(compared: Sequence[ComparisonRow]) -> str:
     ]
     text = columns([head, *rows])
     if any(one.robustness for one in compared):
-        names = [distortion.name for distortion in DISTORTIONS]
-        means = [[one.label, *(percent(one.mean_under(name)) for name in names)] for one in compared]
+        distortions = [distortion.name for distortion in DISTORTIONS]
+        means = [[one.label, *(percent(one.mean_under(name)) for name in distortions)] for one in compared]
         text += "\n\n  mean test accuracy over each range of distortions, not counting undistorted images\n"
-        text += columns([["", *names], *means])
+        text += columns([["", *distortions], *means])
     return text
 
 
-def write_comparison(path: Path, compared: Sequence[ComparisonRow]) -> None:
+def write_comparison(path: Path, compared: Sequence[ComparisonRow], monitor: Monitor) -> None:
     """Write comparison.csv: a row for each network, with a column for its mean accuracy under each distortion."""
-    names = [distortion.name for distortion in DISTORTIONS]
+    names = measured_names(_runs(compared), monitor)
     rows = [
-        {"label": one.label, "epochs": one.runs.mean("epochs")}
-        | one.runs.summed()
-        | {name: one.mean_under(name) for name in names}
+        {"label": one.label}
+        | one.runs.summed(names)
+        | {"epochs": one.runs.mean("epochs")}
+        | {distortion.name: one.mean_under(distortion.name) for distortion in DISTORTIONS}
         for one in compared
     ]
-    write_csv(path, ["label", *SUMMED_COLUMNS, "epochs", *names], rows)
+    write_csv(path, list(rows[0]), rows)
+
+
+def _runs(compared: Sequence[ComparisonRow]) -> list[RunResult]:
+    return [run for one in compared for run in one.runs.runs]

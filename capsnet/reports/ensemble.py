@@ -8,16 +8,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..data.batches import Batches
 from ..data.source import digest
 from ..errors import ConfigError
 from ..files import write_json
 from ..runs.folder import EVALUATION_FILE, new_folder
-from ..settings.config import name_of
-from ..text import columns, relative
+from ..settings.config import build_loss, name_of
+from ..text import columns, relative, shown
 from .averaged_scores import class_scores
-from .evaluation import SCORING_BATCH, NetworkWithTestImages, changed_data, find_checkpoint, load_with_test_images
-from .scores import accuracies, confusion_matrix, per_class_accuracy
+from .evaluation import (
+    NetworkWithTestImages,
+    changed_data,
+    find_checkpoint,
+    load_with_test_images,
+    measure_scores,
+    over_shifts,
+    test_batches,
+)
 
 FOLDER = Path("outputs", "ensembles")
 AVERAGING = "each network's scores are divided by their sum over the classes, then averaged over the networks"
@@ -60,19 +66,21 @@ def evaluate_ensemble(
         for pixels in (0, shifts) if shifts else (0,):
             scores = _shares(member, run, pixels)
             sums[pixels] = sums[pixels] + scores if pixels in sums else scores
-            described |= _described(member, scores, pixels)
+            measured = _measured(member, scores)
+            described |= {"shifts": over_shifts(pixels, measured)} if pixels else _numbers(measured)
         members.append(described)
     first = networks[0]
-    images, names = first.dataset.read_test_images(), first.dataset.class_names
-    confusion = confusion_matrix(images.labels, sums[0].argmax(1), len(names))
     report = {
         "averaging": AVERAGING,
-        "dataset": {"name": first.dataset.name, "official": first.dataset.official, "test": len(images.labels)},
+        "dataset": {
+            "name": first.dataset.name,
+            "official": first.dataset.official,
+            "test": len(first.dataset.read_test_images().labels),
+        },
+        "monitor": first.config.task.monitor,
         "members": members,
-        **{name: value for pixels in sums for name, value in _described(first, sums[pixels], pixels).items()},
-        "per_class_accuracy": dict(zip(names, per_class_accuracy(confusion), strict=True)),
-        "class_names": list(names),
-        "confusion": confusion.tolist(),
+        **_measured(first, sums[0]),
+        **({"shifts": over_shifts(shifts, _measured(first, sums[shifts]))} if shifts else {}),
     }
     path = new_folder(FOLDER / time.strftime("%Y-%m-%d_%H-%M-%S")) / EVALUATION_FILE
     write_json(path, report)
@@ -83,9 +91,10 @@ def ensemble_table(report: dict[str, Any], path: Path) -> str:
     """Each member and the ensemble, as a person reads them."""
     rows = [*((relative(Path(member["run"])), member) for member in report["members"])]
     rows.append((f"all {len(rows)} together", report))
-    heads = ["", "accuracy", *([f"over {report['shifts']['passes']} shifts"] if "shifts" in report else [])]
+    metric = report["monitor"]
+    heads = ["", metric, *([f"over {report['shifts']['passes']} shifts"] if "shifts" in report else [])]
     cells = [
-        [name, f"{of['accuracy']:.2%}", *([f"{of['shifts']['accuracy']:.2%}"] if "shifts" in of else [])]
+        [name, shown(metric, of[metric]), *([shown(metric, of["shifts"][metric])] if "shifts" in of else [])]
         for name, of in rows
     ]
     return f"{columns([heads, *cells])}\n\n  written to  {relative(path)}"
@@ -103,15 +112,19 @@ def _refuse_other_images(
 
 def _shares(member: NetworkWithTestImages, run: Path, shifts: int) -> Tensor:
     """A member's scores, each image's summing to one, [n, classes]. Raises ConfigError if that cannot be."""
-    batches = Batches(member.dataset.read_test_images(), SCORING_BATCH, next(member.network.parameters()).device)
-    scores = class_scores(member.network, batches, getattr(member.config.loss, "logits", False), shifts)
+    batches = test_batches(member.network, member.dataset, member.config.task.build())
+    scores = class_scores(member.network, batches, build_loss(member.config.loss).logits, shifts)
     if not bool((scores >= 0).all()):
         raise ConfigError(f"{run}: its scores are neither probabilities nor lengths, so they cannot be averaged")
     return scores / scores.sum(dim=1, keepdim=True).clamp(min=torch.finfo(scores.dtype).tiny)
 
 
-def _described(first: NetworkWithTestImages, scores: Tensor, pixels: int) -> dict[str, Any]:
-    """What the report says about scores: accuracies; those over shifts are a part of their own."""
-    labels = first.dataset.read_test_images().labels
-    found = accuracies(labels, scores.argmax(1), len(first.dataset.class_names))
-    return {"shifts": {"pixels": pixels, "passes": (2 * pixels + 1) ** 2, **found}} if pixels else found
+def _measured(member: NetworkWithTestImages, scores: Tensor) -> dict[str, Any]:
+    """The metrics of scores, and what the task reports."""
+    task = member.config.task.build()
+    batches = test_batches(member.network, member.dataset, task)
+    return measure_scores(scores, batches, task, member.config, member.dataset.class_names)
+
+
+def _numbers(measured: dict[str, Any]) -> dict[str, float]:
+    return {name: value for name, value in measured.items() if isinstance(value, float)}

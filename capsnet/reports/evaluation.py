@@ -2,6 +2,7 @@
 
 import logging
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,30 +10,33 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..data.batches import Batches, to_float
+from ..data.batches import Batches
 from ..data.dataset import Dataset, recorded_training_images
-from ..data.source import LabelledImages
 from ..errors import CheckpointError, ConfigError, DivergedError
 from ..files import read_json, write_json
+from ..output import Output
 from ..runs.checkpoints import load_checkpoint, restored_network
 from ..runs.folder import (
     BEST_CHECKPOINT,
     EVALUATION_FILE,
+    EVALUATIONS_FOLDER,
     FIGURES_FOLDER,
+    MAX_NAME_BYTES,
     METRICS_FILE,
     RECORD_FILE,
     ROBUSTNESS_FILE,
 )
 from ..runs.metrics import read_metrics
 from ..runs.saved_config import warn_of_changed_plugin
-from ..settings.config import Config, as_dict, leaves
+from ..settings.config import Config, as_dict, build_loss, build_metrics, leaves, untrained_keys
+from ..tasks.task import Task, Tested, joined
+from ..text import relative
 from .averaged_scores import class_scores
 from .robustness import Point, by_distortion, measure_robustness, write_robustness
-from .scores import Scores, accuracies, score
+from .scores import score
 
 log = logging.getLogger(__name__)
 
-SHOWN_RECONSTRUCTIONS = 36
 SCORING_BATCH = 250  # forward passes only; not data.batch_size, so that training settings do not change scores
 
 
@@ -43,6 +47,8 @@ class Evaluation(NamedTuple):
     """The content of evaluation.json."""
     figures: dict[str, bytes]
     """PNG files by name; none if `figures=false`."""
+    rows: dict[str, str]
+    """What the terminal shows of the report beside the loss, by heading; see `Task.rows`."""
     images_per_second: float
     robustness: Sequence[Point] = ()
     """The content of robustness.csv; empty if it was not measured."""
@@ -69,16 +75,18 @@ def find_checkpoint(run: str | Path | None, checkpoint: str | Path | None) -> tu
 
 def evaluate_checkpoint(
     checkpoint: Path,
-    report_dir: Path,
+    run_dir: Path,
     overrides: dict[str, str | None] | None = None,
     robustness: bool = False,
     shifts: int = 0,
 ) -> Evaluation:
     """Score a checkpoint on its dataset's test images; write evaluation.json and the figures.
 
+    The report of a run's own test goes into its folder, any other one beside it, see `report_folder`.
+
     Args:
         checkpoint: a file that training wrote; it holds the run's config beside the weights.
-        report_dir: the run's folder, for the report; its metrics.csv is used if there is one.
+        run_dir: the run's folder; its metrics.csv is used if there is one.
         overrides: settings by dotted key that replace the run's own, such as {"data.root": "/elsewhere"}.
         robustness: measure it on distorted test images as well; write robustness.csv and its figure.
         shifts: also average the scores over shifts by up to so many pixels; 0: do not.
@@ -88,15 +96,38 @@ def evaluate_checkpoint(
         ConfigError, DataError: an override is wrong, or the dataset cannot be read.
     """
     overrides = overrides or {}
-    _refuse_foreign_report(report_dir)
     trained = load_with_test_images(checkpoint, overrides)
     config, network, dataset, epoch, _ = trained
     differences = changed_data(trained)
-    evaluation = evaluate(network, dataset, config, report_dir, checkpoint, epoch, differences, shifts)
+    folder = report_folder(run_dir, checkpoint, overrides, bool(differences))
+    _refuse_foreign_report(folder)
+    if folder != run_dir:
+        log.info("The report goes to %s, and that of the run's own test stays", relative(folder))
+    evaluation = evaluate(network, dataset, config, folder, checkpoint, epoch, differences, shifts, run_dir)
     if not robustness:
         return evaluation
-    points = _measure_robustness(network, dataset, evaluation.report, config.figures, report_dir)
+    points = _measure_robustness(network, dataset, evaluation.report, config, folder)
     return evaluation._replace(robustness=points)
+
+
+def report_folder(run_dir: Path, checkpoint: Path, overrides: dict[str, str | None], other_data: bool) -> Path:
+    """Where the report of an evaluation goes: into the run's folder, or into one inside it that says what differs.
+
+    Args:
+        run_dir: the run's folder.
+        checkpoint: that is scored.
+        overrides: settings that replace the run's own.
+        other_data: the images are not those that the run was tested on.
+    """
+    if not (run_dir / RECORD_FILE).exists():
+        return run_dir
+    same = untrained_keys() if not other_data else {"figures", "plugin"}
+    differing = [] if checkpoint.name == BEST_CHECKPOINT.name else [f"checkpoint={checkpoint.stem}"]
+    differing += [f"{key}={value}" for key, value in overrides.items() if key not in same]
+    if not differing and not other_data:
+        return run_dir
+    name = re.sub(r"[^\w.,=+-]+", "_", ",".join(differing) or "other images")
+    return run_dir / EVALUATIONS_FOLDER / name.encode()[:MAX_NAME_BYTES].decode(errors="ignore")
 
 
 class NetworkWithTestImages(NamedTuple):
@@ -125,21 +156,34 @@ def load_with_test_images(checkpoint: Path, overrides: dict[str, str | None]) ->
     return NetworkWithTestImages(saved.config, network, dataset, saved.epoch, saved.dataset)
 
 
+def test_batches(network: nn.Module, dataset: Dataset, task: Task) -> Batches:
+    """The items that a network is tested on, on its device."""
+    return Batches(
+        dataset.read_test_images(),
+        SCORING_BATCH,
+        next(network.parameters()).device,
+        classes=len(dataset.class_names),
+        composition=task,
+    )
+
+
 def _measure_robustness(
-    network: nn.Module, dataset: Dataset, report: dict[str, Any], draw: bool, report_dir: Path
+    network: nn.Module, dataset: Dataset, report: dict[str, Any], config: Config, folder: Path
 ) -> list[Point]:
     """Measure robustness; write robustness.csv and, if wanted, figures/robustness.png."""
-    device = next(network.parameters()).device
-    batches = Batches(dataset.read_test_images(), SCORING_BATCH, device)
-    points = measure_robustness(network, batches, report["accuracy"], report["epoch"])
-    write_robustness(report_dir / ROBUSTNESS_FILE, points)
-    if draw:
+    task = config.task.build()
+    batches = test_batches(network, dataset, task)
+    points = measure_robustness(
+        network, batches, task, config.task.monitor, report[config.task.monitor], report["epoch"]
+    )
+    write_robustness(folder / ROBUSTNESS_FILE, points)
+    if config.figures:
         from . import figures  # loads matplotlib
 
         units = {point.distortion: point.unit for point in points}
         figure = figures.robustness(by_distortion(points), units, dataset.title)
-        (report_dir / FIGURES_FOLDER).mkdir(parents=True, exist_ok=True)
-        figures.save(figure, report_dir / FIGURES_FOLDER / "robustness.png")
+        (folder / FIGURES_FOLDER).mkdir(parents=True, exist_ok=True)
+        figures.save(figure, folder / FIGURES_FOLDER / "robustness.png")
     return points
 
 
@@ -154,7 +198,7 @@ def _refuse_foreign_report(report_dir: Path) -> None:
 
 def _is_own_report(path: Path) -> bool:
     try:
-        return {"checkpoint", "confusion", "config"} <= read_json(path).keys()
+        return {"checkpoint", "config"} <= read_json(path).keys()
     except (OSError, ValueError, AttributeError):
         return False
 
@@ -187,11 +231,12 @@ def evaluate(
     network: nn.Module,
     dataset: Dataset,
     config: Config,
-    report_dir: Path,
+    folder: Path,
     checkpoint: Path,
     epoch: int | None,
     differences: Sequence[str] = (),
     shifts: int = 0,
+    run_dir: Path | None = None,
 ) -> Evaluation:
     """Score a network on the test images, and write evaluation.json and the figures.
 
@@ -199,100 +244,80 @@ def evaluate(
         network: on the device to use; it computes in float32 from here on.
         dataset: its test images are used.
         config: of the run.
-        report_dir: the run's folder.
+        folder: for the report.
         checkpoint: where the network's weights come from, for the report.
         epoch: the epoch they are from, counted from 1, for the report.
         differences: what is not as it was when the network was trained, for the report.
         shifts: also average the scores over shifts by up to so many pixels; 0: do not.
+        run_dir: the run's folder, whose metrics.csv is drawn; None: the same.
     """
     network.float()
-    device = next(network.parameters()).device
-    images = dataset.read_test_images()
-    batches = Batches(images, SCORING_BATCH, device)
-    logits = getattr(config.loss, "logits", False)
-    scores = score(network, batches, config.loss.build(), len(dataset.class_names), logits)
+    task, loss = config.task.build(), build_loss(config.loss)
+    batches = test_batches(network, dataset, task)
+    scores = score(network, batches, task, loss, task.metrics(build_metrics(config)))
+    if not math.isfinite(scores.measured["loss"]):
+        raise DivergedError(f"{checkpoint}: its loss on the test images is NaN or infinite")
+    tested = Tested(lambda numbers: batches.take(numbers)[0], scores.details, dataset.class_names, network)
     report = {
         "checkpoint": str(checkpoint),
         "epoch": epoch,
-        "dataset": {"name": dataset.name, "official": dataset.official, "test": len(images.labels)},
-        "accuracy": scores.accuracy,
-        "balanced_accuracy": scores.balanced_accuracy,
-        **scores.losses,
-        "per_class_accuracy": dict(zip(dataset.class_names, scores.per_class_accuracy, strict=True)),
-        "class_names": list(dataset.class_names),
-        "confusion": scores.confusion.tolist(),
+        "dataset": {"name": dataset.name, "official": dataset.official, "test": sum(batches.sizes)},
+        **task.report(tested),
+        **scores.measured,
         "differences": list(differences),
         "config": as_dict(config),
     }
     if shifts:
-        report["shifts"] = _over_shifts(network, images, logits, shifts, scores.confusion.shape[0])
-    if not math.isfinite(scores.losses["loss"]):
-        raise DivergedError(f"{checkpoint}: its loss on the test images is NaN or infinite")
-    metrics = read_metrics(report_dir / METRICS_FILE)  # may be damaged, so before anything is written
-    write_json(report_dir / EVALUATION_FILE, report)
-    figures = draw_figures(network, dataset, scores, metrics, report_dir) if config.figures else {}
-    return Evaluation(report, figures, scores.images_per_second)
+        averaged = class_scores(network, batches, loss.logits, shifts)
+        report["shifts"] = over_shifts(shifts, measure_scores(averaged, batches, task, config, dataset.class_names))
+    metrics = read_metrics((run_dir or folder) / METRICS_FILE)  # may be damaged, so before anything is written
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / EVALUATION_FILE, report)
+    figures = _draw_figures(task, tested, dataset, metrics, folder) if config.figures else {}
+    return Evaluation(report, figures, task.rows(report), scores.images_per_second)
 
 
-def _over_shifts(network: nn.Module, images: LabelledImages, logits: bool, shifts: int, classes: int) -> dict[str, Any]:
+def measure_scores(
+    scores: Tensor, batches: Batches, task: Task, config: Config, class_names: tuple[str, ...]
+) -> dict[str, Any]:
+    """The metrics of given scores, such as those of several networks together, and what the task reports, by name.
+
+    Args:
+        scores: of the test items, [items, classes].
+        batches: of the test items.
+        task: what is learned.
+        config: says which metrics.
+        class_names: of the dataset.
+    """
+    metrics = task.metrics(build_metrics(config))
+    first, details = 0, []
+    for _, targets in batches:
+        output = Output(scores[first : first + len(targets.labels)].to(targets.labels.device))
+        for metric in metrics.values():
+            metric.update(output, targets)
+        details.append(task.details(output, targets, logits=False))
+        first += len(targets.labels)
+    measured = {name: float(value) for metric in metrics.values() for name, value in metric.compute().items()}
+    report = task.report(Tested(lambda numbers: batches.take(numbers)[0], joined(details), class_names, None))
+    return report | measured
+
+
+def over_shifts(pixels: int, measured: dict[str, Any]) -> dict[str, Any]:
     """What evaluation.json says about scores that are averaged over shifts."""
-    batches = Batches(images, SCORING_BATCH, next(network.parameters()).device)
-    predicted = class_scores(network, batches, logits, shifts).argmax(1)
-    return {"pixels": shifts, "passes": (2 * shifts + 1) ** 2, **accuracies(images.labels, predicted, classes)}
+    numbers = {name: value for name, value in measured.items() if isinstance(value, float)}
+    return {"pixels": pixels, "passes": (2 * pixels + 1) ** 2, **numbers}
 
 
 @torch.no_grad()
-def draw_figures(
-    network: nn.Module, dataset: Dataset, scores: Scores, metrics: dict[str, list[float]], report_dir: Path
+def _draw_figures(
+    task: Task, tested: Tested, dataset: Dataset, metrics: dict[str, list[float]], folder: Path
 ) -> dict[str, bytes]:
-    """Draw the figures that apply into the run's folder, and return them as PNG files by name.
-
-    Reconstructions need a decoder; perturbations need class capsules and `network.decode(capsules, labels)`; curves
-    need metrics.
-    """
+    """Draw the curves, if there are metrics, and the task's figures, and return them as PNG files by name."""
     from . import figures  # loads matplotlib
 
-    images = dataset.read_test_images()
-    device = next(network.parameters()).device
     names = figures.display_names(dataset.class_names, dataset.class_characters)
-    drawn = {}
-    if metrics:
-        drawn["curves"] = figures.curves(metrics)
-    drawn["confusion"] = figures.confusion(scores.confusion, names, dataset.title)
-    wrong = (scores.predictions != images.labels).nonzero().flatten()
-    worst = wrong[scores.confidences[wrong].argsort(descending=True, stable=True)][: figures.MOST_MISTAKES]
-    drawn["mistakes"] = figures.mistakes(
-        to_float(images.images[worst]),
-        images.labels[worst],
-        scores.predictions[worst],
-        scores.confidences[worst],
-        names,
-        dataset.title,
-        (len(wrong), len(images.labels)),
-    )
-    shown = torch.randperm(len(images.labels), generator=torch.Generator().manual_seed(0))[:SHOWN_RECONSTRUCTIONS]
-    shown_images = to_float(images.images[shown])
-    reconstruction = network(shown_images.to(device)).reconstruction
-    if reconstruction is not None:
-        drawn["reconstructions"] = figures.reconstructions(
-            shown_images, reconstruction.cpu(), images.labels[shown], scores.predictions[shown], names, dataset.title
-        )
-    examples = _one_per_class(images, scores.predictions, len(dataset.class_names))
-    capsules = network(to_float(images.images[examples]).to(device)).capsules
-    if capsules is not None and hasattr(network, "decode"):
-        labels = images.labels[examples].to(device)
-        drawn["perturbations"] = figures.perturbations(network.decode, capsules, labels, names, dataset.title)
-    folder = report_dir / FIGURES_FOLDER
+    drawn = {"curves": figures.curves(metrics)} if metrics else {}
+    drawn |= task.figures(figures, tested, names, dataset.title)
+    folder = folder / FIGURES_FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     return {name: figures.save(figure, folder / f"{name}.png") for name, figure in drawn.items()}
-
-
-def _one_per_class(images: LabelledImages, predictions: Tensor, classes: int) -> Tensor:
-    """Index of each class's first recognized image, or of its first image; a class without images has none."""
-    chosen = []
-    for label in range(classes):
-        in_class = images.labels == label
-        recognized = (in_class & (predictions == label)).nonzero()
-        if in_class.any():
-            chosen.append(int((recognized if len(recognized) else in_class.nonzero())[0]))
-    return torch.tensor(chosen)

@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from tqdm import tqdm
 
+from ..data.batches import Batches
 from ..errors import CheckpointError
 from ..files import write_csv
+from ..settings.config import COMBINABLE
+from ..tasks.task import Task
 from ..text import columns, percent
 from .distortions import DISTORTIONS, Distortion
 
@@ -28,14 +31,16 @@ class Point(NamedTuple):
 
 @torch.no_grad()
 def measure_robustness(
-    network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], accuracy: float, epoch: int | None
+    network: nn.Module, batches: Batches, task: Task, metric: str, unchanged: float, epoch: int | None
 ) -> list[Point]:
-    """Accuracy at every level of every distortion, with a progress bar.
+    """A metric at every level of every distortion, with a progress bar.
 
     Args:
         network: on the device of the batches.
-        batches: images [batch, channels, height, width] in [0, 1] with labels, always in the same order.
-        accuracy: on the images as they are.
+        batches: of the test items, always in the same order.
+        task: what is learned.
+        metric: name of an option of `metrics`, or of one that the task adds.
+        unchanged: what was measured on the images as they are.
         epoch: from which the network is, for the table.
     """
     network.eval()
@@ -44,24 +49,25 @@ def measure_robustness(
     with tqdm(total=measured, desc="robustness", leave=False, disable=None) as progress:
         for distortion in DISTORTIONS:
             for level in distortion.levels:
-                found = accuracy
+                value = unchanged
                 if level != distortion.unchanged:
-                    found = _accuracy(network, batches, distortion, level)
+                    value = _measured(network, batches, task, metric, distortion, level)
                     progress.update()
-                points.append(Point(distortion.name, level, distortion.unit, found, epoch))
+                points.append(Point(distortion.name, level, distortion.unit, value, epoch))
     return points
 
 
-def _accuracy(
-    network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], distortion: Distortion, level: float
+def _measured(
+    network: nn.Module, batches: Batches, task: Task, metric: str, distortion: Distortion, level: float
 ) -> float:
     generator = torch.Generator().manual_seed(0)
-    hits = count = 0
-    for images, labels in batches:
-        scores = network(distortion.apply(images, level, generator)).scores
-        hits += int((scores.argmax(1) == labels).sum())
-        count += len(labels)
-    return hits / count
+    chosen = {metric: COMBINABLE["metrics"][metric]().build()} if metric in COMBINABLE["metrics"] else {}
+    metrics = task.metrics(chosen)
+    for images, targets in batches:
+        output = task.output(network, distortion.apply(images, level, generator))
+        for one in metrics.values():
+            one.update(output, targets)
+    return float({name: value for one in metrics.values() for name, value in one.compute().items()}[metric])
 
 
 def write_robustness(path: Path, points: Sequence[Point]) -> None:

@@ -7,21 +7,15 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..data.balance import are_unbalanced
 from ..runs.folder import BEST_CHECKPOINT, FIGURES_FOLDER, LAST_CHECKPOINT
 from ..runs.record import RunRecord
-from ..runs.repetitions import LEAST_DIFFERENCE
 from ..settings.augment import Augment
 from ..settings.config import Config, name_of
 from ..settings.plugins import loaded_plugin
-from ..text import aligned, counted, duration, percent, relative
+from ..text import aligned, counted, duration, is_loss, relative, shown
 
 if TYPE_CHECKING:  # loads torch
     from ..data.dataset import Dataset
-
-MOST_CLASSES, WORST_CLASSES = 25, 15
-"""With more classes, an evaluation lists only the worst; all of them are in evaluation.json."""
-
 
 SPLITS = {"train": "training", "val": "validation", "test": "test"}
 
@@ -75,9 +69,7 @@ def run_outcome(results: RunRecord, run_dir: Path) -> str:
     rows = {"status": results.status} if results.status != "completed" else {}
     rows |= {
         "best epoch": f"{results.best_epoch or '-'} of {results.epochs}",
-        "validation accuracy": percent(results.val_accuracy),
-        "test accuracy": percent(results.test_accuracy),
-        **_balanced(results),
+        **_outcomes(results),
         "time": f"{duration(results.train_seconds)}, {results.train_images_per_second or 0:,.0f} images/s",
     }
     folder = relative(run_dir)
@@ -91,12 +83,16 @@ def run_outcome(results: RunRecord, run_dir: Path) -> str:
     return aligned(rows)
 
 
-def _balanced(results: RunRecord) -> dict[str, str]:
-    """The balanced accuracy, if it says something else than the accuracy."""
-    accuracy, balanced = results.test_accuracy, results.test_balanced_accuracy
-    if accuracy is None or balanced is None or abs(accuracy - balanced) < LEAST_DIFFERENCE:
-        return {}
-    return {"balanced accuracy": percent(balanced)}
+def _outcomes(results: RunRecord) -> dict[str, str]:
+    """What was monitored, in validation and test; and what else was measured in both, but for the losses."""
+    monitored = results.monitor.rpartition("/")[2]
+    names = [name.removeprefix("val/") for name in results.metrics if name.startswith("val/")]
+    others = [name for name in names if f"test/{name}" in results.metrics and name != monitored and not is_loss(name)]
+    return {
+        f"{SPLITS[split]} {name.replace('_', ' ')}": shown(name, results.metrics.get(f"{split}/{name}"))
+        for name in (monitored, *others)
+        for split in ("val", "test")
+    }
 
 
 def command(script: str, argument: str) -> str:
@@ -115,25 +111,21 @@ def _program(name: str) -> str:
     return name if found is not None and Path(found) == own else shlex.quote(relative(own))
 
 
-def evaluation_summary(report: dict[str, Any]) -> str:
-    """The content of evaluation.json as a person reads it."""
-    names, confusion = report["class_names"], report["confusion"]
-    images = sum(map(sum, confusion))
-    rows = {"accuracy": f"{report['accuracy']:.2%} of {images:,} images"}
-    sizes = [sum(row) for row in confusion]
-    if are_unbalanced(sizes):
-        rows["balanced accuracy"] = f"{report['balanced_accuracy']:.2%}, the mean over the classes"
+def evaluation_summary(report: dict[str, Any], rows: dict[str, str]) -> str:
+    """The content of evaluation.json as a person reads it.
+
+    Args:
+        report: the content.
+        rows: what the task shows of it, by heading; the most important first.
+    """
+    numbers = {
+        name: shown(name, value) for name, value in report.items() if isinstance(value, float) and name != "loss"
+    }
+    (heading, first), *others = (rows or numbers).items()
+    added = {}
     if shifts := report.get("shifts"):
-        rows["averaged"] = f"{shifts['accuracy']:.2%}, the scores averaged over {shifts['passes']} shifts of each image"
-    rows["loss"] = f"{report['loss']:.4f}"
-    by_class = list(enumerate(report["per_class_accuracy"].values()))
-    if len(names) > MOST_CLASSES:  # the worst first
-        rows["classes"] = f"{len(names)}, of which these {WORST_CLASSES} are recognized worst:"
-        tested = [(label, accuracy) for label, accuracy in by_class if accuracy is not None]
-        by_class = sorted(tested, key=lambda entry: entry[1])[:WORST_CLASSES]
-    for label, accuracy in by_class:
-        mistakes = [count if predicted != label else 0 for predicted, count in enumerate(confusion[label])]
-        most = max(mistakes)
-        often = f"   most often taken for {names[mistakes.index(most)]} ({most})" if most else ""
-        rows[f"  {names[label]}"] = "no images" if accuracy is None else f"{accuracy:7.2%}{often}"
-    return aligned(rows)
+        name = next(name for name in shifts if name in report)
+        added["averaged"] = (
+            f"{shown(name, shifts[name])}, the scores averaged over {shifts['passes']} shifts of each image"
+        )
+    return aligned({heading: first, **added, "loss": f"{report['loss']:.4f}", **dict(others)})

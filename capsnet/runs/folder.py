@@ -18,6 +18,7 @@ EVALUATION_FILE = "evaluation.json"
 ROBUSTNESS_FILE = "robustness.csv"
 LOG_FILE = "train.log"
 FIGURES_FOLDER = "figures"
+EVALUATIONS_FOLDER = "evaluations"  # on other images, or of other checkpoints, than in the run's own test
 LOCK_FILE = ".lock"
 SWEEP_FILE = "multirun.yaml"  # written by Hydra into a sweep's folder
 

@@ -8,7 +8,9 @@ from ..data.source import LabelledImages
 from ..errors import CapsNetError
 from ..settings.config import Config, name_of
 from ..settings.plugins import load_plugin
+from ..text import shown
 from .checkpoints import load_checkpoint
+from .measures import in_test, in_words
 from .result import read_result
 from .trained import TrainedModel, checkpoint_path, restored
 
@@ -23,8 +25,8 @@ class OpenedRun:
     test_images: LabelledImages | None
     why_no_test_images: str
     """Empty if there are some."""
-    test_accuracy: float | None
-    """As recorded; None of a checkpoint on its own."""
+    tested: str
+    """How good it was in its test, such as "test accuracy 97.10%"; empty if no record says."""
 
     @property
     def title(self) -> str:
@@ -52,8 +54,16 @@ def open_run(run: Path, plugin: str | None = None, root: str | None = None) -> O
     config, model = checkpoint.config, restored(checkpoint, path)
     dataset = config.data.build(config.seed, TrainingImages(model.image_shape, model.class_names, (0.0, 0.0)))
     downloads = getattr(config.data.source, "download", False)
-    accuracy = read_result(run).test_accuracy if run.is_dir() else None
-    return OpenedRun(model, config, dataset, *_test_images(dataset, model.image_shape, downloads), accuracy)
+    return OpenedRun(model, config, dataset, *_test_images(dataset, model.image_shape, downloads), tested_of(run))
+
+
+def tested_of(run: Path) -> str:
+    """What `OpenedRun.tested` says of a run's folder or a checkpoint."""
+    if not run.is_dir():
+        return ""
+    result = read_result(run)
+    name = in_test(result.monitor)
+    return f"{in_words(name)} {shown(name, result.metrics[name])}" if name in result.metrics else ""
 
 
 def _test_images(dataset: Dataset, shape: tuple[int, int, int], downloads: bool) -> tuple[LabelledImages | None, str]:

@@ -42,13 +42,11 @@ class RunRecord:
     """Epochs trained to their end."""
     best_epoch: int | None = None
     """Counted from 1."""
-    val_accuracy: float | None = None
-    """Best over the epochs, as a fraction."""
-    test_accuracy: float | None = None
-    """Of the best checkpoint."""
-    test_balanced_accuracy: float | None = None
-    """Mean over the classes."""
-    test_loss: float | None = None
+    monitor: str = ""
+    """By what the best epoch is chosen, such as val/accuracy."""
+    metrics: dict[str, float] = field(default_factory=dict)
+    """By name, such as val/accuracy: those of the best epoch, and of the test of its checkpoint. Shares are in [0, 1].
+    What was measured in validation and test stands beside it, too: as val_accuracy, test_accuracy, ..."""
     train_seconds: float = 0.0
     """Wall time of training and validation, without start-up and test."""
     total_seconds: float = 0.0
@@ -59,7 +57,10 @@ class RunRecord:
     """In the test, from uint8 images to scores, in float32."""
 
     def write(self, run_dir: Path) -> None:
-        write_record(run_dir, asdict(self))
+        beside = {
+            name.replace("/", "_"): value for name, value in self.metrics.items() if name.startswith(("val/", "test/"))
+        }
+        write_record(run_dir, asdict(self) | beside)
 
 
 def new_record(status: str, overrides: list[str], **known: Any) -> RunRecord:
@@ -84,6 +85,14 @@ def read_record(run_dir: Path) -> dict[str, Any]:
     if not isinstance(record, dict) or record.get("status") not in STATUSES:
         raise CheckpointError(f"{path}: not a run's record (it has no known status)")
     return record
+
+
+def recorded_metrics(record: dict[str, Any]) -> dict[str, float]:
+    """`RunRecord.metrics` of a record, also of an earlier version's, which had single ones only."""
+    if "metrics" in record:
+        return record["metrics"]
+    single = ("val_accuracy", "test_accuracy", "test_balanced_accuracy", "test_loss")
+    return {name.replace("_", "/", 1): record[name] for name in single if record.get(name) is not None}
 
 
 def recorded_computing(record: dict[str, Any]) -> dict[str, Any] | None:

@@ -5,7 +5,9 @@ from pathlib import Path
 from ..errors import CheckpointError
 from ..settings.config import Config
 from .folder import SWEEP_FILE
+from .measures import monitored
 from .record import read_record, recorded_overrides
+from .result import read_result
 from .resume import refuse_changes
 from .saved_config import saved_config
 
@@ -41,7 +43,7 @@ def refitting(run_dir: Path, overrides: dict[str, str | None]) -> tuple[Config, 
     refuse_changes(before, config, may_extend=False)
     if before.data.val_size == 0:
         raise CheckpointError(f"{run_dir}: had no validation images to choose by, so it has used all images already")
-    if record.get("val_accuracy") is None:
+    if monitored(read_result(run_dir)) is None:
         raise CheckpointError(f"{run_dir}: was not validated (trainer.limit_val_batches), so nothing was chosen")
     if getattr(before.optimizer, "ends_with_training", False):
         if record["epochs"] < before.trainer.max_epochs:

@@ -5,14 +5,13 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
+from ..settings.config import Monitor
+from .measures import column_of, is_share, rank
 from .result import RunResult
 
 Run = TypeVar("Run", bound=RunResult)
 
-ACCURACIES = ("val_accuracy", "test_accuracy", "test_balanced_accuracy")
 SPEEDS = ("train_images_per_second", "inference_images_per_second")
-SUMMED_COLUMNS = ["seeds", *(f"{name}_{of}" for name in ACCURACIES for of in ("mean", "std")), "parameters", *SPEEDS]
-"""Of the tables for programs, summary.csv and comparison.csv; see `Repetitions.summed`."""
 
 
 class Spread(NamedTuple):
@@ -21,18 +20,27 @@ class Spread(NamedTuple):
     mean: float
     deviation: float | None
     """Standard deviation of the sample; None if it was measured once."""
+    is_share: bool = True
+    """People read it as a percentage."""
 
     def __str__(self) -> str:
-        """As a percentage: 96.15% ± 0.20%."""
-        return f"{self.mean:.2%}" + ("" if self.deviation is None else f" ± {self.deviation:.2%}")
+        """96.15% ± 0.20%, or 0.0482 ± 0.0011."""
+        mean, deviation = ("{:.2%}", "{:.2%}") if self.is_share else ("{:.4g}", "{:.2g}")
+        return mean.format(self.mean) + ("" if self.deviation is None else f" ± {deviation.format(self.deviation)}")
 
 
-def spread(values: Iterable[float | None]) -> Spread | None:
-    """Mean and standard deviation of what is known; None if nothing is."""
+def spread(values: Iterable[float | None], name: str = "") -> Spread | None:
+    """Mean and standard deviation of what is known; None if nothing is.
+
+    Args:
+        values: of a metric, one per run.
+        name: of the metric.
+    """
     known = [value for value in values if value is not None]
     if not known:
         return None
-    return Spread(statistics.fmean(known), statistics.stdev(known) if len(known) > 1 else None)
+    deviation = statistics.stdev(known) if len(known) > 1 else None
+    return Spread(statistics.fmean(known), deviation, is_share(name, known))
 
 
 @dataclass
@@ -46,60 +54,49 @@ class Repetitions(Generic[Run]):
         return [run for run in self.runs if run.status == "completed"]
 
     @property
-    def val_accuracy(self) -> Spread | None:
-        return spread(run.val_accuracy for run in self.completed)
-
-    @property
-    def test_accuracy(self) -> Spread | None:
-        return spread(run.test_accuracy for run in self.completed)
-
-    @property
-    def test_balanced_accuracy(self) -> Spread | None:
-        return spread(run.test_balanced_accuracy for run in self.completed)
-
-    @property
     def parameters(self) -> int | None:
         return next((run.parameters for run in self.runs if run.parameters), None)
+
+    def values(self, name: str) -> list[float]:
+        """A metric, such as val/accuracy, of the completed runs that have it."""
+        return [run.metrics[name] for run in self.completed if name in run.metrics]
+
+    def spread(self, name: str) -> Spread | None:
+        """Mean and standard deviation of a metric over the completed runs."""
+        return spread(self.values(name), name)
 
     def mean(self, name: str) -> float | None:
         """Mean of an attribute of `RunResult` over the completed runs that have it."""
         measured = spread(getattr(run, name) for run in self.completed)
         return None if measured is None else measured.mean
 
-    def summed(self) -> dict[str, int | float | None]:
-        """The numbers for `SUMMED_COLUMNS`."""
-        row: dict[str, int | float | None] = {"seeds": len(self.completed), "parameters": self.parameters}
-        for name in ACCURACIES:
-            row[f"{name}_mean"], row[f"{name}_std"] = getattr(self, name) or (None, None)
-        return row | {name: self.mean(name) for name in SPEEDS}
+    def summed(self, names: Sequence[str]) -> dict[str, int | float | None]:
+        """A row of the tables for programs, summary.csv and comparison.csv, by column.
+
+        Args:
+            names: of the metrics; val/accuracy has the columns val_accuracy_mean and val_accuracy_std.
+        """
+        row: dict[str, int | float | None] = {"seeds": len(self.completed)}
+        for name in names:
+            mean, deviation, _ = self.spread(name) or (None, None, None)
+            row |= {f"{column_of(name)}_mean": mean, f"{column_of(name)}_std": deviation}
+        return row | {"parameters": self.parameters} | {speed: self.mean(speed) for speed in SPEEDS}
 
 
-LEAST_DIFFERENCE = 0.005
-"""Between accuracy and balanced accuracy, from which on a table shows both."""
-
-
-def is_unbalanced(runs: Iterable[RunResult]) -> bool:
-    """Does the balanced accuracy of any of these runs say something else than its accuracy?"""
-    pairs = [(run.test_accuracy, run.test_balanced_accuracy) for run in runs]
-    return any(
-        accuracy is not None and balanced is not None and abs(accuracy - balanced) >= LEAST_DIFFERENCE
-        for accuracy, balanced in pairs
-    )
-
-
-def grouped(runs: Sequence[Run], setting: Callable[[Run], Hashable]) -> list[Repetitions[Run]]:
-    """Runs with the same setting together, best mean validation accuracy first.
+def grouped(runs: Sequence[Run], setting: Callable[[Run], Hashable], monitor: Monitor) -> list[Repetitions[Run]]:
+    """Runs with the same setting together, the one with the best mean first.
 
     Args:
         runs: of one sweep, or to be compared.
         setting: what a run has besides its seed.
+        monitor: by what they are compared.
     """
     groups: dict[Hashable, list[Run]] = {}
     for run in runs:
         groups.setdefault(setting(run), []).append(run)
-    repetitions = [Repetitions(group) for group in groups.values()]
-    return sorted(repetitions, key=_accuracy, reverse=True)
 
+    def rank_of(group: Repetitions) -> float:
+        measured = group.spread(monitor.name)
+        return rank(measured and measured.mean, monitor)
 
-def _accuracy(group: Repetitions) -> float:
-    return -1 if group.val_accuracy is None else group.val_accuracy.mean
+    return sorted((Repetitions(group) for group in groups.values()), key=rank_of, reverse=True)

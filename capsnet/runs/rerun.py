@@ -11,11 +11,10 @@ from ..text import aligned, counted, relative
 from .folder import METRICS_FILE, SWEEP_FILE
 from .metrics import read_metrics
 from .provenance import git_state, versions
-from .record import RunRecord, read_record, recorded_overrides
+from .record import RunRecord, read_record, recorded_metrics, recorded_overrides
 from .resume import refuse_changes
 from .saved_config import saved_config
 
-OUTCOMES = ("val_accuracy", "test_accuracy", "test_loss")
 CIRCUMSTANCES = ("git_commit", "git_dirty", "device", "precision")
 
 
@@ -110,7 +109,8 @@ def _differences(run_dir: Path, record: dict[str, Any], repeated: Path, after: d
             if then != value and not (then != then and value != value):  # NaN: not measured
                 differences[name] = f"{value!r} in epoch {epoch} (was {then!r})"
                 break
-    for name in OUTCOMES:
-        if record.get(name) != after[name]:
-            differences[name] = f"{after[name]!r} (was {record.get(name)!r})"
+    outcomes = recorded_metrics(after)
+    for name, then in recorded_metrics(record).items():
+        if outcomes.get(name) != then:
+            differences.setdefault(name, f"{outcomes.get(name)!r} (was {then!r})")
     return differences

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..errors import CheckpointError
 from .folder import RECORD_FILE
-from .record import read_record, recorded_overrides
+from .record import read_record, recorded_metrics, recorded_overrides
 
 
 @dataclass
@@ -25,9 +25,9 @@ class RunResult:
     parameters: int | None = None
     epochs: int | None = None
     best_epoch: int | None = None
-    val_accuracy: float | None = None
-    test_accuracy: float | None = None
-    test_balanced_accuracy: float | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    """See `RunRecord.metrics`."""
+    monitor: str = "val/accuracy"
     seconds: float | None = None
     """Of training and validation."""
     total_seconds: float | None = None
@@ -45,12 +45,13 @@ def read_result(folder: Path) -> RunResult:
         record = read_record(folder)
     except CheckpointError as error:
         return RunResult(folder, "unreadable", reason=str(error))
-    own = {entry.name for entry in fields(RunResult)} - {"folder", "status", "overrides"}
+    own = {entry.name for entry in fields(RunResult)} - {"folder", "status", "overrides", "metrics"}
     return RunResult(
         folder,
         record["status"],
         recorded_overrides(record),
         **{name: value for name, value in record.items() if name in own},
+        metrics=recorded_metrics(record),
         images=record.get("dataset", {}).get("sha256"),
         seconds=record.get("train_seconds"),
         written=record_time(folder),

@@ -14,7 +14,10 @@ from ..data.dataset import TrainingImages, recorded_training_images
 from ..data.pictures import BrokenPictureError, border, read_pixels, to_pixels, upright
 from ..errors import CheckpointError, DataError
 from ..output import Output, confidences
+from ..settings.config import build_loss
 from ..settings.plugins import load_plugin
+from ..tasks.classify import Classify
+from ..tasks.task import Task
 from .checkpoints import Checkpoint, load_checkpoint, restored_network
 from .folder import BEST_CHECKPOINT
 from .saved_config import warn_of_changed_plugin
@@ -28,9 +31,9 @@ class Predictions(NamedTuple):
     """What a network says about images."""
 
     labels: Tensor
-    """Class with the largest score, [n] int64."""
-    names: list[str]
-    """Their names."""
+    """Class of each image, [n] int64; or, of a task that looks for k things in each, the classes of these, [n, k]."""
+    names: list[Any]
+    """Their names: a text for each image, or a list of k."""
     scores: Tensor
     """[n, classes], each in [0, 1]: lengths of the class capsules, or probabilities."""
 
@@ -42,12 +45,13 @@ class TrainedModel:
         network: with its trained weights.
         training_images: what it was trained on.
         logits: its scores are logits, of which softmax makes probabilities.
+        task: what it has learned.
     """
 
-    def __init__(self, network: nn.Module, training_images: TrainingImages, logits: bool):
+    def __init__(self, network: nn.Module, training_images: TrainingImages, logits: bool, task: Task | None = None):
         self.network = network.float().eval()
         self.image_shape, self.class_names, self.border_brightness = training_images
-        self._logits = logits
+        self._logits, self.task = logits, task or Classify()
 
     @property
     def device(self) -> torch.device:
@@ -93,8 +97,9 @@ class TrainedModel:
         scores = torch.empty(len(images), len(self.class_names))
         for first in range(0, len(images), BATCH):
             scores[first : first + BATCH] = self.confidences(self.output(images[first : first + BATCH]))
-        labels = scores.argmax(1)
-        return Predictions(labels, [self.class_names[label] for label in labels.tolist()], scores)
+        labels = self.task.answers(scores)
+        names = np.array(self.class_names, dtype=object)[labels.numpy()]
+        return Predictions(labels, names.tolist(), scores)
 
     @torch.no_grad()
     def output(self, images: Tensor) -> Output:
@@ -155,7 +160,8 @@ def restored(checkpoint: Checkpoint, path: Path) -> TrainedModel:
             f"{path}: its images have {training_images.image_shape[0]} channels; pictures have 1 or 3"
         )
     network = restored_network(checkpoint, training_images.image_shape, len(training_images.class_names), path)
-    return TrainedModel(network, training_images, getattr(checkpoint.config.loss, "logits", False))
+    config = checkpoint.config
+    return TrainedModel(network, training_images, build_loss(config.loss).logits, config.task.build())
 
 
 def _listed(images: Any) -> Sequence[Any]:

@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any, NamedTuple, get_type_hints
 
 from ..errors import ConfigError
-from . import augment, data, loss, model, optimizer, routing
+from . import augment, data, loss, metrics, model, optimizer, routing, task
 from .combination import Combination
 from .early_stopping import EarlyStopping
 from .setting import Setting, setting, setting_of
@@ -23,10 +23,11 @@ OPTIONS: dict[str, dict[str, type]] = {
     "routing": routing.OPTIONS,
     "loss": loss.OPTIONS,
     "optimizer": optimizer.OPTIONS,
+    "task": task.OPTIONS,
 }
 """Options of which a config has one, by group and name; the first of a group is its default."""
 
-COMBINABLE: dict[str, dict[str, type]] = {"augment": augment.OPTIONS}
+COMBINABLE: dict[str, dict[str, type]] = {"augment": augment.OPTIONS, "metrics": metrics.OPTIONS}
 """Options of which a config may have several, by group and name. The group's section is a `Combination`."""
 
 ALL_OPTIONS = OPTIONS | COMBINABLE
@@ -44,6 +45,8 @@ class Config:
     routing: Any
     loss: Any
     optimizer: Any
+    task: Any
+    metrics: metrics.Metrics
     trainer: Trainer
     early_stopping: EarlyStopping
     seed: int = setting(
@@ -52,6 +55,12 @@ class Config:
         at_least=0,
         at_most=2**32 - 1,
         evaluated=False,
+    )
+    monitor: str | None = setting(
+        None,
+        "by what the best epoch is chosen, such as balanced_accuracy or val/loss; null: by what suits the task",
+        evaluated=False,
+        hyperparameter=False,
     )
     figures: bool = setting(True, "draw figures after the test", trained=False, hyperparameter=False)
     plugin: str | None = setting(None, "a Python file with more options", trained=False, hyperparameter=False)
@@ -90,6 +99,42 @@ def suits_of(group: str, name: str) -> dict[str, Any]:
     If two options disagree, the one of the earlier group counts.
     """
     return getattr(OPTIONS[group][name], "suits", {})
+
+
+class Monitor(NamedTuple):
+    """What tells the best epoch."""
+
+    name: str
+    """Such as val/accuracy."""
+    lower_is_better: bool
+
+    def is_better(self, value: float, than: float) -> bool:
+        return value < than if self.lower_is_better else value > than
+
+
+def monitor_of(config: Config) -> Monitor:
+    """By what a run's best epoch is chosen. Lower losses are better, and higher metrics unless their option says so."""
+    split, _, name = (config.monitor or config.task.monitor).rpartition("/")
+    option = COMBINABLE["metrics"].get(name)
+    lower = getattr(option, "lower_is_better", False) if option else name != config.task.monitor
+    return Monitor(f"{split or 'val'}/{name}", lower)
+
+
+def build_loss(option: Any) -> Any:
+    """The loss of an option, as a `losses.Loss`, also if it is a plain function."""
+    from ..losses import AdaptedLoss, Loss
+
+    built = option.build()
+    return built if isinstance(built, Loss) else AdaptedLoss(built, getattr(option, "logits", False))
+
+
+def build_metrics(config: Config) -> dict[str, Any]:
+    """New metrics by name: those that are chosen, and the one by which the best epoch is."""
+    options = dict(config.metrics.options)
+    name = monitor_of(config).name.rpartition("/")[2]
+    if name not in options and name in COMBINABLE["metrics"]:
+        options[name] = COMBINABLE["metrics"][name]()
+    return {name: option.build() for name, option in options.items()}
 
 
 def name_setting(group: str) -> Setting:

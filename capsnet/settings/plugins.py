@@ -61,6 +61,8 @@ def load_plugin(path: str | Path) -> Plugin:
     sys.path.append(str(file.parent))
     try:
         options = getattr(_run(file, path), "OPTIONS", None)
+        if isinstance(options, Mapping):
+            options = {"metrics" if group == "metric" else group: additions for group, additions in options.items()}
         _check_form(options, path)
         _add(options, path)
     except Exception:

@@ -2,8 +2,8 @@
 
   python -m capsnet.shipped RUN NAME
 
-Of the run's best checkpoint, the weights are kept, in half precision. The accuracy in its record is measured again with
-them. An earlier model of that name is replaced.
+Of the best checkpoint, the weights are kept, in half precision. What the record says of the test is measured again
+with them. An earlier model of that name is replaced.
 """
 
 import re
@@ -17,9 +17,9 @@ from capsnet.cli.program import run_program, start_logging
 from capsnet.cli.run_parser import RunParser
 from capsnet.errors import ConfigError, DataError
 from capsnet.runs.folder import BEST_CHECKPOINT, METRICS_FILE
-from capsnet.runs.record import read_record, write_record
+from capsnet.runs.measures import column_of
+from capsnet.runs.record import read_record, recorded_metrics, write_record
 from capsnet.runs.shipped import FOLDER
-from capsnet.text import percent
 
 
 def main() -> None:
@@ -31,17 +31,24 @@ def main() -> None:
     start_logging()
     target = FOLDER / arguments.name
     with tempfile.TemporaryDirectory() as folder:
-        pack(arguments.run, Path(folder))
+        tested = pack(arguments.run, Path(folder))
         shutil.copytree(folder, target, dirs_exist_ok=True)
     size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
-    print(f"{target}: {size / 1e6:.2f} MB, {percent(read_record(target)['test_accuracy'])} of the test images right")
+    print(f"{target}: {size / 1e6:.2f} MB, {tested}")
 
 
-def pack(run: Path, target: Path) -> None:
-    """Write what a model needs, from a run's folder to another folder. Raises DataError without test images."""
-    from capsnet.reports.scores import accuracies
+def pack(run: Path, target: Path) -> str:
+    """Write what a model needs, from a run's folder to another folder. Raises DataError without test images.
+
+    Returns:
+        How good it is, such as "test accuracy 97.10%".
+    """
+    from capsnet.reports.evaluation import test_batches
+    from capsnet.reports.scores import score
     from capsnet.runs.checkpoints import CONFIG_KEY, DATASET_KEY, NETWORK_PREFIX, PLUGIN_KEY, read_checkpoint
-    from capsnet.runs.opened import open_run
+    from capsnet.runs.opened import open_run, tested_of
+    from capsnet.settings.config import build_loss, build_metrics
+    from capsnet.tasks.task import Tested
     from capsnet.training.checkpoint_io import AtomicCheckpointIO
 
     content = read_checkpoint(run / BEST_CHECKPOINT)
@@ -57,10 +64,18 @@ def pack(run: Path, target: Path) -> None:
     opened = open_run(target)
     if opened.test_images is None:
         raise DataError(opened.why_no_test_images)
-    images, labels = opened.test_images
-    measured = accuracies(labels, opened.model.classify(images).labels, len(opened.model.class_names))
-    record = read_record(run) | {f"test_{name}": accuracy for name, accuracy in measured.items()}
-    write_record(target, record | {"test_loss": None})
+    config, model, network = opened.config, opened.model, opened.model.network
+    task = config.task.build()
+    batches = test_batches(network, opened.dataset, task)
+    scores = score(network, batches, task, build_loss(config.loss), task.metrics(build_metrics(config)))
+    report = task.report(Tested(lambda numbers: batches.take(numbers)[0], scores.details, model.class_names, network))
+    numbers = {name: value for name, value in (report | scores.measured).items() if isinstance(value, float)}
+    tested = {f"test/{name}": value for name, value in numbers.items()}
+    record = {key: value for key, value in read_record(run).items() if not key.startswith("test_")}
+    kept_metrics = {name: value for name, value in recorded_metrics(record).items() if not name.startswith("test/")}
+    beside = {column_of(name): value for name, value in tested.items()}
+    write_record(target, record | {"metrics": kept_metrics | tested} | beside)
+    return tested_of(target)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,9 @@ from omegaconf import DictConfig
 
 from ..errors import CapsNetError, ConfigError, FolderInUseError
 from ..runs.folder import RECORD_FILE
+from ..runs.measures import monitored
 from ..runs.record import new_record, read_record, recorded_overrides, write_record
+from ..runs.result import read_result
 from ..settings.config import Config
 from ..settings.parse import config_from_omegaconf
 from ..settings.plugins import load_plugin
@@ -27,7 +29,7 @@ def run_job(composed: DictConfig) -> float | None:
     If something goes wrong, the job's record says so, and the next job starts.
 
     Returns:
-        Best validation accuracy; None if there is none.
+        What the best epoch was chosen by, such as its validation accuracy; None if it was not measured.
     """
     job = HydraConfig.get()
     run_dir, overrides = Path(job.runtime.output_dir), list(job.overrides.task)
@@ -38,7 +40,7 @@ def run_job(composed: DictConfig) -> float | None:
     try:
         record = record_of(run_dir, overrides)
         if record is not None and record["status"] in NOT_REPEATED:
-            return record.get("val_accuracy")
+            return monitored(read_result(run_dir))
         _load_plugin_of(overrides)
         config = config_from_omegaconf(composed)
         from ..training.run import train  # loads torch, so only if the config is right
@@ -59,7 +61,7 @@ def run_job(composed: DictConfig) -> float | None:
         return None
     if results.status == "interrupted":
         raise KeyboardInterrupt
-    return results.val_accuracy
+    return monitored(results)
 
 
 class OtherJobError(ConfigError):

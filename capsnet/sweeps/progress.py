@@ -8,9 +8,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from ..runs.measures import outcome
 from ..runs.record import FINISHED
 from ..runs.result import record_time
-from ..text import duration, percent, printable
+from ..text import duration, printable
 from .jobs import Job, job_folders, read_job, read_jobs, swept_keys
 from .plan import Plan, read_plan
 
@@ -51,7 +52,7 @@ def progress_lines(folder: Path) -> Iterator[None]:
 
 
 def progress(job: Job, plan: Plan | None, ended: int) -> str:
-    """The line for a job that has just ended: number, overrides, accuracy, its time, time left for the sweep.
+    """The line for a job that has just ended: number, overrides, outcome, its time, time left for the sweep.
 
     Args:
         job: of the sweep.
@@ -60,7 +61,7 @@ def progress(job: Job, plan: Plan | None, ended: int) -> str:
     """
     done = ended + (plan.finished_before if plan else 0)
     line = (f"[{done}/{plan.jobs}] " if plan else "") + f"job {job.number}  {job.describe(swept_keys([job], plan))}  "
-    line += f"validation accuracy {percent(job.val_accuracy)}" if job.status == "completed" else job.status
+    line += outcome(job) if job.status == "completed" else job.status
     line += f"  |  took {duration(job.total_seconds or job.seconds or 0)}"
     if plan is not None and done < plan.jobs:
         seconds_per_job = (time.time() - plan.started) / ended

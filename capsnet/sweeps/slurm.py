@@ -14,6 +14,8 @@ from hydra_plugins.hydra_submitit_launcher.config import BaseQueueConf
 from hydra_plugins.hydra_submitit_launcher.submitit_launcher import BaseSubmititLauncher
 
 from ..errors import ConfigError
+from ..runs.measures import monitored
+from ..runs.result import read_result
 from ..text import relative
 from .hydra_job import record_failure, record_of
 from .plan import NOT_REPEATED
@@ -31,21 +33,21 @@ class SlurmLauncher(BaseSubmititLauncher):
         assert self.config is not None
         folder = Path(self.config.hydra.sweep.dir)
         jobs = {number: list(overrides) for number, overrides in enumerate(job_overrides, initial_job_idx)}
-        accuracies = {}
+        values = {}  # of the monitored metric, by the job's number
         for number, overrides in jobs.items():
             record = record_of(folder / str(number), overrides)
             if record is not None and record["status"] in NOT_REPEATED:
-                accuracies[number] = record.get("val_accuracy")
-        queued = self._queue({number: jobs[number] for number in jobs.keys() - accuracies.keys()})
+                values[number] = monitored(read_result(folder / str(number)))
+        queued = self._queue({number: jobs[number] for number in jobs.keys() - values.keys()})
         try:
             for number, job in queued.items():
-                accuracies[number] = _accuracy(job, folder / str(number), jobs[number])
+                values[number] = _value(job, folder / str(number), jobs[number])
         except KeyboardInterrupt:
             ids = " ".join(sorted({job.job_id.partition("_")[0] for job in queued.values()}))
             print(f"\nThe jobs stay in SLURM's queue. To cancel them: scancel {ids}")
             print(f"To see their results so far: python -m capsnet.sweeps {shlex.quote(relative(folder))}")
             raise
-        return [_returned(accuracies[number]) for number in jobs]
+        return [_returned(values[number]) for number in jobs]
 
     def _queue(self, jobs: dict[int, list[str]]) -> dict[int, Any]:
         """Submit jobs, given by number and overrides, as one array. Returns submitit's jobs."""
@@ -79,8 +81,8 @@ class SlurmLauncher(BaseSubmititLauncher):
         return dict(zip(jobs, submitted, strict=True))
 
 
-def _accuracy(job: Any, run_dir: Path, overrides: list[str]) -> float | None:
-    """Wait for a job's validation accuracy; None if it failed, and then its record says why."""
+def _value(job: Any, run_dir: Path, overrides: list[str]) -> float | None:
+    """Wait for what a job returns, see `run_job`; None if it failed, and then its record says why."""
     from submitit.core.utils import FailedJobError, UncompletedJobError
 
     try:
@@ -112,7 +114,7 @@ def _has_ended(job: Any) -> bool:
     return True
 
 
-def _returned(accuracy: float | None) -> JobReturn:
+def _returned(value: float | None) -> JobReturn:
     returned = JobReturn(status=JobStatus.COMPLETED)
-    returned.return_value = accuracy
+    returned.return_value = value
     return returned

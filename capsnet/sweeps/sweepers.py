@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -14,7 +15,9 @@ from ..errors import CapsNetError, ConfigError
 from ..files import make_folder, remove_made_folder
 from ..reports.terminal import command
 from ..runs.folder import LOCK_FILE, SWEEP_FILE, locked, new_folder, refuse_foreign_files
+from ..runs.measures import in_words
 from ..runs.record import FINISHED
+from ..settings.config import OPTIONS, Monitor, monitor_of
 from ..settings.parse import quoted
 from ..text import relative
 from .jobs import read_jobs
@@ -100,7 +103,7 @@ class GridSweeper(BasicSweeper):
 
 
 class TpeSweeper(GridSweeper):
-    """A search by Optuna's tree-structured Parzen estimator for the highest validation accuracy.
+    """A search by Optuna's tree-structured Parzen estimator for the best value of the monitored metric.
 
     The search space is written in Hydra's syntax: `interval(0, 0.5)` or `tag(log, interval(1e-4, 1e-2))` for numbers,
     `range(0, 4)` for whole numbers, `choice(a, b)` or `a,b` for names.
@@ -132,6 +135,11 @@ class TpeSweeper(GridSweeper):
         }
         space = {key: _distribution(override) for key, override in given.items() if override.is_sweep_override()}
         fixed = [f"{key}={one.get_value_element_as_str()}" for key, one in given.items() if key not in space]
+
+        def overrides_of(values: dict[str, Any]) -> list[str]:
+            return [*fixed, *(f"{key}={_shown(value)}" for key, value in values.items())]
+
+        monitor = self._monitor(overrides_of(optuna.create_study().ask(space).params))
         folder = Path(self.config.hydra.sweep.dir)
         OmegaConf.save(self.config, folder / SWEEP_FILE)
         earlier = read_plan(folder)
@@ -140,7 +148,7 @@ class TpeSweeper(GridSweeper):
         study = optuna.create_study(
             storage=f"sqlite:///{folder.absolute() / STUDY_FILE}",
             study_name="capsnet",
-            direction="maximize",
+            direction="minimize" if monitor.lower_is_better else "maximize",
             sampler=optuna.samplers.TPESampler(seed=self.seed),
             load_if_exists=True,
         )
@@ -149,23 +157,23 @@ class TpeSweeper(GridSweeper):
             while len(study.trials) < numbers.stop:
                 study.ask(space)
             asked = study.trials[first : numbers.stop]
-            chosen = [[*fixed, *(f"{k}={_shown(v)}" for k, v in trial.params.items())] for trial in asked]
+            chosen = [overrides_of(trial.params) for trial in asked]
             self.validate_batch_is_legal(chosen)
-            self._refuse_without_validation(chosen[0])
             returned = self.launcher.launch(chosen, initial_job_idx=first)
             for trial, job in zip(asked, returned, strict=True):
                 if not trial.state.is_finished():
-                    accuracy = job.return_value
-                    failed = optuna.trial.TrialState.FAIL if accuracy is None else None
-                    study.tell(trial.number, accuracy, state=failed)
+                    failed = optuna.trial.TrialState.FAIL if job.return_value is None else None
+                    study.tell(trial.number, job.return_value, state=failed)
         return [trial.value for trial in study.trials]
 
-    def _refuse_without_validation(self, overrides: list[str]) -> None:
-        """Raise ConfigError if jobs with these overrides have no validation accuracy to search by."""
+    def _monitor(self, overrides: list[str]) -> Monitor:
+        """What jobs with these overrides are searched by. Raises ConfigError if they do not measure it."""
         composed = self.hydra_context.config_loader.load_sweep_config(self.config, overrides)
+        monitor = monitor_of(SimpleNamespace(monitor=composed.monitor, task=OPTIONS["task"][composed.task.name]))
         for key in ("data.val_size", "trainer.limit_val_batches"):
-            if OmegaConf.select(composed, key) == 0:
-                raise ConfigError(f"sweep=optuna: searches by validation accuracy, so {key}=0 is refused")
+            if monitor.name.startswith("val/") and OmegaConf.select(composed, key) == 0:
+                raise ConfigError(f"sweep=optuna: searches by {in_words(monitor.name)}, so {key}=0 is refused")
+        return monitor
 
 
 def _distribution(override: Override) -> Any:

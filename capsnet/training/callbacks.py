@@ -14,10 +14,11 @@ from pytorch_lightning.callbacks import Callback, Checkpoint
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from ..errors import DivergedError
+from ..errors import ConfigError, DivergedError
 from ..runs.folder import BEST_CHECKPOINT, LAST_CHECKPOINT, METRICS_FILE
 from ..runs.metrics import append_metrics, write_metrics
-from ..text import duration
+from ..settings.config import Monitor
+from ..text import duration, shown
 from .averaging import WeightAverage
 
 log = logging.getLogger(__name__)
@@ -26,22 +27,23 @@ GPU_CHECK_SECONDS = 1.0  # how often to wait for a GPU to see its losses
 
 
 class EpochLog(Callback):
-    """Writes each epoch's metrics to metrics.csv, TensorBoard and the log, and keeps the best score and the times.
+    """Writes each epoch's metrics to metrics.csv, TensorBoard and the log, and keeps the best epoch and the times.
 
     Its state is saved in last.ckpt, so that a resumed run continues the count.
 
     Args:
         run_dir: the run's folder.
         curves_dir: folder for TensorBoard's file.
+        monitor: what tells the best epoch.
     """
 
-    STATE = ("epochs", "best_epoch", "best_val_accuracy", "images", "training_seconds", "stopped_at", "columns", "rows")
+    STATE = ("epochs", "best_epoch", "best_value", "images", "training_seconds", "stopped_at", "columns", "rows")
 
-    def __init__(self, run_dir: Path, curves_dir: Path):
-        self.run_dir, self.curves_dir = run_dir, curves_dir
+    def __init__(self, run_dir: Path, curves_dir: Path, monitor: Monitor):
+        self.run_dir, self.curves_dir, self.monitor = run_dir, curves_dir, monitor
         self.epochs = 0
         self.best_epoch: int | None = None
-        self.best_val_accuracy: float | None = None
+        self.best_value: float | None = None  # of the monitored metric
         self.images, self.training_seconds = 0, 0.0  # of finished epochs
         self.earlier_seconds, self.fit_began = 0.0, time.perf_counter()  # before and after the last resumption
         self.validation_seconds = 0.0
@@ -89,7 +91,7 @@ class EpochLog(Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self.epoch_images += len(batch[1]) * trainer.world_size
+        self.epoch_images += len(batch[0]) * trainer.world_size
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         metrics = pl_module.finished_epoch()
@@ -100,12 +102,15 @@ class EpochLog(Callback):
         early = trainer.early_stopping_callback
         stopped = trainer.should_stop and early is not None and early.wait_count >= early.patience
         self.stopped_at = trainer.max_epochs if stopped else None
-        accuracy, best = metrics.get("val/accuracy"), self.best_val_accuracy
-        if accuracy is None and trainer.limit_val_batches == 0:
+        value, best = metrics.get(self.monitor.name), self.best_value
+        if value is None and self.monitor.name.removeprefix("val/") not in pl_module.measurements["train"].names:
+            raise ConfigError(f"monitor={self.monitor.name}: is not measured; there are {', '.join(metrics)}")
+        if value is None and trainer.limit_val_batches == 0:
             self.best_epoch = self.epochs  # without validation, the newest counts as the best
-        elif accuracy is not None and (best is None or (accuracy > best and trainer.is_last_batch)):
-            self.best_epoch, self.best_val_accuracy = self.epochs, accuracy
-        self.columns = pl_module.metric_columns
+        elif value is not None and (best is None or (self.monitor.is_better(value, best) and trainer.is_last_batch)):
+            self.best_epoch, self.best_value = self.epochs, value
+        names = pl_module.measurements["train"].names
+        self.columns = ["epoch", "step", "lr", *(f"{split}/{name}" for split in ("train", "val") for name in names)]
         self.rows.append({"epoch": self.epochs, "step": trainer.global_step, **metrics})
         if not trainer.is_global_zero:
             return
@@ -114,11 +119,12 @@ class EpochLog(Callback):
         append_metrics(self.run_dir / METRICS_FILE, self.columns, self.rows[-1])
         self.tensorboard.flush()
         line = f"epoch {self.epochs:{len(str(trainer.max_epochs))}}/{trainer.max_epochs}"
+        monitored = self.monitor.name.rpartition("/")[2]
         for split in ("train", "val"):
             if f"{split}/loss" in metrics:
-                line += f"  {split} loss {metrics[f'{split}/loss']:.4f}, {metrics[f'{split}/accuracy']:.2%}"
-            if f"{split}/balanced_accuracy" in metrics:
-                line += f" (balanced {metrics[f'{split}/balanced_accuracy']:.2%})"
+                line += f"  {split} loss {metrics[f'{split}/loss']:.4f}"
+            if monitored != "loss" and f"{split}/{monitored}" in metrics:
+                line += f", {shown(monitored, metrics[f'{split}/{monitored}'])}"
         log.info("%s  %s", line, duration(seconds))
 
 

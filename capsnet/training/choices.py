@@ -163,8 +163,10 @@ class Steps:
         self.module, self.batch = module, batch
         self.worth_fourier = worth_fourier(module.network, torch.zeros(1, *image_shape), batch)
         generator = torch.Generator().manual_seed(0)
-        self.images = torch.rand(batch, *image_shape, generator=generator)
-        self.labels = torch.arange(batch) % num_classes
+        pictures, labels = torch.rand(batch, *image_shape, generator=generator), torch.arange(batch) % num_classes
+        self.images, self.targets = module.task.compose(
+            lambda rows: (pictures[rows], labels[rows]), module.task.plan(labels), num_classes
+        )
 
     def ms_per_image(self, possible: list[Choice]) -> dict[str, float]:
         """Of each choice, as many as there is time for; the layouts that mostly lose come last."""
@@ -212,10 +214,11 @@ class Steps:
 
     def seconds_of_one(self, choice: Choice, count: int) -> float:
         """Of a forward and a backward pass with so many images."""
-        images, labels = self.images[:count], self.labels[:count]
+        images, targets = self.images[:count], self.targets.first(count)
         began = time.perf_counter()
         with torch.autocast("cpu", torch.bfloat16, enabled=choice.precision == "bf16-mixed"):
-            loss: Tensor = self.module.loss(self.module.network(images, labels), images, labels)["loss"]
+            output = self.module.task.output(self.module.network, images, targets)
+            loss: Tensor = self.module.loss(output, targets)["loss"]
         loss.backward()
         return time.perf_counter() - began
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytorch_lightning as pl
 
 from ..augment import Augmentation
-from ..data.batches import Batches, TrainingBatches
+from ..data.batches import Batches, Composition, TrainingBatches
 from ..data.dataset import Dataset
 from ..errors import ConfigError
 
@@ -18,11 +18,20 @@ class ImageDataModule(pl.LightningDataModule):
         batch_size: images per optimizer step, over all processes.
         augmentation: what is done to training images.
         seed: fixes their order and augmentation.
+        composition: how images become batches, of a task; None: each is an item.
     """
 
-    def __init__(self, dataset: Dataset, batch_size: int, augmentation: Augmentation, seed: int = 0):
+    def __init__(
+        self,
+        dataset: Dataset,
+        batch_size: int,
+        augmentation: Augmentation,
+        seed: int = 0,
+        composition: Composition | None = None,
+    ):
         super().__init__()
         self.dataset, self.batch_size, self.augmentation, self.seed = dataset, batch_size, augmentation, seed
+        self.composition = composition
 
     def setup(self, stage: str | None = None) -> None:
         """Read training and validation images for "fit" and "validate", test images for "test", all for None.
@@ -50,7 +59,6 @@ class ImageDataModule(pl.LightningDataModule):
             self.dataset.train_split,
             **self._placement(),
             augmentation=self.augmentation,
-            classes=len(self.dataset.class_names),
             seed=self.seed,
             epoch=lambda: self.trainer.current_epoch if self.trainer else 0,
         )
@@ -62,7 +70,11 @@ class ImageDataModule(pl.LightningDataModule):
         return Batches(self.dataset.test_split, **self._placement())
 
     def _placement(self) -> dict[str, Any]:
-        placement: dict[str, Any] = {"batch_size": self.batch_size}
+        placement: dict[str, Any] = {
+            "batch_size": self.batch_size,
+            "classes": len(self.dataset.class_names),
+            "composition": self.composition,
+        }
         if self.trainer is None:
             return placement
         return placement | {

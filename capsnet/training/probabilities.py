@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import ConfigError
+from ..output import Targets
 from ..settings.config import Config, name_of
 from ..text import on_one_line
 
@@ -30,7 +31,12 @@ def refuse_without_probabilities(
         images = torch.rand(count, *image_shape)
         _refuse_difference(config, "model", lambda true: network(images, true), labels, num_classes)
         output = network(images, labels)
-        _refuse_difference(config, "loss", lambda true: loss(output, images, true).values(), labels, num_classes)
+
+        def losses(true: Tensor) -> Iterable[Tensor]:
+            probabilities = true if true.is_floating_point() else None
+            return loss(output, Targets(labels, images, probabilities)).values()
+
+        _refuse_difference(config, "loss", losses, labels, num_classes)
         network.train()
 
 

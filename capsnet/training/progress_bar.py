@@ -7,7 +7,7 @@ from typing import Any
 import pytorch_lightning as pl
 from tqdm import tqdm
 
-from ..text import duration
+from ..text import duration, shown
 
 
 class EpochProgressBar(pl.callbacks.ProgressBar):
@@ -46,9 +46,10 @@ class EpochProgressBar(pl.callbacks.ProgressBar):
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
         if self._bar.update():  # it has just been redrawn, so this is the time to look at the device
-            means = pl_module.running_averages()
+            means = pl_module.running_means()
+            name, value = list(means.items())[-1]
             left = duration(self._seconds_left(trainer))
-            self._bar.unit = f"loss {means['loss']:.4f}, accuracy {means['accuracy']:.2%}, {left} left"
+            self._bar.unit = f"loss {means['loss']:.4f}, {name} {shown(name, value)}, {left} left"
 
     def _seconds_left(self, trainer: pl.Trainer) -> float:
         """For the whole run, judging by the epochs so far."""

@@ -28,7 +28,7 @@ from ..runs.folder import (
     remove_drafts,
 )
 from ..runs.record import RunRecord, new_record, read_record, recorded_computing
-from ..settings.config import Config, as_dict, name_of
+from ..settings.config import Config, as_dict, monitor_of, name_of
 from ..settings.plugins import loaded_plugin
 from ..text import on_one_line
 from .allocation import freed_memory_kept
@@ -36,7 +36,7 @@ from .callbacks import EpochLog
 from .choices import Decision, apply, decide, recorded_decision, ruled_decision
 from .datamodule import ImageDataModule
 from .launch_environment import started_by_launcher
-from .module import ClassifierModule
+from .module import CapsNetModule
 from .probabilities import refuse_without_probabilities
 from .processes import OneMachine, further_processes, share_of_threads
 from .resuming import checkpoint_to_resume
@@ -109,7 +109,7 @@ def _train(
 ) -> RunRecord:
     began = time.perf_counter()
     data = _read_training_images(config)
-    epoch_log = EpochLog(run_dir, curves_folder(run_dir, label))
+    epoch_log = EpochLog(run_dir, curves_folder(run_dir, label), monitor_of(config))
     module = _build_module(config, data.dataset)
     if resume and (run_dir / RECORD_FILE).exists():
         computing = recorded_computing(read_record(run_dir))
@@ -145,16 +145,16 @@ def _train(
 
 def _read_training_images(config: Config) -> ImageDataModule:
     dataset = config.data.build(config.seed)
-    data = ImageDataModule(dataset, config.data.batch_size, config.augment.build(), config.seed)
+    data = ImageDataModule(dataset, config.data.batch_size, config.augment.build(), config.seed, config.task.build())
     data.setup("fit")
     check_limits(config, dataset.counts)
     return data
 
 
-def _build_module(config: Config, dataset: Dataset) -> ClassifierModule:
+def _build_module(config: Config, dataset: Dataset) -> CapsNetModule:
     pl.seed_everything(config.seed, verbose=False)
     try:
-        module = ClassifierModule(config, dataset.image_shape, len(dataset.class_names), dataset.class_counts)
+        module = CapsNetModule(config, dataset.image_shape, len(dataset.class_names), dataset.class_counts)
     except ValueError as error:
         raise ConfigError(f"model={name_of('model', config.model)}, data={dataset.name}: {error}") from error
     except (RuntimeError, MemoryError, OverflowError) as error:
@@ -164,7 +164,7 @@ def _build_module(config: Config, dataset: Dataset) -> ClassifierModule:
     return module
 
 
-def _decide(config: Config, module: ClassifierModule, dataset: Dataset, computing: dict[str, Any] | None) -> Decision:
+def _decide(config: Config, module: CapsNetModule, dataset: Dataset, computing: dict[str, Any] | None) -> Decision:
     """How to compute: as is recorded, or else as is fastest here."""
     if computing is not None:
         return recorded_decision(computing, config.trainer)
@@ -177,7 +177,7 @@ def _decide(config: Config, module: ClassifierModule, dataset: Dataset, computin
 
 
 def _first_record(
-    config: Config, dataset: Dataset, module: ClassifierModule, trainer: pl.Trainer, overrides: Sequence[str]
+    config: Config, dataset: Dataset, module: CapsNetModule, trainer: pl.Trainer, overrides: Sequence[str]
 ) -> RunRecord:
     plugin = loaded_plugin()
     return new_record(
@@ -188,6 +188,7 @@ def _first_record(
         parameters=sum(parameter.numel() for parameter in module.parameters()),
         device=device_name(trainer),
         precision=trainer.precision,
+        monitor=monitor_of(config).name,
         config=as_dict(config),
         plugin={"path": str(plugin.path), "sha256": plugin.sha256} if plugin else None,
     )
@@ -248,7 +249,7 @@ def _processes(
 
 def _fit(
     trainer: pl.Trainer,
-    module: ClassifierModule,
+    module: CapsNetModule,
     data: ImageDataModule,
     epoch_log: EpochLog,
     results: RunRecord,
@@ -269,13 +270,15 @@ def _fit(
     finally:
         results.train_seconds = round(epoch_log.seconds, 3)
         results.epochs, results.best_epoch = epoch_log.epochs, epoch_log.best_epoch
-        results.val_accuracy = epoch_log.best_val_accuracy
+        if epoch_log.best_epoch is not None:
+            best = epoch_log.rows[epoch_log.best_epoch - 1]
+            results.metrics = {name: value for name, value in best.items() if "/" in name}
         if epoch_log.training_seconds:
             results.train_images_per_second = round(epoch_log.images / epoch_log.training_seconds, 1)
 
 
 def _test(
-    trainer: pl.Trainer, module: ClassifierModule, dataset: Dataset, epoch_log: EpochLog, results: RunRecord
+    trainer: pl.Trainer, module: CapsNetModule, dataset: Dataset, epoch_log: EpochLog, results: RunRecord
 ) -> None:
     """Score the best checkpoint on the test images, once, and draw the figures."""
     best = epoch_log.run_dir / BEST_CHECKPOINT
@@ -287,9 +290,9 @@ def _test(
     evaluation = evaluate(network, dataset, module.config, epoch_log.run_dir, best, results.best_epoch)
     report = evaluation.report
     results.inference_images_per_second = round(evaluation.images_per_second, 1)
-    results.test_accuracy, results.test_loss = report["accuracy"], report["loss"]
-    results.test_balanced_accuracy = report["balanced_accuracy"]
-    log_test(epoch_log.tensorboard, report, list(module.averages["train"].names), results.best_epoch)
+    measured = {f"test/{name}": value for name, value in report.items() if isinstance(value, float)}
+    results.metrics |= measured
+    log_test(epoch_log.tensorboard, measured, results.best_epoch)
     log_figures(epoch_log.tensorboard, evaluation.figures, results.epochs)
 
 

@@ -1,7 +1,5 @@
 """What is logged to TensorBoard beside the curves: hyper-parameters, test metrics and figures."""
 
-from typing import Any
-
 from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
@@ -23,7 +21,8 @@ def log_hyperparameters(tensorboard: SummaryWriter, config: Config, results: Run
         if about.hyperparameter and value is not None
     }
     chosen["trainer.precision"] = results.precision
-    outcome = {"hparam/val_accuracy": results.val_accuracy, "hparam/test_accuracy": results.test_accuracy}
+    monitored = results.monitor.rpartition("/")[2]
+    outcome = {f"hparam/{split}_{monitored}": results.metrics.get(f"{split}/{monitored}") for split in ("val", "test")}
     for summary in hparams(chosen, outcome):
         tensorboard.file_writer.add_summary(summary)
     for name, value in outcome.items():
@@ -31,10 +30,10 @@ def log_hyperparameters(tensorboard: SummaryWriter, config: Config, results: Run
             tensorboard.add_scalar(name, value, results.epochs)
 
 
-def log_test(tensorboard: SummaryWriter, report: dict[str, Any], names: list[str], epoch: int | None) -> None:
-    """Log the test metrics of these names at the best epoch."""
-    for name in names:
-        tensorboard.add_scalar(f"test/{name}", report[name], epoch)
+def log_test(tensorboard: SummaryWriter, measured: dict[str, float], epoch: int | None) -> None:
+    """Log what was measured in the test, by name, at the best epoch."""
+    for name, value in measured.items():
+        tensorboard.add_scalar(name, value, epoch)
 
 
 def log_figures(tensorboard: SummaryWriter, figures: dict[str, bytes], epoch: int) -> None:

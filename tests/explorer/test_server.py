@@ -78,7 +78,7 @@ def test_about_says_what_the_network_can_do(explorer, plain):
     status, about = explorer.ask("/about")
     assert status == 200
     assert (about["dimensions"], about["decoder"], about["routing"], about["samples"]) == (16, True, True, 360)
-    assert re.fullmatch(r"capsnet on digits: \d\d\.\d\d% of the test images right", about["title"])
+    assert re.fullmatch(r"capsnet on digits: test accuracy \d\d\.\d\d%", about["title"])
     assert [one["name"] for one in about["classes"]] == list("0123456789")
     _, about = plain.ask("/about")
     assert (about["dimensions"], about["decoder"], about["routing"], about["samples"]) == (None, False, False, 0)

@@ -13,6 +13,7 @@ from matplotlib.image import imread
 from matplotlib.patches import Rectangle
 
 from capsnet.reports import figures
+from capsnet.settings.config import Monitor
 
 NAMES = [f"class {n}" for n in range(10)]
 LONG_NAMES = [f"a rather long name {n}" for n in range(10)]
@@ -57,6 +58,13 @@ def draw_perturbations(panels=2, dim=3, names=NAMES, title="title"):
     return figures.perturbations(decode, capsules, torch.arange(panels), names, title)
 
 
+ACCURACY, LOSS = Monitor("val/accuracy", lower_is_better=False), Monitor("val/loss", lower_is_better=True)
+
+
+def sweep_panels(values, sized=(), metric=ACCURACY):
+    return figures.sweep_panels(values, sized, metric)
+
+
 def test_curves_show_both_splits_and_the_best_epoch():
     loss, accuracy = figures.curves(METRICS).axes
     assert [line.get_label() for line in loss.lines] == ["training", "validation"]
@@ -64,6 +72,26 @@ def test_curves_show_both_splits_and_the_best_epoch():
     assert list(accuracy.lines[0].get_ydata()) == [0.5, 0.7, 0.9]
     assert accuracy.lines[2].get_label() == "best: epoch 1"
     assert (loss.get_xlabel(), loss.get_ylabel()) == ("epoch", "loss")
+
+
+def test_curves_show_the_monitored_metric_with_plain_numbers_if_it_is_no_share():
+    metrics = METRICS | {"train/moves_seen": [9.0, 8.0, 7.5], "val/moves_seen": [9.0, 7.0, 8.0]}
+    _, axes = figures.curves(metrics, Monitor("val/moves_seen", lower_is_better=True)).axes
+    assert (axes.get_ylabel(), axes.get_title(loc="left")) == ("moves seen", "Moves seen")
+    assert axes.lines[2].get_label() == "best: epoch 2"
+    assert max(axes.get_ylim()) > 9
+    assert axes.yaxis.get_major_formatter()(8.0) != "800%"
+
+
+def test_where_the_loss_is_monitored_its_curve_has_the_best_epoch():
+    loss, accuracy = figures.curves(METRICS, LOSS).axes
+    assert loss.lines[2].get_label() == "best: epoch 3"
+    assert len(accuracy.lines) == 2
+
+
+def test_without_another_metric_the_loss_is_drawn_alone():
+    (loss,) = figures.curves({"epoch": [1, 2], "train/loss": [0.5, 0.2]}, LOSS).axes
+    assert loss.get_ylabel() == "loss"
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 3, 7, 40, 300])
@@ -267,7 +295,7 @@ def error_bars(axes):
 
 def test_a_sweep_of_networks_of_several_sizes_shows_mean_test_accuracy_over_parameters():
     sized = [figures.Sized("big", 8_000_000, [0.9, 0.92]), figures.Sized("small", 160_000, [0.95])]
-    figure = figures.sweep_panels({"model": {"big": [0.95, 0.96], "small": [0.97]}}, sized)
+    figure = sweep_panels({"model": {"big": [0.95, 0.96], "small": [0.97]}}, sized)
     axes = figure.axes[1]
     assert axes.get_xlabel() == "parameters"
     assert axes.get_xscale() == "log"
@@ -279,18 +307,18 @@ def test_a_sweep_of_networks_of_several_sizes_shows_mean_test_accuracy_over_para
 
 def test_a_sweep_of_networks_of_one_size_has_no_such_panel():
     sized = [figures.Sized(name, size, [0.9]) for name, size in (("a", 1_573_008), ("b", 1_573_168))]
-    assert len(figures.sweep_panels({"lr": {"1": [0.5], "2": [0.6]}}, sized).axes) == 1
+    assert len(sweep_panels({"lr": {"1": [0.5], "2": [0.6]}}, sized).axes) == 1
 
 
 def test_a_network_with_one_seed_has_no_error_bar_in_it():
     sized = [figures.Sized("a", 1000, [0.9]), figures.Sized("b", 2000, [0.8, 0.9])]
-    one, two = error_bars(figures.sweep_panels({"model": {"a": [0.9], "b": [0.8, 0.9]}}, sized).axes[1])
+    one, two = error_bars(sweep_panels({"model": {"a": [0.9], "b": [0.8, 0.9]}}, sized).axes[1])
     assert (len(one), len(two)) == (0, 2)  # ends of the bar
 
 
 def test_labels_of_sizes_keep_their_distance_and_stay_inside():
     sized = [figures.Sized(f"network {number}", 1000 + 100 * number, [0.99]) for number in range(8)]
-    axes = figures.sweep_panels({"model": {"a": [0.99]}}, sized).axes[1]
+    axes = sweep_panels({"model": {"a": [0.99]}}, sized).axes[1]
     heights = sorted(text.xyann[1] for text in axes.texts)
     assert len(heights) == 8
     assert min(after - before for before, after in itertools.pairwise(heights)) > 0.06
@@ -299,29 +327,55 @@ def test_labels_of_sizes_keep_their_distance_and_stay_inside():
 
 def test_of_more_sizes_than_have_room_the_best_are_labelled():
     sized = [figures.Sized(f"network {number}", 1000 + 100 * number, [0.5 + number / 100]) for number in range(30)]
-    axes = figures.sweep_panels({"model": {"a": [0.99]}}, sized).axes[1]
+    axes = sweep_panels({"model": {"a": [0.99]}}, sized).axes[1]
     labels = [text.get_text() for text in axes.texts]
     assert "network 29" in labels
     assert "network 0" not in labels
     assert min(text.xyann[1] for text in axes.texts) >= 0
 
 
-def test_the_axes_of_a_sweep_say_which_accuracy_they_show():
-    jobs = {"iters": {"1": [0.5], "3": [0.6]}}
-    assert figures.sweep_panels(jobs).axes[0].get_ylabel() == "best validation accuracy"
-    assert figures.sweep_panels(jobs, measure="test accuracy").axes[0].get_ylabel() == "test accuracy"
+@pytest.mark.parametrize(
+    ("metric", "label", "label_of_sizes"),
+    [
+        ("val/accuracy", "best validation accuracy", "test accuracy"),
+        ("val/balanced_accuracy", "best validation balanced accuracy", "test balanced accuracy"),
+        ("test/accuracy", "test accuracy", "test accuracy"),
+    ],
+)
+def test_the_axes_of_a_sweep_say_which_metric_they_show(metric, label, label_of_sizes):
+    sized = [figures.Sized("a", 1000, [0.9]), figures.Sized("b", 2000, [0.8])]
+    figure = sweep_panels({"iters": {"1": [0.5], "3": [0.6]}}, sized, Monitor(metric, lower_is_better=False))
+    assert [axes.get_ylabel() for axes in figure.axes] == [label, label_of_sizes]
+
+
+@pytest.mark.parametrize(("metric", "values"), [(LOSS, [0.0312, 0.0313]), (Monitor("val/seen", False), [4.0, 250.0])])
+def test_what_is_no_share_has_an_axis_of_plain_numbers_that_fits_it(metric, values):
+    figure = sweep_panels({"seed": {str(seed): [value] for seed, value in enumerate(values)}}, metric=metric)
+    (axes,) = figure.axes
+    figure.draw_without_rendering()
+    assert not any("%" in label.get_text() for label in axes.get_yticklabels())
+    assert "%" not in axes.get_title(loc="left")
+    low, high = axes.get_ylim()
+    assert low < min(values) < max(values) < high < 2 * max(values)
+
+
+def test_of_more_sizes_than_have_room_those_with_the_lowest_loss_are_labelled():
+    sized = [figures.Sized(f"network {number}", 1000 + 100 * number, [0.5 + number / 100]) for number in range(30)]
+    labels = [text.get_text() for text in sweep_panels({"model": {"a": [0.5]}}, sized, LOSS).axes[1].texts]
+    assert "network 0" in labels
+    assert "network 29" not in labels
 
 
 def test_sizes_of_one_order_of_magnitude_have_a_linear_axis_with_ticks():
     sized = [figures.Sized("a", 1_573_008, [0.9]), figures.Sized("b", 2_132_592, [0.8])]
-    axes = figures.sweep_panels({"model": {"a": [0.9], "b": [0.8]}}, sized).axes[1]
+    axes = sweep_panels({"model": {"a": [0.9], "b": [0.8]}}, sized).axes[1]
     low, high = axes.get_xlim()
     assert axes.get_xscale() == "linear"
     assert sum(low <= tick <= high for tick in axes.get_xticks()) >= 2
 
 
 def test_a_sweep_has_a_title_and_says_what_the_dots_are():
-    figure = figures.sweep_panels({"optimizer.lr": {"0.1": [0.5, 0.6], "0.2": [0.7]}})
+    figure = sweep_panels({"optimizer.lr": {"0.1": [0.5, 0.6], "0.2": [0.7]}})
     title, caption = texts_of(figure)
     assert "optimizer.lr" in title
     assert "3 jobs, one dot each" in caption
@@ -330,7 +384,7 @@ def test_a_sweep_has_a_title_and_says_what_the_dots_are():
 
 
 def test_two_numbers_are_enough_for_a_numeric_axis():
-    axes = figures.sweep_panels({"iters": {"1": [0.5, 0.6], "3": [0.7]}}).axes[0]
+    axes = sweep_panels({"iters": {"1": [0.5, 0.6], "3": [0.7]}}).axes[0]
     assert dots_of(axes) == [(1, 0.5), (1, 0.6), (3, 0.7)]
     assert axes.get_xscale() == "linear"
     assert list(axes.get_xticks()) == [1, 3]
@@ -341,38 +395,38 @@ def test_two_numbers_are_enough_for_a_numeric_axis():
     [(("0.001", "0.1"), "log"), (("1", "10"), "linear"), (("0", "0.001", "0.1"), "linear"), (("-1", "100"), "linear")],
 )
 def test_the_axis_is_logarithmic_where_positive_values_span_more_than_a_factor_of_ten(values, scale):
-    axes = figures.sweep_panels({"lr": {value: [0.5] for value in values}}).axes[0]
+    axes = sweep_panels({"lr": {value: [0.5] for value in values}}).axes[0]
     assert axes.get_xscale() == scale
 
 
 def test_text_values_stand_side_by_side_in_the_given_order_and_are_never_joined():
-    axes = figures.sweep_panels({"routing": {"em": [0.5, 0.6], "dynamic": [0.7, 0.8], "1e9$x$": [0.9]}}).axes[0]
+    axes = sweep_panels({"routing": {"em": [0.5, 0.6], "dynamic": [0.7, 0.8], "1e9$x$": [0.9]}}).axes[0]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["em", "dynamic", "1e9$x$"]
     assert [x for x, _ in dots_of(axes)] == [0, 0, 1, 1, 2]
     assert not joining_lines(axes)
 
 
 def test_bars_are_mean_and_standard_deviation_of_the_jobs_that_share_a_value():
-    axes = figures.sweep_panels({"iters": {"1": [0.5, 0.6, 0.8], "2": [0.7]}}).axes[0]
+    axes = sweep_panels({"iters": {"1": [0.5, 0.6, 0.8], "2": [0.7]}}).axes[0]
     mean, deviation = np.mean([0.5, 0.6, 0.8]), np.std([0.5, 0.6, 0.8], ddof=1)
     np.testing.assert_allclose(error_bars(axes), [[[1, mean - deviation], [1, mean + deviation]]])
 
 
 def test_a_line_joins_the_means_of_repeated_numbers():
-    (line,) = joining_lines(figures.sweep_panels({"iters": {"1": [0.5, 0.7], "3": [0.8, 0.9]}}).axes[0])
+    (line,) = joining_lines(sweep_panels({"iters": {"1": [0.5, 0.7], "3": [0.8, 0.9]}}).axes[0])
     np.testing.assert_allclose(line.get_xydata(), [[1, 0.6], [3, 0.85]])
 
 
 @pytest.mark.parametrize("repeated", [[0.7], [0.7, 0.8]])
 def test_jobs_of_a_search_are_not_joined_even_where_two_happen_to_share_a_value(repeated):
-    assert not joining_lines(figures.sweep_panels({"lr": {"0.1": [0.5], "0.2": repeated, "0.3": [0.6]}}).axes[0])
+    assert not joining_lines(sweep_panels({"lr": {"0.1": [0.5], "0.2": repeated, "0.3": [0.6]}}).axes[0])
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_seeds_are_not_joined_but_have_a_band_of_mean_and_standard_deviation(jobs):
     means = [0.5, 0.6, 0.8]
     by_seed = {str(seed): [mean - 0.01, mean + 0.01][:jobs] for seed, mean in zip((0, 7, 42), means, strict=True)}
-    axes = figures.sweep_panels({"seed": by_seed}).axes[0]
+    axes = sweep_panels({"seed": by_seed}).axes[0]
     assert [x for x, _ in dots_of(axes)] == sorted([0, 1, 2] * jobs)  # side by side: 7 is no nearer to 0 than 42
     assert not joining_lines(axes)
     assert not error_bars(axes)
@@ -387,7 +441,7 @@ def test_seeds_are_not_joined_but_have_a_band_of_mean_and_standard_deviation(job
 @pytest.mark.parametrize("key", ["seed", "lr"])
 def test_the_accuracy_axis_spans_two_percentage_points_at_least_and_nothing_impossible(key, accuracies):
     by_value = {str(value): [accuracy] for value, accuracy in enumerate(accuracies)}
-    low, high = figures.sweep_panels({key: by_value}).axes[0].get_ylim()
+    low, high = sweep_panels({key: by_value}).axes[0].get_ylim()
     assert high - low >= 0.02 - 1e-9
     assert 0 <= low <= min(accuracies)
     assert max(accuracies) <= high <= 1
@@ -395,12 +449,12 @@ def test_the_accuracy_axis_spans_two_percentage_points_at_least_and_nothing_impo
 
 @pytest.mark.parametrize("by_value", [{"1": [0.5, 0.6], "2": [0.5, 0.6]}, {"1": [0.55]}])
 def test_the_accuracy_axis_spans_four_standard_deviations_at_least(by_value):
-    low, high = figures.sweep_panels({"lr": by_value, "seed": {"0": [0.5], "1": [0.6]}}).axes[0].get_ylim()
+    low, high = sweep_panels({"lr": by_value, "seed": {"0": [0.5], "1": [0.6]}}).axes[0].get_ylim()
     assert high - low >= 4 * np.std([0.5, 0.6], ddof=1) - 1e-9
 
 
 def test_all_panels_share_one_accuracy_axis_that_holds_every_dot_and_bar():
-    figure = figures.sweep_panels(
+    figure = sweep_panels(
         {"lr": {"0.1": [0.2, 0.25], "0.2": [0.3]}, "seed": {"0": [0.9], "1": [0.1]}, "a": {"x": [0.4, 0.8], "y": [0.5]}}
     )
     assert len({axes.get_ylim() for axes in figure.axes}) == 1
@@ -433,8 +487,8 @@ def test_names_have_their_characters_where_a_font_has_them():
         lambda: draw_reconstructions(torch.rand(1, 1, 8, 8), torch.rand(1, 1, 8, 8), (0,), LONG_NAMES, LONG_TITLE),
         lambda: draw_reconstructions(torch.rand(13, 3, 90, 60), torch.rand(13, 3, 90, 60), (0, 11), LONG_NAMES),
         lambda: draw_perturbations(panels=1, dim=4, names=LONG_NAMES, title=LONG_TITLE),
-        lambda: figures.sweep_panels({"a.very.long.key.of.a.setting" * 2: {"x" * 50: [0.5], "y$" * 25: [0.6]}}),
-        lambda: figures.sweep_panels({key: {"a": [0.5], "b": [0.6]} for key in ("k$1", "k2", "k3", "k4")}),
+        lambda: sweep_panels({"a.very.long.key.of.a.setting" * 2: {"x" * 50: [0.5], "y$" * 25: [0.6]}}),
+        lambda: sweep_panels({key: {"a": [0.5], "b": [0.6]} for key in ("k$1", "k2", "k3", "k4")}),
     ],
 )
 def test_nothing_is_cut_off(draw):
@@ -474,6 +528,16 @@ def test_a_comparison_says_which_accuracy_was_not_measured():
     trained = {"train/accuracy": [0.5, 0.6, 0.7, 0.8]}
     seldom = trained | {"val/accuracy": [float("nan")] * 3 + [0.7]}
     for metrics, texts in ((trained, ["not measured"]), (seldom, [])):
-        validation, training, *_ = figures.comparison({"a": [metrics]}, {"a": []}, {}).axes
+        validation, training, *_ = figures.comparison({"a": [metrics]}, {"a": []}, {}, ACCURACY).axes
         assert [text.get_text() for text in validation.texts] == texts
         assert not training.texts
+
+
+def test_a_comparison_draws_the_curves_of_the_monitored_metric():
+    metrics = {"train/loss": [3.0, 2.0, 1.5, 1.2], "val/loss": [9.0, 2.5, 2.0, 1.0], "val/accuracy": [0.5] * 4}
+    validation, training, *_ = figures.comparison({"a": [metrics]}, {"a": []}, {}, LOSS).axes
+    assert [axes.get_title(loc="left") for axes in (validation, training)] == ["Validation loss", "Training loss"]
+    assert list(validation.lines[0].get_ydata()) == [9.0, 2.5, 2.0, 1.0]
+    low, high = validation.get_ylim()
+    assert low < 1.0 < 2.5 < high < 9.0  # the first quarter of the epochs does not count
+    assert validation.yaxis.get_major_formatter()(2.0) != "200%"

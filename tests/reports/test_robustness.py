@@ -11,6 +11,7 @@ from capsnet.data.source import LabelledImages
 from capsnet.errors import CheckpointError
 from capsnet.reports.distortions import DISTORTIONS
 from capsnet.reports.robustness import by_distortion, measure_robustness, read_robustness, write_robustness
+from capsnet.tasks.classify import Classify
 
 IMAGES = torch.rand(5, 1, 10, 12, generator=torch.Generator().manual_seed(0))
 
@@ -79,7 +80,7 @@ def test_accuracy_is_measured_at_every_level_of_every_distortion():
     images = torch.zeros(6, 1, 10, 10, dtype=torch.uint8)
     images[:3, :, 0, 0] = 255
     batches = Batches(LabelledImages(images, torch.tensor([1, 1, 1, 0, 0, 0])), 4)
-    points = measure_robustness(BrightCorner(), batches, 1.0, epoch=7)
+    points = measure_robustness(BrightCorner(), batches, Classify(), "accuracy", 1.0, epoch=7)
     curves = by_distortion(points)
     assert {name: tuple(levels) for name, levels in curves.items()} == {
         distortion.name: distortion.levels for distortion in DISTORTIONS
@@ -92,7 +93,7 @@ def test_accuracy_is_measured_at_every_level_of_every_distortion():
 class TestFile:
     def test_what_is_written_is_read_again(self, tmp_path):
         images = LabelledImages(torch.zeros(2, 1, 10, 10, dtype=torch.uint8), torch.tensor([0, 1]))
-        points = measure_robustness(BrightCorner(), Batches(images, 2), 0.5, epoch=None)
+        points = measure_robustness(BrightCorner(), Batches(images, 2), Classify(), "accuracy", 0.5, epoch=None)
         write_robustness(tmp_path / "robustness.csv", points)
         assert read_robustness(tmp_path / "robustness.csv") == points
 

@@ -47,13 +47,14 @@ def test_says_what_differs(copied, tmp_path):
     record = record_of(copied)
     record["versions"]["torch"] = "1.0"
     record["dataset"]["files"]["digits"] = "0" * 64
-    record["test_loss"] = 0.5
+    record["metrics"]["test/loss"] = 0.5
     (copied / "results.json").write_text(json.dumps(record))
     done = run_in_process("train.py", f"rerun={copied}", cwd=tmp_path)
     assert done.returncode == 1
     assert "torch " in done.stdout
     assert "(was 1.0)" in done.stdout
     assert "digits another file" in done.stdout
+    assert "test/loss" in done.stdout
     assert "(was 0.5)" in done.stdout
     assert "Identical" not in done.stdout
 

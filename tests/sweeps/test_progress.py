@@ -15,7 +15,7 @@ JOB = Job(
     Path("1"),
     "completed",
     ["data=digits", "routing.iters=1", "model.dropout=0.5"],
-    val_accuracy=0.93,
+    metrics={"val/accuracy": 0.93},
     seconds=58.0,
     total_seconds=63.2,
 )
@@ -25,11 +25,29 @@ def plan(jobs: int, minutes: float = 10, finished_before: int = 0) -> Plan:
     return Plan(jobs, ["routing.iters", "model.dropout"], time.time() - 60 * minutes, finished_before)
 
 
-def test_tells_number_values_accuracy_its_time_and_the_time_left(tmp_path):
+def test_tells_number_values_outcome_its_time_and_the_time_left():
     assert progress(JOB, plan(4), 1) == (
         "[1/4] job 1  routing.iters=1 model.dropout=0.5  validation accuracy 93.00%"
         "  |  took 1 min 3 s, about 30 min 0 s left for the sweep"
     )
+
+
+@pytest.mark.parametrize(
+    ("monitor", "metrics", "told"),
+    [
+        (
+            "val/balanced_accuracy",
+            {"val/accuracy": 0.93, "val/balanced_accuracy": 0.5},
+            "validation balanced accuracy 50.00%",
+        ),
+        ("val/loss", {"val/accuracy": 0.93, "val/loss": 0.0512345}, "validation loss 0.05123"),
+        ("val/accuracy", {"test/accuracy": 0.9}, "test accuracy 90.00%"),
+        ("val/accuracy", {}, "test accuracy -"),
+    ],
+)
+def test_the_outcome_is_the_monitored_metric_without_validation_that_of_the_test(monitor, metrics, told):
+    job = Job(Path("1"), "completed", monitor=monitor, metrics=metrics)
+    assert progress(job, None, 1).startswith(f"job 1    {told}  |")
 
 
 def test_of_the_last_job_tells_no_time_left():
@@ -52,7 +70,7 @@ def test_of_a_job_that_went_wrong_gives_the_reason_on_lines_of_its_own(status):
 
 def test_a_line_is_printed_for_each_job_that_ends_meanwhile_and_for_no_other(tmp_path, capsys):
     overrides = [[f"seed={seed}"] for seed in range(4)]
-    make_job(tmp_path, 0, overrides[0], val_accuracy=0.9)
+    make_job(tmp_path, 0, overrides[0], metrics={"val/accuracy": 0.9})
     make_job(tmp_path, 1, overrides[1], "failed", reason="it broke")
     os.utime(tmp_path / "1/results.json", (0, 0))
     line = write_plan(tmp_path, 4, ["seed"], finished_before=1)
@@ -60,7 +78,7 @@ def test_a_line_is_printed_for_each_job_that_ends_meanwhile_and_for_no_other(tmp
     with progress_lines(tmp_path):
         (tmp_path / "1/results.json").unlink()
         (tmp_path / "1").rmdir()
-        make_job(tmp_path, 1, overrides[1], val_accuracy=0.8)
+        make_job(tmp_path, 1, overrides[1], metrics={"val/accuracy": 0.8})
         make_job(tmp_path, 2, overrides[2], "running")
         printed = []
         wait_until(lambda: printed.append(capsys.readouterr().out) or printed[-1], seconds=10)

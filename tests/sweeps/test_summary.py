@@ -6,9 +6,14 @@ import pytest
 from conftest import make_job, run_in_process, table
 
 from capsnet.errors import CheckpointError
+from capsnet.settings.config import COMBINABLE
 from capsnet.sweeps.jobs import Job, read_jobs
 from capsnet.sweeps.plan import Plan
-from capsnet.sweeps.summary import accuracies_by_value, summarize
+from capsnet.sweeps.summary import metric_by_value, summarize
+
+
+def accuracies(val, test):
+    return {"val/accuracy": val, "test/accuracy": test}
 
 
 @pytest.fixture
@@ -21,13 +26,13 @@ def sweep(tmp_path):
         for dropout in (0, 0.5)
     ]
     for number, accuracy in enumerate((0.91, 0.93, 0.97)):
-        make_job(folder, number, overrides[number], val_accuracy=accuracy, test_accuracy=accuracy - 0.02)
+        make_job(folder, number, overrides[number], metrics=accuracies(accuracy, accuracy - 0.02))
     make_job(folder, 3, overrides[3], "failed", reason='OutOfMemoryError: it, was = "large"\nsecond line')
     Plan(4, ["routing.iters", "model.dropout"], started=0.0).write(folder)
     return folder
 
 
-def test_table_is_sorted_by_validation_accuracy_and_has_a_row_per_job(sweep):
+def test_table_is_sorted_by_the_monitored_metric_and_has_a_row_per_job(sweep):
     summarize(sweep)
     rows = table(sweep / "sweep.csv")
     assert [row["job"] for row in rows] == ["2", "1", "0", "3"]
@@ -38,7 +43,6 @@ def test_table_is_sorted_by_validation_accuracy_and_has_a_row_per_job(sweep):
         "status": "completed",
         "val_accuracy": "0.97",
         "test_accuracy": "0.95",
-        "test_balanced_accuracy": "",
         "seconds": "60.0",
         "best_epoch": "2",
         "reason": "",
@@ -71,7 +75,89 @@ def test_a_record_that_is_not_json_is_a_row(sweep):
 def test_without_a_plan_the_swept_keys_are_those_that_differ(sweep):
     (sweep / "sweep.json").unlink()
     header = summarize(sweep).splitlines()[0].split()
-    assert header[:5] == ["job", "routing.iters", "model.dropout", "validation", "test"]
+    assert header[:7] == ["job", "routing.iters", "model.dropout", "val", "accuracy", "test", "accuracy"]
+
+
+def test_records_of_earlier_versions_are_summed_up_too(tmp_path):
+    for number, accuracy in enumerate((0.9, 0.95)):
+        make_job(
+            tmp_path, number, [f"seed={number}"], val_accuracy=accuracy, test_accuracy=accuracy - 0.1, test_loss=0.1
+        )
+    assert "best       validation accuracy 92.50% ± 3.54%" in summarize(tmp_path)
+    (row,) = table(tmp_path / "summary.csv")
+    assert float(row["test_accuracy_mean"]) == pytest.approx(0.825)
+    assert float(row["test_loss_mean"]) == pytest.approx(0.1)
+
+
+def test_a_metric_that_somebody_adds_has_its_columns(tmp_path):
+    for number, seen in enumerate((3.5, 4.5)):
+        measured = {"val/loss": 0.2, "val/seen": seen, "val/accuracy": 0.9, "test/seen": 4.0, "train/loss": 0.1}
+        make_job(tmp_path, number, [f"seed={number}"], metrics=measured)
+    head, row, *_ = summarize(tmp_path).splitlines()
+    assert head.split() == [
+        *("seeds", "val", "accuracy", "test", "accuracy", "val", "seen", "test", "seen"),
+        *("parameters", "train/s", "infer/s"),
+    ]
+    assert "4 ± 0.71" in row
+    jobs, (setting,) = table(tmp_path / "sweep.csv"), table(tmp_path / "summary.csv")
+    assert [job["val_seen"] for job in jobs] == ["3.5", "4.5"]
+    assert list(jobs[0])[:8] == [
+        *("job", "seed", "status", "val_accuracy", "test_accuracy", "val_seen", "test_seen", "val_loss"),
+    ]
+    assert (setting["val_seen_mean"], setting["test_seen_mean"], setting["val_loss_mean"]) == ("4.0", "4.0", "0.2")
+    assert not [column for column in setting if column.startswith("train_loss")]
+
+
+def test_what_only_the_test_measures_is_in_the_tables_for_programs_alone(tmp_path):
+    make_job(tmp_path, 0, ["seed=0"], metrics={"val/accuracy": 0.9, "test/accuracy": 0.8, "test/recall": 0.7})
+    assert "recall" not in summarize(tmp_path)
+    assert table(tmp_path / "sweep.csv")[0]["test_recall"] == "0.7"
+
+
+class TestMonitor:
+    """Jobs are compared by what chose their best epochs."""
+
+    def sweep_of(self, folder, monitor, values, **more):
+        for number, value in enumerate(values):
+            metrics = {"val/accuracy": 0.5 + number / 10, monitor: value, "test/accuracy": 0.5}
+            make_job(folder, number, [f"routing.iters={number}"], metrics=metrics, monitor=monitor, **more)
+        return summarize(folder)
+
+    @pytest.mark.parametrize(
+        ("monitor", "best"), [("val/loss", 1), ("train/loss", 1), ("val/calibration", 1), ("val/f1", 2)]
+    )
+    def test_the_best_is_the_lowest_where_lower_is_better(self, tmp_path, monitor, best):
+        text = self.sweep_of(tmp_path, monitor, (0.3, 0.1, 0.4))
+        assert f"best       {tmp_path}/{best} " in text
+        assert table(tmp_path / "sweep.csv")[0]["job"] == table(tmp_path / "sweep.csv")[0]["routing.iters"] == str(best)
+        assert table(tmp_path / "summary.csv")[0]["routing.iters"] == str(best)
+
+    def test_the_direction_of_a_plugins_metric_is_that_of_its_option(self, tmp_path, monkeypatch):
+        monkeypatch.setitem(COMBINABLE["metrics"], "distance", type("Distance", (), {"lower_is_better": True}))
+        assert f"best       {tmp_path}/1 " in self.sweep_of(tmp_path, "val/distance", (0.3, 0.1, 0.4))
+
+    def test_the_config_says_which_loss_is_monitored(self, tmp_path):
+        config = {"monitor": "sparsity"}  # a part of a plugin's loss, whose name does not say that it is one
+        assert f"best       {tmp_path}/1 " in self.sweep_of(tmp_path, "val/sparsity", (0.3, 0.1, 0.4), config=config)
+
+    def test_it_is_the_first_column_even_if_it_is_a_loss(self, tmp_path):
+        head, first, *_ = self.sweep_of(tmp_path, "val/loss", (0.3, 0.1, 0.4)).splitlines()
+        assert head.split()[2:10] == ["val", "loss", "test", "loss", "val", "accuracy", "test", "accuracy"]
+        assert first.split()[2:6] == ["0.1", "-", "60.00%", "50.00%"]
+
+    def test_a_tie_has_no_best(self, tmp_path):
+        text = self.sweep_of(tmp_path, "val/loss", (0.3, 0.1, 0.1))
+        assert "best       2 settings are equally good, validation loss 0.1\n" in text
+        assert f"evaluate.py run={tmp_path}/1" in text
+
+    def test_jobs_with_different_monitors_have_no_best(self, tmp_path):
+        self.sweep_of(tmp_path, "val/loss", (0.3, 0.1))
+        make_job(tmp_path, 2, ["routing.iters=3"], metrics={"val/accuracy": 0.9, "val/loss": 0.05})
+        assert "best" not in summarize(tmp_path)
+
+    def test_of_failed_jobs_alone_there_is_a_table(self, tmp_path):
+        make_job(tmp_path, 0, ["seed=0"], "failed", monitor="")
+        assert "failed     jobs 0" in summarize(tmp_path)
 
 
 class TestSeeds:
@@ -79,13 +165,12 @@ class TestSeeds:
 
     @pytest.fixture
     def repeated(self, tmp_path):
-        accuracies = {"1": (0.90, 0.92, 0.97), "3": (0.93, 0.94, 0.95)}  # the best seed is not in the best setting
-        for number, (iters, seed) in enumerate((iters, seed) for iters in accuracies for seed in range(3)):
-            accuracy = accuracies[iters][seed]
+        by_iters = {"1": (0.90, 0.92, 0.97), "3": (0.93, 0.94, 0.95)}  # the best seed is not in the best setting
+        for number, (iters, seed) in enumerate((iters, seed) for iters in by_iters for seed in range(3)):
+            accuracy = by_iters[iters][seed]
             make_job(
                 *(tmp_path, number, [f"routing.iters={iters}", f"seed={seed}"]),
-                val_accuracy=accuracy,
-                test_accuracy=accuracy - 0.1,
+                metrics=accuracies(accuracy, accuracy - 0.1),
                 parameters=1000 * int(iters),
                 train_images_per_second=100.0 + seed,
                 inference_images_per_second=300.0 + seed,
@@ -107,7 +192,9 @@ class TestSeeds:
 
     def test_the_table_in_the_terminal_has_the_same_rows(self, repeated):
         head, first, second, *_ = summarize(repeated).splitlines()
-        assert head.split() == ["routing.iters", "seeds", "validation", "test", "parameters", "train/s", "infer/s"]
+        assert head.split() == [
+            *("routing.iters", "seeds", "val", "accuracy", "test", "accuracy", "parameters", "train/s", "infer/s")
+        ]
         assert first.split() == ["3", "3", *["94.00%", "±", "1.00%", "84.00%", "±", "1.00%", "3,000", "101", "301"]]
         assert second.split()[:2] == ["1", "3"]
 
@@ -116,26 +203,25 @@ class TestSeeds:
         assert "best       routing.iters=3, validation accuracy 94.00% ± 1.00%" in text
         assert f"evaluate.py run={repeated}/3" in text  # its first seed
 
-    def test_the_balanced_accuracy_is_a_column_where_classes_are_unbalanced(self, repeated):
+    def test_the_balanced_accuracy_is_a_column_where_validation_measures_it(self, repeated):
         assert "balanced" not in summarize(repeated).splitlines()[0]
         for number, seed in enumerate((3, 4), 6):
-            make_job(
-                *(repeated, number, ["routing.iters=3", f"seed={seed}"]),
-                val_accuracy=0.94,
-                test_accuracy=0.9,
-                test_balanced_accuracy=0.6 + number / 100,
-            )
-        assert "66.50% ± 0.71%" in summarize(repeated)
+            balanced = {"val/balanced_accuracy": 0.5, "test/balanced_accuracy": 0.6 + number / 100}
+            metrics = accuracies(0.94, 0.9) | balanced
+            make_job(repeated, number, ["routing.iters=3", f"seed={seed}"], metrics=metrics)
+        text = summarize(repeated)
+        assert "test balanced accuracy" in text.splitlines()[0]
+        assert "66.50% ± 0.71%" in text
         assert float(table(repeated / "summary.csv")[0]["test_balanced_accuracy_mean"]) == pytest.approx(0.665)
 
     def test_a_failed_job_is_not_counted_but_named(self, repeated):
-        make_job(repeated, 6, ["routing.iters=3", "seed=3"], "failed", val_accuracy=0.1)
+        make_job(repeated, 6, ["routing.iters=3", "seed=3"], "failed", metrics={"val/accuracy": 0.1})
         assert "failed     jobs 6, see sweep.csv" in summarize(repeated)
         assert table(repeated / "summary.csv")[0]["seeds"] == "3"
 
     def test_without_another_key_there_is_one_row(self, tmp_path):
         for seed, accuracy in enumerate((0.90, 0.92, 0.94)):
-            make_job(tmp_path, seed, [f"seed={seed}"], val_accuracy=accuracy)
+            make_job(tmp_path, seed, [f"seed={seed}"], metrics={"val/accuracy": accuracy})
         Plan(3, ["seed"], started=0.0).write(tmp_path)
         text = summarize(tmp_path)
         assert text.splitlines()[1].split() == ["3", *["92.00%", "±", "2.00%", "-", "-", "-", "-"]]
@@ -143,7 +229,8 @@ class TestSeeds:
 
     def test_without_validation_images_the_picture_shows_the_test_and_nothing_is_the_best(self, tmp_path):
         for number, iters in enumerate("1133"):
-            make_job(tmp_path, number, [f"routing.iters={iters}", f"seed={number % 2}"], test_accuracy=0.9)
+            overrides = [f"routing.iters={iters}", f"seed={number % 2}"]
+            make_job(tmp_path, number, overrides, metrics={"test/accuracy": 0.9})
         Plan(4, ["routing.iters", "seed"], started=0.0).write(tmp_path)
         text = summarize(tmp_path)
         assert (tmp_path / "sweep.png").is_file()
@@ -151,7 +238,7 @@ class TestSeeds:
         assert "best" not in text
 
     def test_with_validation_images_in_some_jobs_only_nothing_is_the_best(self, repeated):
-        make_job(repeated, 6, ["routing.iters=5", "seed=0"], test_accuracy=0.99)
+        make_job(repeated, 6, ["routing.iters=5", "seed=0"], metrics={"test/accuracy": 0.99})
         assert "best" not in summarize(repeated)
         assert len(table(repeated / "summary.csv")) == 3
 
@@ -161,12 +248,12 @@ class TestSeeds:
         assert (row["seeds"], row["val_accuracy_mean"], row["val_accuracy_std"]) == ("1", "0.97", "")
 
 
-def test_accuracies_are_grouped_by_value_in_numerical_order():
+def test_values_of_a_metric_are_grouped_in_the_numerical_order_of_the_setting():
     def job(iters):
         return Job(Path("0"), "completed", [f"routing.iters={iters}"])
 
     jobs = [(job("10"), 0.5), (job("2"), 0.6), (job("2"), 0.8), (job("two"), 0.1), (job("3"), None)]
-    found = accuracies_by_value(jobs, ["routing.iters"])["routing.iters"]
+    found = metric_by_value(jobs, ["routing.iters"])["routing.iters"]
     assert list(found.items()) == [("2", [0.6, 0.8]), ("10", [0.5]), ("two", [0.1])]
 
 

@@ -101,7 +101,7 @@ class TestSearch:
         for trials in (2, 3):
             done = run_in_process("train.py", *sweep, f"+hydra.sweeper.trials={trials}", cwd=tmp_path)
             assert done.returncode == 0, done.stderr
-        assert done.stdout.count("validation accuracy") == 1  # the third alone was trained
+        assert done.stdout.count("] job ") == 1  # the third alone was trained
         jobs = table(tmp_path / "search/sweep.csv")
         assert sorted(job["job"] for job in jobs) == ["0", "1", "2"]
         assert all(1e-3 <= float(job["optimizer.lr"]) <= 4e-3 for job in jobs)
@@ -119,3 +119,17 @@ class TestSearch:
         done = run_in_process("train.py", *search, cwd=tmp_path)
         assert (done.returncode, list(tmp_path.iterdir())) == (2, [])
         assert "searches by validation accuracy, so data.val_size=0 is refused" in done.stderr
+
+    @pytest.mark.parametrize(
+        ("monitor", "direction"),
+        [("null", "MAXIMIZE"), ("f1", "MAXIMIZE"), ("val/loss", "MINIMIZE"), ("calibration", "MINIMIZE")],
+    )
+    def test_goes_where_the_monitored_metric_is_better(self, tmp_path, monitor, direction):
+        optuna = pytest.importorskip("optuna")
+        search = ("hydra.sweeper._target_=hydra_plugins.capsnet.TpeSweeper", "+hydra.sweeper.seed=0")
+        sweep = ("-m", *search, "+hydra.sweeper.trials=1", "hydra.sweep.dir=search", *DIGITS)
+        refused = "routing.iters=range(-2, 0)"  # so that no job has to run
+        done = run_in_process("train.py", *sweep, refused, f"monitor={monitor}", cwd=tmp_path)
+        assert done.returncode == 1, done.stderr
+        study = optuna.load_study(study_name="capsnet", storage=f"sqlite:///{tmp_path / 'search/study.db'}")
+        assert study.direction.name == direction

@@ -12,6 +12,7 @@ from capsnet.errors import CheckpointError
 from capsnet.reports.scores import score
 from capsnet.runs.checkpoints import build_network, load_checkpoint, read_checkpoint
 from capsnet.runs.metrics import read_metrics
+from capsnet.settings.config import build_loss, build_metrics
 from capsnet.settings.model import EfficientCapsNet
 from capsnet.training.checkpoint_io import AtomicCheckpointIO
 from capsnet.training.run import train
@@ -60,10 +61,11 @@ def test_validation_measures_the_average(tmp_path):
     dataset.read_training_images()
     network = build_network(config, dataset.image_shape, 10)
     network.load_state_dict(weights_in(tmp_path, "best.ckpt"))
-    scores = score(network, Batches(dataset.val_split, 64), config.loss.build(), 10)
+    task = config.task.build()
+    scores = score(network, Batches(dataset.val_split, 64), task, build_loss(config.loss), build_metrics(config))
     metrics = read_metrics(tmp_path / "metrics.csv")
-    assert metrics["val/accuracy"][best - 1] == pytest.approx(scores.accuracy)
-    assert metrics["val/loss"][best - 1] == pytest.approx(scores.losses["loss"], rel=1e-5)
+    assert metrics["val/accuracy"][best - 1] == pytest.approx(scores.measured["accuracy"])
+    assert metrics["val/loss"][best - 1] == pytest.approx(scores.measured["loss"], rel=1e-5)
 
 
 def test_training_itself_goes_on_as_without_an_average(tmp_path):

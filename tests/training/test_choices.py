@@ -12,7 +12,7 @@ from conftest import DIGITS, REPO, digits_config, only_run, record_of, run_in_pr
 
 from capsnet.training import choices
 from capsnet.training.choices import Choice, candidates, decide, simplest_of_the_fastest
-from capsnet.training.module import ClassifierModule
+from capsnet.training.module import CapsNetModule
 
 SHAPE, CLASSES = (1, 28, 28), 10
 DIRECT, FOURIER = Choice("32-true", "off", "channels_last"), Choice("32-true", "on", "channels_last")
@@ -32,7 +32,7 @@ def automatic_config(**settings):
 
 def decision(config, batch=8):
     torch.manual_seed(0)
-    return decide(config, ClassifierModule(config, SHAPE, CLASSES), SHAPE, CLASSES, batch)
+    return decide(config, CapsNetModule(config, SHAPE, CLASSES), SHAPE, CLASSES, batch)
 
 
 def test_the_same_network_is_measured_once_and_then_remembered(monkeypatch):
@@ -99,12 +99,17 @@ def test_what_is_set_is_not_measured():
     assert decision(automatic_config(trainer__precision="64-true")).choice.precision == "64-true"
 
 
-def test_measuring_leaves_no_trace_in_the_network_and_the_random_numbers():
-    config = automatic_config(model="small_cnn", loss="cross_entropy", routing="none")
-    module = ClassifierModule(config, SHAPE, CLASSES)
+@pytest.mark.parametrize("chosen", ["set", "measured", "remembered"])
+def test_choosing_leaves_no_trace_in_the_network_and_the_random_numbers(chosen):
+    small_cnn = {"model": "small_cnn", "loss": "cross_entropy", "routing": "none"}
+    config = digits_config(**small_cnn) if chosen == "set" else automatic_config(**small_cnn)
+    if chosen == "remembered":
+        decision(config)
+    module = CapsNetModule(config, SHAPE, CLASSES)
     before = {name: value.clone() for name, value in module.state_dict().items()}
     state = torch.get_rng_state()
-    decide(config, module, SHAPE, CLASSES, 8)
+    assert decide(config, module, SHAPE, CLASSES, 8).origin == chosen
+    assert all(part.training for part in module.modules())
     assert torch.equal(state, torch.get_rng_state())
     assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
     assert all(parameter.grad is None for parameter in module.parameters())

@@ -7,6 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from ...runs.measures import in_words, is_share, part_of
+from ...settings.config import Monitor
 from .robustness import COLUMNS, PANEL_HEIGHT, PANEL_WIDTH, Curves, draw_band, draw_robustness
 from .style import COLOURS, GREY, HEADING_HEIGHT, heading, new_figure, percent_tick
 
@@ -15,7 +17,10 @@ Metrics = Mapping[str, Sequence[float]]
 
 
 def comparison(
-    training: Mapping[str, Sequence[Metrics]], robustness: Mapping[str, Sequence[Curves]], units: Mapping[str, str]
+    training: Mapping[str, Sequence[Metrics]],
+    robustness: Mapping[str, Sequence[Curves]],
+    units: Mapping[str, str],
+    monitor: Monitor,
 ) -> Figure:
     """Learning curves of several networks, and their accuracy on distorted test images where it was measured.
 
@@ -25,6 +30,7 @@ def comparison(
         training: columns of each run's metrics.csv, by the network's label; at most `MOST_NETWORKS`.
         robustness: accuracy by distortion and level of each run, by the network's label.
         units: of the levels, by distortion.
+        monitor: whose curves are drawn.
     """
     measured = {label: curves for label, curves in robustness.items() if curves}
     rows = 1 + (-(-len(units) // COLUMNS) if measured else 0)
@@ -32,8 +38,8 @@ def comparison(
     figure = new_figure(PANEL_WIDTH * COLUMNS, height, layout="constrained")
     figure.get_layout_engine().set(rect=(0, 0, 1, 1 - HEADING_HEIGHT / height), w_pad=0.06, h_pad=0.06)
     grid = figure.subplots(rows, COLUMNS, squeeze=False)
-    lines = _draw_curves(grid[0, 0], training, "val/accuracy", "Validation accuracy")
-    _draw_curves(grid[0, 1], training, "train/accuracy", "Training accuracy")
+    lines = _draw_curves(grid[0, 0], training, f"val/{part_of(monitor.name)}")
+    _draw_curves(grid[0, 1], training, f"train/{part_of(monitor.name)}")
     grid[0, 2].set_axis_off()
     grid[0, 2].legend(lines, list(training), loc="center left", frameon=False, fontsize=9)
     if measured:
@@ -44,7 +50,7 @@ def comparison(
     return figure
 
 
-def _draw_curves(axes: Axes, training: Mapping[str, Sequence[Metrics]], column: str, title: str) -> list:
+def _draw_curves(axes: Axes, training: Mapping[str, Sequence[Metrics]], column: str) -> list:
     """Draw a column of the metrics over the epochs, and return the lines."""
     lines, later = [], []
     for (label, runs), colour in zip(training.items(), COLOURS, strict=False):
@@ -57,11 +63,16 @@ def _draw_curves(axes: Axes, training: Mapping[str, Sequence[Metrics]], column: 
         later += values[:, shown & (np.arange(length) >= length // 4)].flatten().tolist()
     if not any(len(line.get_xdata()) for line in lines):
         axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", color=GREY)
-    axes.set_ylim(max(0.0, min(later, default=0) - 0.02), 1.002)
-    axes.set_title(title, fontsize=11, fontweight="bold", loc="left")
+    if is_share(column, later):
+        axes.set_ylim(max(0.0, min(later, default=0) - 0.02), 1.002)
+        axes.yaxis.set_major_formatter(percent_tick)
+    else:
+        low, high = min(later, default=0), max(later, default=1)
+        margin = 0.05 * (high - low) or 0.05 * abs(high) or 1
+        axes.set_ylim(low - margin, high + margin)
+    axes.set_title(in_words(column).capitalize(), fontsize=11, fontweight="bold", loc="left")
     axes.set_xlabel("epoch", fontsize=9)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axes.yaxis.set_major_formatter(percent_tick)
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     return lines

@@ -1,32 +1,45 @@
-"""Training curves: loss and accuracy over the epochs."""
+"""Training curves: the loss and another metric over the epochs."""
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
+from ...runs.measures import is_share, part_of
+from ...settings.config import Monitor
+from ...text import is_loss
 from .style import BLUE, ORANGE, new_figure, percent_tick
 
 LEAST_RATIO_FOR_LOG = 4  # below it, a log axis has too few labelled ticks to be read
 
 
-def curves(metrics: dict[str, list[float]]) -> Figure:
-    """Loss and accuracy over the epochs, training and validation.
+def curves(metrics: dict[str, list[float]], monitor: Monitor | None = None) -> Figure:
+    """The loss and another metric over the epochs, training and validation.
 
     Args:
         metrics: columns of metrics.csv, one value per epoch; NaN where nothing was measured.
+        monitor: what tells the best epoch; None: the first metric that is no loss, and more of it is better. It is
+            drawn, or, if it is the loss, that first metric.
     """
-    figure = new_figure(10, 4)
-    loss_axes, accuracy_axes = figure.subplots(1, 2)
-    figure.subplots_adjust(left=0.085, right=0.985, bottom=0.13, top=0.91, wspace=0.23)
+    first = next((name for name in map(part_of, metrics) if name and not is_loss(name)), "")
+    monitor = monitor or Monitor(f"val/{first}", lower_is_better=False)
+    monitored = part_of(monitor.name)
+    other = first if monitored == "loss" else monitored
+    names = ["loss", other] if other else ["loss"]
+    figure = new_figure(5 * len(names), 4)
+    by_name = dict(zip(names, figure.subplots(1, len(names), squeeze=False)[0], strict=True))
+    left, right = (0.085, 0.985) if other else (0.16, 0.97)
+    figure.subplots_adjust(left=left, right=right, bottom=0.13, top=0.91, wspace=0.23)
     epochs = np.asarray(metrics["epoch"])
-    for axes, name in ((loss_axes, "loss"), (accuracy_axes, "accuracy")):
+    for name, axes in by_name.items():
         _plot_splits(axes, epochs, metrics, name)
-    _choose_loss_scale(loss_axes)
-    _mark_best_epoch(accuracy_axes, epochs, np.asarray(metrics.get("val/accuracy", [])))
-    accuracy_axes.yaxis.set_major_formatter(percent_tick)
-    accuracy_axes.set_ylim(top=min(1.005, accuracy_axes.get_ylim()[1]))  # no tick above 100%
-    for axes in (loss_axes, accuracy_axes):
+        if is_loss(name):
+            _choose_log_scale(axes)
+        elif is_share(name, _drawn(axes)):
+            axes.yaxis.set_major_formatter(percent_tick)
+            axes.set_ylim(top=min(1.005, axes.get_ylim()[1]))  # no tick above 100%
+        if name == monitored:
+            _mark_best_epoch(axes, epochs, np.asarray(metrics.get(monitor.name, [])), monitor)
         if axes.lines:
             axes.legend(frameon=False)
     return figure
@@ -40,15 +53,21 @@ def _plot_splits(axes: Axes, epochs: np.ndarray, metrics: dict[str, list[float]]
             axes.plot(epochs[measured], values[measured], label=label, color=colour, marker="o", markersize=3)
     margin = max(0.25, 0.04 * (epochs[-1] - epochs[0]))
     first, last = epochs[0] - min(0.9, margin), epochs[-1] + margin  # no tick at 0: epochs count from 1
-    axes.set(xlabel="epoch", ylabel=name, xlim=(first, last))
-    axes.set_title(name.capitalize(), fontsize=12, fontweight="bold", loc="left")
+    words = name.replace("_", " ")
+    axes.set(xlabel="epoch", ylabel=words, xlim=(first, last))
+    axes.set_title(words.capitalize(), fontsize=12, fontweight="bold", loc="left")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _choose_loss_scale(axes: Axes) -> None:
-    losses = np.concatenate([line.get_ydata() for line in axes.lines]) if axes.lines else np.zeros(1)
+def _drawn(axes: Axes) -> np.ndarray:
+    """All values that the lines show."""
+    return np.concatenate([line.get_ydata() for line in axes.lines]) if axes.lines else np.zeros(1)
+
+
+def _choose_log_scale(axes: Axes) -> None:
+    losses = _drawn(axes)
     if losses.min() > 0 and losses.max() / losses.min() >= LEAST_RATIO_FOR_LOG:
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -56,7 +75,7 @@ def _choose_loss_scale(axes: Axes) -> None:
         axes.yaxis.set_minor_formatter(NullFormatter())
 
 
-def _mark_best_epoch(axes: Axes, epochs: np.ndarray, val_accuracy: np.ndarray) -> None:
-    if np.isfinite(val_accuracy).any():
-        best = epochs[np.nanargmax(val_accuracy)]
+def _mark_best_epoch(axes: Axes, epochs: np.ndarray, values: np.ndarray, monitor: Monitor) -> None:
+    if np.isfinite(values).any():
+        best = epochs[np.nanargmin(values) if monitor.lower_is_better else np.nanargmax(values)]
         axes.axvline(best, color="grey", linestyle=":", label=f"best: epoch {best:.0f}")

@@ -1,4 +1,4 @@
-"""A sweep's jobs: accuracy against each swept setting, and test accuracy against size."""
+"""A sweep's jobs: a metric against each swept setting, and that of the test against size."""
 
 import math
 from collections.abc import Sequence
@@ -9,6 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocator
 
+from ...runs.measures import in_test, in_words, is_share
+from ...runs.repetitions import spread
+from ...settings.config import Monitor
 from .style import (
     BLUE,
     DPI,
@@ -23,7 +26,8 @@ from .style import (
 )
 
 LEAST_SPAN, LEAST_DEVIATIONS = 0.02, 4
-"""The accuracy axis spans at least this much, so that differences by chance look as small as they are."""
+"""The metric's axis spans at least this much, so that differences by chance look as small as they are. If it is not a
+share, its least span is relative to its largest value."""
 LEAST_RATIO_FOR_LOG = 10
 LEAST_RATIO_OF_SIZES = 1.05
 """Networks that differ less in size are of one size."""
@@ -40,16 +44,17 @@ class Group:
     label: str
     position: float
     """On the panel's axis."""
-    accuracies: list[float]
+    values: list[float]
+    """Of the metric, one per job."""
 
     @property
     def mean(self) -> float:
-        return float(np.mean(self.accuracies))
+        return float(np.mean(self.values))
 
     @property
     def deviation(self) -> float:
         """Standard deviation of the sample; 0 where there is one job."""
-        return float(np.std(self.accuracies, ddof=1)) if len(self.accuracies) > 1 else 0.0
+        return float(np.std(self.values, ddof=1)) if len(self.values) > 1 else 0.0
 
 
 @dataclass
@@ -58,26 +63,26 @@ class Sized:
 
     label: str
     parameters: int
-    accuracies: list[float]
-    """On the test images, one per seed."""
+    values: list[float]
+    """Of the metric in the test, one per seed."""
 
 
 def sweep_panels(
-    accuracies: dict[str, dict[str, list[float]]],
-    sized: Sequence[Sized] = (),
-    measure: str = "best validation accuracy",
+    values: dict[str, dict[str, list[float]]],
+    sized: Sequence[Sized],
+    metric: Monitor,
 ) -> Figure:
-    """Each job's accuracy against each swept setting: a panel per key, all with one accuracy axis.
+    """A metric of each job against each swept setting: a panel per key, all with one axis for the metric.
 
     Args:
-        accuracies: by key, by value as text in the order of the axis, one number per job.
-        sized: the settings; if their networks differ in size by more than 5 %, another panel shows test accuracy over
-            it.
-        measure: which accuracy it is.
+        values: of the metric, by key, by value as text in the order of the axis, one number per job.
+        sized: the settings; if their networks differ in size by more than 5 %, another panel shows the same metric in
+            the test over it.
+        metric: which one it is.
     """
     sizes = [setting.parameters for setting in sized]
     differ_in_size = bool(sizes) and max(sizes) > LEAST_RATIO_OF_SIZES * min(sizes)
-    panels = len(accuracies) + differ_in_size
+    panels = len(values) + differ_in_size
     columns = 2 if panels == 4 else min(3, panels)
     rows = -(-panels // columns)
     panel_width = PANEL_WIDTH if columns > 1 else ONLY_PANEL_WIDTH
@@ -87,22 +92,27 @@ def sweep_panels(
     grid = figure.subplots(rows, columns, squeeze=False, sharey=not differ_in_size).flat
     for axes in grid[panels:]:
         axes.remove()
-    groups_by_key = {key: _groups(key, by_value) for key, by_value in accuracies.items()}
+    groups_by_key = {key: _groups(key, by_value) for key, by_value in values.items()}
     for axes, (key, groups) in zip(grid, groups_by_key.items(), strict=False):
-        _draw_panel(axes, key, groups, (panel_width - 0.9) * DPI)
+        _draw_panel(axes, key, groups, (panel_width - 0.9) * DPI, metric.name)
         if axes.get_subplotspec().is_first_col():
-            axes.set_ylabel(measure)
-    for axes in grid[: len(accuracies)]:
-        axes.set_ylim(_accuracy_range(groups_by_key))
+            axes.set_ylabel(_label(metric.name))
+    for axes in grid[: len(values)]:
+        _metric_axis(axes, metric.name, groups_by_key)
     if differ_in_size:
-        _draw_sizes(grid[len(accuracies)], sized)
-    keys = list(accuracies)
+        _draw_sizes(grid[len(values)], sized, Monitor(in_test(metric.name), metric.lower_is_better))
+    keys = list(values)
     heading(
         figure,
         f"Sweep over {', '.join(keys) if len(keys) <= 3 else f'{len(keys)} settings'}",
         _caption(groups_by_key),
     )
     return figure
+
+
+def _label(metric: str) -> str:
+    """best validation accuracy: the best epoch was chosen by it; or test accuracy."""
+    return in_words(metric) if metric.startswith("test/") else f"best {in_words(metric)}"
 
 
 def _is_seed(key: str) -> bool:
@@ -120,22 +130,22 @@ def _number(value: str) -> float | None:
 
 def _groups(key: str, by_value: dict[str, list[float]]) -> list[Group]:
     """Jobs by value: numbers at their place on the axis, seeds and names side by side in the given order."""
-    by_value = {value: accuracies for value, accuracies in by_value.items() if accuracies}
+    by_value = {value: jobs for value, jobs in by_value.items() if jobs}
     numbers = [_number(value) for value in by_value]
     if _is_seed(key) or None in numbers:
         return [Group(value, place, jobs) for place, (value, jobs) in enumerate(by_value.items())]
     groups: dict[float, Group] = {}
     for number, (value, jobs) in zip(numbers, by_value.items(), strict=True):  # 0.1 and 1e-1 are the same number
-        groups.setdefault(number, Group(value, number, [])).accuracies.extend(jobs)
+        groups.setdefault(number, Group(value, number, [])).values.extend(jobs)
     return [groups[number] for number in sorted(groups)]
 
 
-def _draw_panel(axes: Axes, key: str, groups: list[Group], width: float) -> None:
+def _draw_panel(axes: Axes, key: str, groups: list[Group], width: float, metric: str) -> None:
     """Draw one key's jobs; `width` is that of the axes in pixels."""
     for group in groups:
         axes.plot(
-            [group.position] * len(group.accuracies),
-            group.accuracies,
+            [group.position] * len(group.values),
+            group.values,
             linestyle="none",
             marker="o",
             markersize=5.5,
@@ -146,29 +156,28 @@ def _draw_panel(axes: Axes, key: str, groups: list[Group], width: float) -> None
             zorder=3,
         )
     if _is_seed(key):
-        _draw_band(axes, groups, width)
+        _draw_band(axes, groups, width, metric)
     else:
         _draw_means(axes, groups)
     numeric = not _is_seed(key) and all(_number(group.label) is not None for group in groups)
     (_number_axis if numeric else _category_axis)(axes, groups, width)
     axes.set_xlabel(key, fontsize=fitting_size([key], 10, width), parse_math=False)
-    _percent_axis(axes)
 
 
-def _draw_band(axes: Axes, seeds: list[Group], width: float) -> None:
+def _draw_band(axes: Axes, seeds: list[Group], width: float, metric: str) -> None:
     """Mean and standard deviation over seeds; a seed that several jobs share counts once, by their mean."""
     if len(seeds) < 2:
         return
     over_seeds = Group("", 0, [seed.mean for seed in seeds])
     low, high = over_seeds.mean - over_seeds.deviation, over_seeds.mean + over_seeds.deviation
     axes.axhspan(low, high, color=ORANGE, alpha=0.22, linewidth=0, zorder=0)
-    text = f"band: mean ± sd over {len(seeds)} seeds, {over_seeds.mean:.2%} ± {over_seeds.deviation:.2%}"
+    text = f"band: mean ± sd over {len(seeds)} seeds, {spread(over_seeds.values, metric)}"
     axes.set_title(text, loc="left", fontsize=fitting_size([text], 9, width), color=GREY)
 
 
 def _draw_means(axes: Axes, groups: list[Group]) -> None:
     """Mean and standard deviation where jobs share a value; joined where the values are numbers and most are shared."""
-    shared = [group for group in groups if len(group.accuracies) > 1]
+    shared = [group for group in groups if len(group.values) > 1]
     if not shared:
         return
     axes.errorbar(
@@ -194,13 +203,13 @@ def _draw_means(axes: Axes, groups: list[Group]) -> None:
         )
 
 
-def _draw_sizes(axes: Axes, settings: Sequence[Sized]) -> None:
-    """Mean test accuracy and its standard deviation over the number of parameters, labelled at the right margin."""
-    groups = [Group(setting.label, setting.parameters, setting.accuracies) for setting in settings]
+def _draw_sizes(axes: Axes, settings: Sequence[Sized], metric: Monitor) -> None:
+    """Mean and standard deviation of a metric over the number of parameters, labelled at the right margin."""
+    groups = [Group(setting.label, setting.parameters, setting.values) for setting in settings]
     axes.errorbar(
         [group.position for group in groups],
         [group.mean for group in groups],
-        [group.deviation if len(group.accuracies) > 1 else math.nan for group in groups],  # of one seed, it is unknown
+        [group.deviation if len(group.values) > 1 else math.nan for group in groups],  # of one seed, it is unknown
         linestyle="none",
         marker="o",
         markersize=5.5,
@@ -222,9 +231,10 @@ def _draw_sizes(axes: Axes, settings: Sequence[Sized]) -> None:
         axes.margins(x=0.08)
         axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.xaxis.set_major_formatter(lambda size, _: f"{size / 1e6:g} M" if size >= 1e6 else f"{size / 1e3:g} k")
-    bottom, top = _accuracy_range({"": groups})
-    axes.set_ylim(bottom, top)
-    by_height = sorted(groups, key=lambda group: group.mean)[-int(1 / LABEL_HEIGHT) :]  # as many as have room
+    _metric_axis(axes, metric.name, {"": groups})
+    bottom, top = axes.get_ylim()
+    by_height, room = sorted(groups, key=lambda group: group.mean), int(1 / LABEL_HEIGHT)
+    by_height = by_height[:room] if metric.lower_is_better else by_height[-room:]
     heights = _spread_apart([(group.mean - bottom) / (top - bottom) for group in by_height], LABEL_HEIGHT)
     for group, height in zip(by_height, heights, strict=True):
         axes.annotate(
@@ -238,8 +248,7 @@ def _draw_sizes(axes: Axes, settings: Sequence[Sized]) -> None:
             arrowprops={"arrowstyle": "-", "color": GREY, "linewidth": 0.5, "alpha": 0.6, "shrinkB": 4},
         )
     axes.set_xlabel("parameters", fontsize=10)
-    axes.set_ylabel("test accuracy")
-    _percent_axis(axes)
+    axes.set_ylabel(_label(metric.name))
 
 
 def _spread_apart(places: list[float], gap: float) -> list[float]:
@@ -252,9 +261,13 @@ def _spread_apart(places: list[float], gap: float) -> list[float]:
     return moved
 
 
-def _percent_axis(axes: Axes) -> None:
+def _metric_axis(axes: Axes, name: str, groups_by_key: dict[str, list[Group]]) -> None:
+    """The axis for a metric: it holds all that is drawn."""
+    is_percentage = is_share(name, _all_values(groups_by_key))
+    axes.set_ylim(_metric_range(groups_by_key, is_percentage))
     axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
-    axes.yaxis.set_major_formatter(percent_tick)
+    if is_percentage:
+        axes.yaxis.set_major_formatter(percent_tick)
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
 
@@ -308,27 +321,32 @@ def _shortened(label: str) -> str:
     return f"{label[:half]}…{label[-half:]}"
 
 
-def _accuracy_range(groups_by_key: dict[str, list[Group]]) -> tuple[float, float]:
-    """Ends of the accuracy axis: they hold all that is drawn, and span at least what the constants above say."""
-    drawn, deviations = [], []
+def _all_values(groups_by_key: dict[str, list[Group]]) -> list[float]:
+    return [value for groups in groups_by_key.values() for group in groups for value in group.values]
+
+
+def _metric_range(groups_by_key: dict[str, list[Group]], is_percentage: bool) -> tuple[float, float]:
+    """Ends of the metric's axis: they hold all that is drawn, and span at least what the constants above say."""
+    drawn, deviations = _all_values(groups_by_key), []
     for key, groups in groups_by_key.items():
         averaged = [Group("", 0, [group.mean for group in groups])] if _is_seed(key) else groups
-        deviations += [group.deviation for group in averaged if len(group.accuracies) > 1]
+        deviations += [group.deviation for group in averaged if len(group.values) > 1]
         for group in averaged:
             drawn += [group.mean - group.deviation, group.mean + group.deviation]
-        drawn += [accuracy for group in groups for accuracy in group.accuracies]
     low, high = min(drawn), max(drawn)
     typical = float(np.median(deviations)) if deviations else 0.0
-    span = min(1.0, max(LEAST_SPAN, LEAST_DEVIATIONS * typical, 1.12 * (high - low)))
+    wanted = max(LEAST_DEVIATIONS * typical, 1.12 * (high - low))
+    if not is_percentage:
+        span = max(LEAST_SPAN * max(abs(low), abs(high)), wanted) or 1.0
+        return (low + high - span) / 2, (low + high + span) / 2
+    span = min(1.0, max(LEAST_SPAN, wanted))
     bottom = min(max(0.0, (low + high - span) / 2), 1 - span)
     return bottom, bottom + span
 
 
 def _caption(groups_by_key: dict[str, list[Group]]) -> str:
-    jobs = max(sum(len(group.accuracies) for group in groups) for groups in groups_by_key.values())
-    bars = any(
-        len(group.accuracies) > 1 for key, groups in groups_by_key.items() if not _is_seed(key) for group in groups
-    )
+    jobs = max(sum(len(group.values) for group in groups) for groups in groups_by_key.values())
+    bars = any(len(group.values) > 1 for key, groups in groups_by_key.items() if not _is_seed(key) for group in groups)
     return " ".join(
         [
             f"{jobs} job{'s' * (jobs != 1)}, one dot each.",

@@ -1,0 +1,1 @@
+"""What is measured beside the loss, a module per option of `metrics`."""

@@ -1,0 +1,82 @@
+"""What a metric is, and several of them together over the images of an epoch."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import ConfigError
+from ..output import Output, Targets
+
+AddUp = Callable[[Tensor], Tensor]
+"""The sum of a tensor over all processes."""
+
+
+class Metric:
+    """Something that is measured over the images of an epoch.
+
+    A metric of your own need not derive from this class. Every tensor that it keeps as an attribute is a sum: sums stay
+    on the device, and are added up over processes before `compute` is called.
+    """
+
+    def update(self, output: Output, targets: Targets) -> None:
+        """Add a batch."""
+        raise NotImplementedError
+
+    def compute(self) -> dict[str, Any]:
+        """What was measured so far, numbers by name; shares are in [0, 1]."""
+        raise NotImplementedError
+
+
+class Measurements:
+    """The means of the losses, and the metrics, over the images of an epoch or of a test.
+
+    Args:
+        metrics: new ones, by name.
+        exact: add the losses up in float64, on the CPU, for which every batch waits.
+    """
+
+    def __init__(self, metrics: Mapping[str, Any], exact: bool = False):
+        self.metrics, self.exact = metrics, exact
+        self.names: tuple[str, ...] = ()
+        """What was measured, once it was computed."""
+        self._losses: tuple[str, ...] = ()
+        self._sums: Tensor | None = None  # of the losses over the images, and the number of images
+
+    def update(self, losses: dict[str, Tensor], output: Output, targets: Targets) -> None:
+        """Add a batch, with the means of its losses. Nothing waits for the device."""
+        self._losses = tuple(losses)
+        values = torch.stack([value.detach().float() for value in losses.values()])
+        values = values.cpu().double() if self.exact else values
+        sums = torch.cat([values, values.new_ones(1)]) * len(targets.labels)
+        self._sums = sums if self._sums is None else self._sums + sums
+        output = Output(*(None if values is None else values.detach() for values in output))
+        for metric in self.metrics.values():
+            metric.update(output, targets)
+
+    def compute(self, add_up: AddUp | None = None) -> dict[str, float]:
+        """What was measured, by name: the losses first.
+
+        Args:
+            add_up: sums over all processes, each of which has to call this, once; None: this process alone.
+
+        Raises:
+            ConfigError: two of the losses and metrics have the same name.
+        """
+        assert self._sums is not None
+        if add_up is not None:
+            self._sums = add_up(self._sums)
+            for metric in self.metrics.values():
+                for name, value in vars(metric).items():
+                    if isinstance(value, Tensor):
+                        setattr(metric, name, add_up(value))
+        *totals, images = self._sums.tolist()
+        measured = dict(zip(self._losses, (total / images for total in totals), strict=True))
+        for option, metric in self.metrics.items():
+            values = {name: float(value) for name, value in metric.compute().items()}
+            if both := measured.keys() & values.keys():
+                raise ConfigError(f"metrics={option}: {min(both)} is measured already; choose another name")
+            measured |= values
+        self.names = tuple(measured)
+        return measured

@@ -1,0 +1,1 @@
+"""What is learned, a module per option of `task`."""

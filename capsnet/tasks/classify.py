@@ -1,0 +1,136 @@
+"""One class for each image."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..augment import Augmentation
+from ..augment.mixup import mix
+from ..data.balance import are_unbalanced
+from ..data.batches import Generators, Sample
+from ..metrics.balanced_accuracy import BalancedAccuracy, class_accuracies
+from ..metrics.counts import confusion_matrix
+from ..output import Output, Targets, confidences
+from .task import Task, Tested
+
+SHOWN_RECONSTRUCTIONS = 36
+MOST_CLASSES, WORST_CLASSES = 25, 15
+"""With more classes, the terminal lists only the worst; all of them are in evaluation.json."""
+
+
+class Classify(Task):
+    """An image has one class: the one with the largest score is the answer.
+
+    Under mixup, an image and its class probabilities are mixed with another one's. The capsules are then decoded by
+    these probabilities, and the class with the larger share counts as the true one.
+    """
+
+    def plan(
+        self, labels: Tensor, augmentation: Augmentation | None = None, generator_of: Generators | None = None
+    ) -> dict[str, Tensor]:
+        plan = super().plan(labels, augmentation, generator_of)
+        if augmentation is not None and augmentation.mixup is not None:
+            assert generator_of is not None
+            plan["mixed with"], plan["own share"] = augmentation.mixup.draw(len(labels), generator_of("mixup"))
+        return plan
+
+    def compose(self, sample: Sample, items: dict[str, Tensor], classes: int) -> tuple[Tensor, Targets]:
+        images, labels = sample(items["row"])
+        if "own share" not in items:
+            return images, Targets(labels, images)
+        others, other_labels = sample(items["mixed with"])
+        shares = items["own share"]
+        images = mix(images, others, shares)
+        one_hot = (F.one_hot(some, classes).float() for some in (labels, other_labels))
+        return images, Targets(labels, images, mix(*one_hot, shares))
+
+    def metrics(self, chosen: Mapping[str, Any], class_counts: Sequence[int] | None = None) -> dict[str, Any]:
+        """Those that were chosen; and balanced accuracy, where classes differ so much that accuracy alone misleads."""
+        adds = class_counts is not None and are_unbalanced(class_counts)
+        return {**chosen, **({"balanced_accuracy": BalancedAccuracy()} if adds else {})}
+
+    def details(self, output: Output, targets: Targets, logits: bool) -> dict[str, Tensor]:
+        """True classes, predicted ones, and the scores of these."""
+        scores = confidences(output, logits).amax(1).float()
+        return {"labels": targets.labels, "predictions": output.scores.argmax(1), "scores": scores}
+
+    def report(self, tested: Tested) -> dict[str, Any]:
+        """Accuracy; means over the classes of accuracy, precision, recall and F1; accuracy by class, confusion."""
+        from sklearn.metrics import precision_recall_fscore_support
+
+        true, predicted = tested.details["labels"], tested.details["predictions"]
+        names = tested.class_names
+        confusion = confusion_matrix(true, predicted, len(names))
+        by_class = class_accuracies(confusion)
+        known = [accuracy for accuracy in by_class if accuracy is not None]
+        precision, recall, f1, _ = precision_recall_fscore_support(
+            true.numpy(), predicted.numpy(), average="macro", zero_division=0
+        )
+        return {
+            "accuracy": float((true == predicted).double().mean()),
+            "balanced_accuracy": sum(known) / len(known),
+            "precision": float(precision),
+            "recall": float(recall),
+            "f1": float(f1),
+            "per_class_accuracy": dict(zip(names, by_class, strict=True)),
+            "class_names": list(names),
+            "confusion": confusion.tolist(),
+        }
+
+    def rows(self, report: Mapping[str, Any]) -> dict[str, str]:
+        """Accuracy, its mean over the classes if that says something else, and each class's, the worst if many."""
+        names, confusion = report["class_names"], report["confusion"]
+        sizes = [sum(row) for row in confusion]
+        rows = {"accuracy": f"{report['accuracy']:.2%} of {sum(sizes):,} images"}
+        if are_unbalanced(sizes):
+            rows["balanced accuracy"] = f"{report['balanced_accuracy']:.2%}, the mean over the classes"
+        by_class = list(enumerate(report["per_class_accuracy"].values()))
+        if len(names) > MOST_CLASSES:  # the worst first
+            rows["classes"] = f"{len(names)}, of which these {WORST_CLASSES} are recognized worst:"
+            tested = [(label, accuracy) for label, accuracy in by_class if accuracy is not None]
+            by_class = sorted(tested, key=lambda entry: entry[1])[:WORST_CLASSES]
+        for label, accuracy in by_class:
+            mistakes = [count if predicted != label else 0 for predicted, count in enumerate(confusion[label])]
+            most = max(mistakes)
+            often = f"   most often taken for {names[mistakes.index(most)]} ({most})" if most else ""
+            rows[f"  {names[label]}"] = "no images" if accuracy is None else f"{accuracy:7.2%}{often}"
+        return rows
+
+    def figures(self, draw: Any, tested: Tested, names: Sequence[str], title: str) -> dict[str, Any]:
+        """Confusion and mistakes; reconstructions of a network that draws, perturbations of one that can draw any
+        capsule."""
+        true, predicted, scores = (tested.details[name] for name in ("labels", "predictions", "scores"))
+        figures = {"confusion": draw.confusion(confusion_matrix(true, predicted, len(names)), names, title)}
+        wrong = (predicted != true).nonzero().flatten()
+        worst = wrong[scores[wrong].argsort(descending=True, stable=True)][: draw.MOST_MISTAKES]
+        figures["mistakes"] = draw.mistakes(
+            tested.images(worst.tolist()).cpu(),
+            *(true[worst], predicted[worst], scores[worst], names, title, (len(wrong), len(true))),
+        )
+        shown = torch.randperm(len(true), generator=torch.Generator().manual_seed(0))[:SHOWN_RECONSTRUCTIONS]
+        images = tested.images(shown.tolist())
+        reconstruction = tested.network(images).reconstruction
+        if reconstruction is not None:
+            figures["reconstructions"] = draw.reconstructions(
+                images.cpu(), reconstruction.cpu(), true[shown], predicted[shown], names, title
+            )
+        examples = _one_per_class(true, predicted, len(names))
+        capsules = tested.network(tested.images(examples)).capsules
+        if capsules is not None and hasattr(tested.network, "decode"):
+            labels = true[examples].to(capsules.device)
+            figures["perturbations"] = draw.perturbations(tested.network.decode, capsules, labels, names, title)
+        return figures
+
+
+def _one_per_class(true: Tensor, predicted: Tensor, classes: int) -> list[int]:
+    """Number of each class's first recognized image, or of its first image; a class without images has none."""
+    chosen = []
+    for label in range(classes):
+        in_class = true == label
+        recognized = (in_class & (predicted == label)).nonzero()
+        if in_class.any():
+            chosen.append(int((recognized if len(recognized) else in_class.nonzero())[0]))
+    return chosen

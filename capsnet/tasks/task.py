@@ -1,0 +1,89 @@
+"""What a task decides, so that the rest of the project need not know what is learned."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..data.batches import Composition
+from ..output import Output, Targets
+
+Network = Callable[..., Output]
+"""(images, labels=None) -> Output."""
+
+
+class Tested(NamedTuple):
+    """What a network said about all test items, for the report, the figures and what is printed."""
+
+    images: Callable[[Sequence[int]], Tensor]
+    """Numbers of items -> their images, [n, channels, height, width] in [0, 1], on the network's device."""
+    details: dict[str, Tensor]
+    """What `Task.details` keeps of each item, [items, ...] on the CPU."""
+    class_names: tuple[str, ...]
+    network: Any
+
+
+class Task(Composition):
+    """What is learned: how single images become a batch and its targets, which capsules are decoded, what is measured,
+    and what is shown.
+
+    The methods of `Composition` make the batches. A subclass overrides what differs.
+    """
+
+    def output(self, network: Network, images: Tensor, targets: Targets | None = None) -> Output:
+        """What a network says about a batch.
+
+        Args:
+            network: is called with images, and in training with the classes whose capsules it is to decode.
+            images: [batch, *image_shape] in [0, 1].
+            targets: in training; None: the network decodes the capsules that it chooses.
+        """
+        return network(images) if targets is None else network(images, targets.classes)
+
+    def answers(self, scores: Tensor) -> Tensor:
+        """The classes that scores [batch, classes] stand for: one of each image, [batch], or k of each, [batch, k]."""
+        return scores.argmax(1)
+
+    def metrics(self, chosen: Mapping[str, Any], class_counts: Sequence[int] | None = None) -> dict[str, Any]:
+        """New metrics, by name: those that were chosen, and those that the task adds.
+
+        Args:
+            chosen: new ones.
+            class_counts: training images of each class; None if it is not known.
+        """
+        return dict(chosen)
+
+    def details(self, output: Output, targets: Targets, logits: bool) -> dict[str, Tensor]:
+        """What is kept of each item of a test for the report and the figures, [batch, ...] by name.
+
+        Args:
+            output: of the network.
+            targets: what was wanted of it.
+            logits: its scores are logits, unless they are lengths of capsules.
+        """
+        return {}
+
+    def report(self, tested: Tested) -> dict[str, Any]:
+        """What evaluation.json says beside the losses and metrics."""
+        return {}
+
+    def rows(self, report: Mapping[str, Any]) -> dict[str, str]:
+        """What the terminal shows of a report, beside the metrics, by heading."""
+        return {}
+
+    def figures(self, draw: Any, tested: Tested, names: Sequence[str], title: str) -> dict[str, Any]:
+        """Figures of a test, by name.
+
+        Args:
+            draw: the module `capsnet.reports.figures`.
+            tested: the test.
+            names: of the classes, for display.
+            title: of the dataset.
+        """
+        return {}
+
+
+def joined(details: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The details of all batches, on the CPU."""
+    return {name: torch.cat([one[name] for one in details]).cpu() for name in details[0]}

@@ -1,0 +1,93 @@
+"""Claims about the metrics, held against scikit-learn and against sums by hand."""
+
+import pytest
+import torch
+from conftest import wanted
+from sklearn.metrics import balanced_accuracy_score, f1_score, top_k_accuracy_score
+
+from capsnet import Output
+from capsnet.errors import ConfigError
+from capsnet.metrics.balanced_accuracy import class_accuracies
+from capsnet.metrics.metric import Measurements
+from capsnet.settings.config import COMBINABLE
+
+OPTIONS = COMBINABLE["metrics"]
+CLASSES, IMAGES = 5, 60
+
+
+def measured(name, scores, labels, batches=(IMAGES,)):
+    metric = OPTIONS[name]().build()
+    for some, true in zip(scores.split(list(batches)), labels.split(list(batches)), strict=True):
+        metric.update(Output(some), wanted(true, torch.zeros(len(true), 1, 2, 2)))
+    return metric.compute()
+
+
+@pytest.fixture
+def scored():
+    return torch.randn(IMAGES, CLASSES), torch.randint(CLASSES, (IMAGES,))
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_a_metric_is_called_as_its_option_and_depends_on_no_batch_size(name, scored):
+    whole = measured(name, *scored)
+    assert whole.keys() == {name}
+    assert 0 <= whole[name] <= 1
+    assert measured(name, *scored, batches=(1, 20, 39)) == pytest.approx(whole)
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_the_sums_of_several_processes_add_up_to_the_metric_of_all_images(name, scored):
+    class Processes:
+        def __init__(self):
+            self.parts = []
+
+    scores, labels = scored
+    metrics = [OPTIONS[name]().build() for _ in range(2)]
+    for rank, metric in enumerate(metrics):
+        metric.update(Output(scores[rank::2]), wanted(labels[rank::2], torch.zeros(IMAGES // 2, 1, 2, 2)))
+    sums = {key: value for key, value in vars(metrics[1]).items() if isinstance(value, torch.Tensor)}
+    assert sums
+    for key, value in sums.items():
+        setattr(metrics[0], key, getattr(metrics[0], key) + value)
+    assert metrics[0].compute() == pytest.approx(measured(name, scores, labels))
+
+
+def test_they_are_those_of_scikit_learn(scored):
+    scores, labels = scored
+    predicted = scores.argmax(1)
+    assert measured("accuracy", *scored)["accuracy"] == pytest.approx(float((predicted == labels).float().mean()))
+    assert measured("balanced_accuracy", *scored)["balanced_accuracy"] == pytest.approx(
+        balanced_accuracy_score(labels, predicted)
+    )
+    assert measured("f1", *scored)["f1"] == pytest.approx(f1_score(labels, predicted, average="macro"))
+    assert measured("top3", *scored)["top3"] == pytest.approx(top_k_accuracy_score(labels, scores, k=3))
+
+
+def test_balanced_accuracy_leaves_out_classes_without_images():
+    confusion = torch.tensor([[3, 1, 0], [0, 0, 0], [0, 1, 1]])
+    assert class_accuracies(confusion) == [0.75, None, 0.5]
+    scores = torch.eye(3)[torch.tensor([0, 0, 0, 1, 1, 2])]
+    labels = torch.tensor([0, 0, 0, 0, 2, 2])
+    found = measured("balanced_accuracy", scores, labels, batches=(6,))
+    assert found["balanced_accuracy"] == pytest.approx((0.75 + 0.5) / 2)
+
+
+def test_calibration_is_the_difference_between_scores_and_shares_of_right_answers():
+    logits = torch.tensor([0.9, 0.1]).log().expand(10, 2)
+    labels = torch.tensor([0] * 6 + [1] * 4)  # right in 6 of 10 cases, with a score of 0.9
+    assert measured("calibration", logits, labels, batches=(10,))["calibration"] == pytest.approx(0.3)
+
+
+def test_two_metrics_of_one_name_are_refused(scored):
+    class Loss:
+        def update(self, output, targets):
+            pass
+
+        def compute(self):
+            return {"loss": 1}
+
+    measurements = Measurements({"mine": Loss()})
+    scores, labels = scored
+    measurements.update({"loss": torch.ones(())}, Output(scores), wanted(labels, scores))
+    with pytest.raises(ConfigError, match="metrics=mine: loss is measured already"):
+        measurements.compute()
