@@ -163,7 +163,7 @@ class TestUnbalancedClasses:
     def test_the_mean_over_the_classes_is_logged_and_recorded(self, unbalanced, tmp_path, caplog):
         caplog.set_level("INFO", "capsnet")
         metrics = trained(tmp_path / "run", digits_config(**unbalanced, trainer__max_epochs=1))
-        assert "(balanced " in caplog.text
+        assert "(balanced_accuracy " in caplog.text
         zeros, ones = 10, 2  # validation images
         right = metrics["val/accuracy"][0] * (zeros + ones)
         pairs = [(z, o) for z in range(zeros + 1) for o in range(ones + 1) if z + o == round(right)]
