@@ -28,7 +28,7 @@ from ..runs.folder import (
 )
 from ..runs.metrics import read_metrics
 from ..runs.saved_config import warn_of_changed_plugin
-from ..settings.config import Config, as_dict, build_loss, build_metrics, leaves, untrained_keys
+from ..settings.config import Config, Monitor, as_dict, build_loss, build_metrics, leaves, monitor_of, untrained_keys
 from ..tasks.task import Task, Tested, joined
 from ..text import relative
 from .averaged_scores import class_scores
@@ -273,7 +273,7 @@ def evaluate(
     metrics = read_metrics((run_dir or folder) / METRICS_FILE)  # may be damaged, so before anything is written
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / EVALUATION_FILE, report)
-    figures = _draw_figures(task, tested, dataset, metrics, folder) if config.figures else {}
+    figures = _draw_figures(task, tested, dataset, metrics, monitor_of(config), folder) if config.figures else {}
     return Evaluation(report, figures, task.rows(report), scores.images_per_second)
 
 
@@ -310,13 +310,18 @@ def over_shifts(pixels: int, measured: dict[str, Any]) -> dict[str, Any]:
 
 @torch.no_grad()
 def _draw_figures(
-    task: Task, tested: Tested, dataset: Dataset, metrics: dict[str, list[float]], folder: Path
+    task: Task,
+    tested: Tested,
+    dataset: Dataset,
+    metrics: dict[str, list[float]],
+    monitor: Monitor,
+    folder: Path,
 ) -> dict[str, bytes]:
     """Draw the curves, if there are metrics, and the task's figures, and return them as PNG files by name."""
     from . import figures  # loads matplotlib
 
     names = figures.display_names(dataset.class_names, dataset.class_characters)
-    drawn = {"curves": figures.curves(metrics)} if metrics else {}
+    drawn = {"curves": figures.curves(metrics, monitor)} if metrics else {}
     drawn |= task.figures(figures, tested, names, dataset.title)
     folder = folder / FIGURES_FOLDER
     folder.mkdir(parents=True, exist_ok=True)

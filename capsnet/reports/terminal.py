@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..runs.folder import BEST_CHECKPOINT, FIGURES_FOLDER, LAST_CHECKPOINT
+from ..runs.measures import SPLITS
 from ..runs.record import RunRecord
 from ..settings.augment import Augment
 from ..settings.config import Config, name_of
@@ -16,8 +17,6 @@ from ..text import aligned, counted, duration, is_loss, relative, shown
 
 if TYPE_CHECKING:  # loads torch
     from ..data.dataset import Dataset
-
-SPLITS = {"train": "training", "val": "validation", "test": "test"}
 
 
 def run_summary(config: Config, dataset: "Dataset", results: RunRecord, run_dir: Path, processes: int = 1) -> str:

@@ -125,7 +125,6 @@ class EpochLog(Callback):
                 line += self._scores({name: metrics[f"{split}/{name}"] for name in names if not is_loss(name)})
         log.info("%s  %s", line, duration(seconds))
 
-
     def _scores(self, measured: dict[str, float]) -> str:
         """, 92.10% (balanced_accuracy 91.20%): the monitored metric first."""
         monitored = self.monitor.name.rpartition("/")[2]
