@@ -19,7 +19,7 @@ from capsnet.errors import ConfigError
 from capsnet.explorer.looking import abilities, draw, look
 from capsnet.explorer.votes import vote_maps
 from capsnet.runs.trained import TrainedModel, TrainingImages
-from capsnet.settings.config import ALL_OPTIONS, COMBINABLE, OPTIONS, SHARED, as_dict, fields_of, leaves, option_of
+from capsnet.settings.config import ALL_OPTIONS, COMBINABLE, OPTIONS, SHARED, fields_of, leaves, option_of
 from capsnet.settings.parse import config_from_dict, config_from_omegaconf
 from capsnet.settings.setting import setting_of
 from capsnet.tasks.classify import Classify
@@ -107,7 +107,7 @@ def test_the_command_line_and_python_train_the_same(group, name):
 def outcome(make, *arguments):
     """What would be trained, or why it is refused."""
     try:
-        return as_dict(make(*arguments))
+        return {leaf.key: leaf.value for leaf in leaves(make(*arguments)) if leaf.setting.trained}
     except ConfigError as error:
         return str(error)
 

@@ -2,8 +2,6 @@
 
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -91,8 +89,7 @@ def test_the_examples_of_how_to_extend_the_project_run_as_they_stand(tmp_path):
     ran = 0
     for words in commands(document):
         if words[:1] == ["python"] and words[1] in ("train.py", "evaluate.py"):
-            command = [sys.executable, str(REPO / words[1]), *words[2:]]
-            done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
+            done = run_in_process(*words[1:], cwd=tmp_path)
             assert done.returncode == 0, (words, done.stderr)
             ran += 1
     assert ran >= 3

@@ -135,7 +135,7 @@ def explain_hydra(error: Exception) -> str:
     cause = error.__cause__
     if isinstance(cause, OmegaConfBaseException) and cause.full_key:
         key = str(cause.full_key)
-        typed = [argument for argument in sys.argv[1:] if argument.lstrip("+~").startswith(f"{key}=")]
+        typed = [argument for argument in sys.argv[1:] if argument.lstrip("+~").startswith((f"{key}=", f"{key}."))]
         names = _chosen_options(sys.argv[1:]) if isinstance(cause, ConfigKeyError | ConfigAttributeError) else None
         return explain(cause, names, override=typed[-1] if typed else None)
     override = getattr(error, "override", None)

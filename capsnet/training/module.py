@@ -74,7 +74,9 @@ class CapsNetModule(pl.LightningModule):
                 network = self._compiled
         if self._weights is not None:
             self._weights = self._weights.to(images.device)
-            targets = targets._replace(weights=targets.presence(self.num_classes) @ self._weights)
+            targets = targets._replace(
+                weights=targets.presence(self.num_classes).to(self._weights.dtype) @ self._weights
+            )
         loss = self._measure("train", self.task.output(network, images, targets), targets)
         if self._trainer is None or self.trainer.world_size == 1:
             return loss

@@ -22,7 +22,7 @@ TRAINING = (
     *("data=digits", "data.limit=200", "data.batch_size=50", "trainer=cpu", "trainer.max_epochs=16", "routing.iters=2"),
     *("model.conv_channels=32", "model.primary_capsules=16", "model.dropout=0.3", "augment=shift_cutout"),
 )
-RECORDED = ("epochs", "best_epoch", "val_accuracy", "test_accuracy", "test_loss", "config")
+RECORDED = ("epochs", "best_epoch", "metrics", "config")
 
 
 def train(folder: Path, arguments: tuple[str, ...]) -> subprocess.Popen:

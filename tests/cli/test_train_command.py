@@ -98,7 +98,7 @@ def test_without_validation_the_newest_checkpoint_is_tested(tmp_path):
     done = run_in_process("train.py", *DIGITS, "data.val_size=0", "trainer.max_epochs=2", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     record = record_of(only_run(tmp_path))
-    assert (record["val_accuracy"], record["best_epoch"]) == (None, 2)
+    assert ("val_accuracy" in record, record["best_epoch"]) == (False, 2)
     assert record["test_accuracy"] > 0.1
     assert {path.name for path in (only_run(tmp_path) / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from capsnet.data.dataset import Dataset
-from capsnet.data.source import LabelledImages
+from capsnet.data.source import LabelledImages, Source
 from capsnet.errors import ConfigError
 from capsnet.settings.parse import config_from_dict
 
@@ -92,7 +92,7 @@ def test_shape_and_classes_are_those_of_the_images():
     assert data.class_characters is None
 
 
-class Striped:
+class Striped(Source):
     """Three-channel images of two classes, without digests of its own."""
 
     class_names = ("across", "down")

@@ -8,6 +8,7 @@ from conftest import digits_config, run_in_process
 
 from capsnet.errors import ConfigError
 from capsnet.files import read_json
+from capsnet.losses import CrossEntropyLoss
 from capsnet.reports.ensemble import evaluate_ensemble
 from capsnet.runs.checkpoints import build_network, load_checkpoint
 from capsnet.settings.loss import CrossEntropy
@@ -83,7 +84,7 @@ def test_a_run_with_other_test_images_or_classes_is_refused(runs, here):
 
 
 def test_scores_that_may_be_negative_are_refused(runs, here, monkeypatch):
-    monkeypatch.setattr(CrossEntropy, "logits", False)
+    monkeypatch.setattr(CrossEntropyLoss, "logits", False)
     with pytest.raises(ConfigError, match="logits: its scores are neither probabilities nor lengths"):
         evaluate_ensemble(runs, {})
 

@@ -10,9 +10,10 @@ import torch
 
 from capsnet import Output
 from capsnet.errors import CheckpointError, ConfigError
-from capsnet.reports.evaluation import SHOWN_RECONSTRUCTIONS, evaluate, evaluate_checkpoint, find_checkpoint
+from capsnet.reports.evaluation import evaluate, evaluate_checkpoint, find_checkpoint
 from capsnet.settings.config import OPTIONS
 from capsnet.settings.parse import config_from_dict
+from capsnet.tasks.classify import SHOWN_RECONSTRUCTIONS
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from capsnet.runs.record import RunRecord
 from capsnet.settings import plugins
 from capsnet.settings.parse import config_from_dict
 from capsnet.settings.plugins import Plugin
+from capsnet.tasks.classify import Classify
 
 
 def rows_of(text):
@@ -58,8 +59,8 @@ class TestRunSummary:
 KNOWN = {
     "epochs": 10,
     "best_epoch": 7,
-    "val_accuracy": 0.98456,
-    "test_accuracy": 0.9,
+    "monitor": "val/accuracy",
+    "metrics": {"val/loss": 0.1, "val/accuracy": 0.98456, "val/f1": 0.9, "test/loss": 0.2, "test/accuracy": 0.9},
     "train_seconds": 760,
     "train_images_per_second": 1234.4,
 }
@@ -87,7 +88,7 @@ class TestRunOutcome:
         assert not {"status", "continue"} & rows.keys()
 
     def test_of_an_interrupted_run_says_how_to_continue_it(self, run):
-        rows = rows_of(run_outcome(record("interrupted", **KNOWN | {"test_accuracy": None}), run))
+        rows = rows_of(run_outcome(record("interrupted", **KNOWN | {"metrics": {"val/accuracy": 0.98456}}), run))
         assert rows["status"] == "interrupted"
         assert rows["test accuracy"] == "-"
         assert rows["continue"].endswith("train.py resume=outputs/run")
@@ -124,14 +125,14 @@ REPORT = {
 
 class TestEvaluationSummary:
     def test_says_how_many_images_were_recognized(self):
-        rows = rows_of(evaluation_summary(REPORT))
+        rows = rows_of(evaluation_summary(REPORT, Classify().rows(REPORT)))
         assert rows["accuracy"] == "90.05% of 1,005 images"
         assert rows["loss"] == "0.0346"
 
     def test_says_the_mean_over_the_classes_where_they_are_unbalanced(self):
-        assert rows_of(evaluation_summary(REPORT))["balanced accuracy"].startswith("95.00%")
+        assert rows_of(evaluation_summary(REPORT, Classify().rows(REPORT)))["balanced accuracy"].startswith("95.00%")
         equal = REPORT | {"confusion": [[5, 0, 0], [0, 5, 0], [0, 1, 5]]}
-        assert "balanced accuracy" not in rows_of(evaluation_summary(equal))
+        assert "balanced accuracy" not in rows_of(evaluation_summary(equal, Classify().rows(equal)))
 
     def test_lists_only_the_worst_of_many_classes_the_worst_first(self):
         names = [f"class {number}" for number in range(200)]
@@ -140,14 +141,15 @@ class TestEvaluationSummary:
             confusion[number][number], confusion[number][0] = number % 50, 50 - number % 50
         accuracies = {name: (number % 50) / 50 for number, name in enumerate(names)}
         report = {"class_names": names, "confusion": confusion, "accuracy": 0.5, "loss": 1, "balanced_accuracy": 0.5}
-        rows = rows_of(evaluation_summary(report | {"per_class_accuracy": accuracies}))
+        report |= {"per_class_accuracy": accuracies}
+        rows = rows_of(evaluation_summary(report, Classify().rows(report)))
         listed = [name for name in rows if name.startswith("class ")]
         assert len(listed) == 15
         assert listed[:5] == ["class 0", "class 50", "class 100", "class 150", "class 1"]
         assert rows["class 50"] == "0.00%   most often taken for class 0 (50)"
 
     def test_says_for_each_class_what_it_was_most_often_taken_for(self):
-        rows = rows_of(evaluation_summary(REPORT))
+        rows = rows_of(evaluation_summary(REPORT, Classify().rows(REPORT)))
         assert rows["o"] == "90.00%   most often taken for wo (80)"
         assert rows["tsu"] == "100.00%"
         assert rows["wo"] == "no images"

@@ -8,13 +8,11 @@ import torch
 from conftest import digits_config
 
 from capsnet.data.batches import Batches
-from capsnet.errors import CheckpointError
 from capsnet.reports.scores import score
 from capsnet.runs.checkpoints import build_network, load_checkpoint, read_checkpoint
 from capsnet.runs.metrics import read_metrics
 from capsnet.settings.config import build_loss, build_metrics
 from capsnet.settings.model import EfficientCapsNet
-from capsnet.training.checkpoint_io import AtomicCheckpointIO
 from capsnet.training.run import train
 
 DECAY = 0.8
@@ -95,13 +93,3 @@ def test_accumulated_gradients_make_one_step_of_the_average(tmp_path):
     train(config, tmp_path)
     state = read_checkpoint(tmp_path / "checkpoints/last.ckpt")["callbacks"]["WeightAverage"]
     assert state["steps"] == 6
-
-
-def test_a_checkpoint_without_its_average_cannot_be_resumed(tmp_path):
-    train(digits_config(**AVERAGED), tmp_path)
-    path = tmp_path / "checkpoints/last.ckpt"
-    content = read_checkpoint(path)
-    del content["callbacks"]["WeightAverage"]
-    AtomicCheckpointIO().save_checkpoint(content, path)
-    with pytest.raises(CheckpointError, match=r"last\.ckpt: cannot be resumed"):
-        train(digits_config(**AVERAGED, trainer__max_epochs=3), tmp_path, resume=True)

@@ -23,7 +23,8 @@ def test_only_training_images_are_augmented():
         (data.dataset.test_split, data.test_dataloader()),
     ):
         assert torch.equal(torch.cat([images for images, _ in batches]), split.images / 255)
-    images, labels = (torch.cat(parts) for parts in zip(*data.train_dataloader(), strict=True))
+    batches = list(data.train_dataloader())
+    images, labels = torch.cat([i for i, _ in batches]), torch.cat([targets.labels for _, targets in batches])
     originals = data.dataset.train_split
     assert torch.equal(labels.bincount(), originals.labels.bincount())
     assert not torch.equal(images.sum(0), (originals.images / 255).sum(0))

@@ -5,13 +5,14 @@ from types import SimpleNamespace
 
 import pytest
 
+from capsnet.settings.config import Monitor
 from capsnet.training.callbacks import EpochLog
 
 
 def logged_line(tmp_path, caplog, epoch: int, epochs: int, seconds: float, metrics: dict[str, float]) -> str:
     """What `EpochLog` logs after an epoch with these metrics."""
     caplog.set_level("INFO", "capsnet")
-    epoch_log = EpochLog(tmp_path, tmp_path)
+    epoch_log = EpochLog(tmp_path, tmp_path, Monitor("val/accuracy", lower_is_better=False))
     epoch_log.epoch_began, epoch_log.epoch_images = time.perf_counter() - seconds, 0
     trainer = SimpleNamespace(
         current_epoch=epoch - 1,
@@ -23,7 +24,8 @@ def logged_line(tmp_path, caplog, epoch: int, epochs: int, seconds: float, metri
         is_global_zero=True,
         global_step=epoch,
     )
-    module = SimpleNamespace(finished_epoch=lambda: metrics, metric_columns=["epoch", "step", *metrics])
+    names = list(dict.fromkeys(name.partition("/")[2] for name in metrics))
+    module = SimpleNamespace(finished_epoch=lambda: metrics, measurements={"train": SimpleNamespace(names=names)})
     epoch_log.on_train_epoch_end(trainer, module)
     epoch_log.tensorboard.close()
     (record,) = caplog.records
