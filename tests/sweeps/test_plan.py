@@ -4,10 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
+from conftest import digits_config
 
 from capsnet.errors import CheckpointError, ConfigError, PluginError
 from capsnet.settings.parse import quoted
-from capsnet.sweeps.plan import MAX_LABEL, Plan, continuing_arguments, job_label, refuse_other_sweep
+from capsnet.sweeps.plan import MAX_LABEL, Plan, continuing_arguments, job_label, refuse_other_sweep, run_label
 
 
 def sweep_of(folder: Path, *overrides: str) -> Path:
@@ -93,6 +94,11 @@ class TestJobLabel:
         )
         assert label == "iters=3,dropout=0.25,cutout_size=12,..."
         assert len(label.removesuffix(",...")) <= MAX_LABEL == 40
+
+    def test_of_a_single_run_has_network_data_and_what_was_overridden(self):
+        overrides = ["data=digits", "routing.iters=1", "trainer=cpu", "figures=false", "data.root=x"]
+        config = digits_config(routing__iters=1)
+        assert run_label(config, overrides) == "capsnet,digits,iters=1"
 
     def test_is_empty_for_a_run_that_is_not_part_of_a_sweep(self, tmp_path):
         assert job_label(tmp_path / "run", ["seed=1"]) == ""

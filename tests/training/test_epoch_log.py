@@ -5,13 +5,15 @@ from types import SimpleNamespace
 
 import pytest
 
+from capsnet.settings.config import Monitor
 from capsnet.training.callbacks import EpochLog
+from capsnet.training.loggers import StepCurves
 
 
 def logged_line(tmp_path, caplog, epoch: int, epochs: int, seconds: float, metrics: dict[str, float]) -> str:
     """What `EpochLog` logs after an epoch with these metrics."""
     caplog.set_level("INFO", "capsnet")
-    epoch_log = EpochLog(tmp_path, tmp_path)
+    epoch_log = EpochLog(tmp_path, Monitor("val/accuracy", False), StepCurves())
     epoch_log.epoch_began, epoch_log.epoch_images = time.perf_counter() - seconds, 0
     trainer = SimpleNamespace(
         current_epoch=epoch - 1,
@@ -22,10 +24,11 @@ def logged_line(tmp_path, caplog, epoch: int, epochs: int, seconds: float, metri
         limit_val_batches=1.0 if "val/loss" in metrics else 0,
         is_global_zero=True,
         global_step=epoch,
+        loggers=[],
     )
-    module = SimpleNamespace(finished_epoch=lambda: metrics, metric_columns=["epoch", "step", *metrics])
+    measured = {"train": SimpleNamespace(names=["loss", "accuracy"])}
+    module = SimpleNamespace(finished_epoch=lambda: metrics, measurements=measured, parameters=list)
     epoch_log.on_train_epoch_end(trainer, module)
-    epoch_log.tensorboard.close()
     (record,) = caplog.records
     return record.getMessage()
 
