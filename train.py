@@ -14,6 +14,7 @@ from capsnet.cli.continuing import refit, rerun, resume
 from capsnet.cli.help import train_help
 from capsnet.cli.program import one_line_errors, run_program
 from capsnet.runs.folder import SWEEP_FILE, removed_unless_started
+from capsnet.settings.foreign import instantiated
 from capsnet.settings.parse import config_from_omegaconf
 from capsnet.sweeps.hydra_job import run_job
 from capsnet.sweeps.plan import continuing_arguments
@@ -29,7 +30,8 @@ def train_composed(composed: DictConfig) -> float | None:
         config = config_from_omegaconf(composed)
         from capsnet.training.run import train  # loads torch, so only if the config is right
 
-        results = train(config, run_dir, list(job.overrides.task))
+        overrides = list(job.overrides.task)
+        results = train(config, run_dir, overrides, **instantiated(config))
     if results.status == "interrupted":
         raise KeyboardInterrupt
     return results.metrics.get(results.monitor)

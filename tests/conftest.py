@@ -27,6 +27,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hypothesis import settings
 from PIL import Image
 from sklearn.datasets import load_digits
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from capsnet.output import Targets
 from capsnet.runs.trained import TrainedModel, load
@@ -308,6 +309,12 @@ def table(path: Path) -> list[dict[str, str]]:
     """The rows of a CSV file, such as metrics.csv or sweep.csv."""
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
+
+
+def curves_of(run: Path) -> EventAccumulator:
+    """What TensorBoard reads of a run."""
+    (folder,) = {path.parent for path in run.rglob("events.out.tfevents.*")}
+    return EventAccumulator(str(folder), size_guidance={"images": 0, "scalars": 0}).Reload()
 
 
 def make_job(folder: Path, number: int, overrides: list[str], status: str = "completed", **record: Any) -> None:

@@ -80,11 +80,12 @@ def test_the_settings_page_is_generated_from_the_settings():
 def test_the_examples_of_how_to_extend_the_project_run_as_they_stand(tmp_path):
     document = REPO / "docs/extending.md"
     files = {}
-    for block in blocks(document, "python"):
+    for block in [*blocks(document, "python"), *blocks(document, "yaml")]:
         if named := re.match(r"# file: (\S+)\n", block):
             files[named[1]] = block
     assert len(files) >= 3
     for name, content in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(content, encoding="utf-8")
     ran = 0
     for words in commands(document):

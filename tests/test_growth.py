@@ -6,8 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import TWO_PROCESSES, only_run, run_command, run_in_process
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from conftest import TWO_PROCESSES, curves_of, only_run, run_command, run_in_process
 
 from capsnet.settings.config import OPTIONS
 from capsnet.text import either
@@ -52,7 +51,7 @@ def test_a_network_without_capsules_or_decoder_trains_resumes_evaluates_and_draw
         "train/margin_loss",
         "train/accuracy",
     ]
-    assert "val/margin_loss" in EventAccumulator(str(folder)).Reload().Tags()["scalars"]
+    assert "val/margin_loss" in curves_of(folder).Tags()["scalars"]
 
     for program, word in (("evaluate.py", "run"), ("train.py", "resume"), ("train.py", "rerun")):
         refused = run(program, f"{word}={folder}", cwd=tmp_path, code=2)
@@ -124,7 +123,7 @@ def test_a_sweep_goes_over_augmentations_and_tabulates_their_settings(plugin, tm
     assert len({one["test_loss"] for one in records}) == 3
     with (tmp_path / "sweep" / "summary.csv").open() as file:
         assert {row["augment"] for row in csv.DictReader(file)} == {"shift", "[shift,fade]", "[fade,noise]"}
-    events = EventAccumulator(str(next((tmp_path / "sweep" / "1").rglob("events.out.tfevents.*")))).Reload()
+    events = curves_of(tmp_path / "sweep" / "1")
     hyperparameters = events.PluginTagToContent("hparams")["_hparams_/session_start_info"]
     assert all(key in hyperparameters for key in (b"augment.names", b"augment.fade.share"))
 

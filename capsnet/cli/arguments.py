@@ -21,6 +21,11 @@ def multirun_first(arguments: list[str]) -> list[str]:
     return flags[:1] + others
 
 
+def is_config_dir(argument: str) -> bool:
+    """Does an argument name a folder of more YAML files, as --config-dir=FOLDER?"""
+    return argument.startswith("--config-dir=")
+
+
 def continued_folder(arguments: list[str]) -> tuple[str | None, Path, list[str]]:
     """resume, rerun or refit, the folder it names, and the other arguments; None if none is there.
 
@@ -32,7 +37,7 @@ def continued_folder(arguments: list[str]) -> tuple[str | None, Path, list[str]]
     if not named:
         return None, Path(), arguments
     word = named[-1].partition("=")[0]
-    flags = [argument for argument in arguments if argument.startswith("-")]
+    flags = [argument for argument in arguments if argument.startswith("-") and not is_config_dir(argument)]
     words = {argument.partition("=")[0] for argument in named}
     if flags or len(words) > 1:
         raise ConfigError(f"{word}=: cannot be combined with {(flags or sorted(words - {word}))[0]}")

@@ -8,18 +8,21 @@ from typing import Any, get_type_hints
 import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import setup_globals
 from hydra.errors import HydraException, MissingConfigException
-from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from ..errors import ConfigError, PluginError
 from ..settings.config import ALL_OPTIONS, COMBINABLE, OPTIONS, Config, fields_of, settings_of, suits_of
+from ..settings.foreign import SECTIONS
 from ..settings.parse import DEFAULT_OPTIONS, Names, explain, flat, quoted
 from ..settings.plugins import load_plugin
 from ..text import either
 from . import CONFIGS
+from .arguments import is_config_dir
 from .help import option_names
 
 PATH_KEYS = ("data.root", "data.cache", "plugin")  # of which no value is code to Hydra, but for a sweep's commas
@@ -85,6 +88,8 @@ def _register_options() -> None:
     for entry in dataclasses.fields(Config):
         if dataclasses.is_dataclass(section := hints[entry.name]) and entry.name not in OPTIONS:
             common[entry.name] = {field.name: field.default for field in settings_of(section)}
+        elif entry.name in SECTIONS:
+            common[entry.name] = {}  # filled by the YAML files that are chosen
         elif entry.name not in OPTIONS:
             common[entry.name] = entry.default
     store.store(group="settings", name="common", package="_global_", node=common)
@@ -123,6 +128,35 @@ def default_run_dir() -> Path:
     return Path(OmegaConf.load(CONFIGS / "config.yaml").hydra.run.dir)
 
 
+def compose_foreign(arguments: list[str], run_dir: Path) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """The sections `logger` and `callbacks`, as the arguments of a command that continues a run choose them anew.
+
+    Args:
+        arguments: of the command line.
+        run_dir: the folder that the YAML files mean by ${hydra:runtime.output_dir}.
+
+    Returns:
+        The sections that are chosen, by name, and the arguments that have nothing to do with them.
+    """
+    chosen = [argument for argument in arguments if argument.lstrip("+").partition("=")[0].split(".")[0] in SECTIONS]
+    others = [argument for argument in arguments if argument not in chosen and not is_config_dir(argument)]
+    if not chosen:
+        return {}, others
+    folders = [str(Path(argument.partition("=")[2]).absolute()) for argument in arguments if is_config_dir(argument)]
+    search = [f"hydra.searchpath=[{','.join(quoted(f'file://{folder}') for folder in folders)}]"] if folders else []
+    GlobalHydra.instance().clear()
+    try:
+        with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
+            composed = hydra.compose("config", [*chosen, *search], return_hydra_config=True)
+    except HydraException as error:
+        raise ConfigError(explain_hydra(error)) from error
+    with open_dict(composed):
+        composed.hydra.runtime.output_dir = str(run_dir.absolute())
+    HydraConfig.instance().set_config(composed)
+    groups = dict.fromkeys(argument.lstrip("+").partition("=")[0].split(".")[0] for argument in chosen)
+    return {group: OmegaConf.to_container(composed[group], resolve=True) for group in groups}, others
+
+
 def explain_hydra(error: Exception) -> str:
     """What an error of Hydra's says, in one line."""
     if isinstance(error, MissingConfigException):
@@ -144,7 +178,7 @@ def explain_hydra(error: Exception) -> str:
 
 def _chosen_options(arguments: list[str]) -> Names:
     """The option of each group that a command line chooses, whatever is wrong with its other arguments."""
-    groups = {*ALL_OPTIONS, "experiment", "sweep"}
+    groups = {*ALL_OPTIONS, *SECTIONS, "experiment", "sweep"}
     choices = [argument for argument in arguments if argument.partition("=")[0] in groups]
     GlobalHydra.instance().clear()
     try:

@@ -1,5 +1,6 @@
 """Continuing, repeating or refitting a run from the command line. Its folder has its config, so Hydra is not needed."""
 
+import dataclasses
 import logging
 import sys
 from pathlib import Path
@@ -13,10 +14,11 @@ from ..runs.refit import refitting
 from ..runs.rerun import repetition
 from ..runs.resume import resumed
 from ..settings.config import Config, as_dict
+from ..settings.foreign import SECTIONS, check_sections, given_again, instantiated
 from ..settings.parse import parse_values
 from ..sweeps.plan import job_label
 from ..text import counted, relative
-from .composing import default_run_dir
+from .composing import compose_foreign, default_run_dir
 from .program import start_logging
 
 log = logging.getLogger(__name__)
@@ -32,11 +34,13 @@ def resume(run_dir: Path, arguments: list[str]) -> None:
     Raises:
         KeyboardInterrupt: it was interrupted again.
     """
-    config, overrides = resumed(run_dir, parse_values(arguments))
+    sections, settings = compose_foreign(arguments, run_dir)
+    config, overrides = resumed(run_dir, parse_values(settings))
     start_logging()
     from ..training.run import train  # loads torch, so only if everything is right
 
-    results = train(config, run_dir, overrides, resume=True, label=job_label(run_dir, overrides))
+    label = job_label(run_dir, overrides)
+    results = train(config, run_dir, overrides, resume=True, label=label, **_given_anew(config, sections))
     if results.status == "interrupted":
         raise KeyboardInterrupt
 
@@ -51,11 +55,14 @@ def rerun(run_dir: Path, arguments: list[str]) -> None:
     Raises:
         KeyboardInterrupt: the repetition was interrupted.
     """
-    earlier = repetition(run_dir, parse_values(arguments))
-    repeated, results = _train_anew(
-        earlier.config, earlier.overrides, earlier.announcement(), recorded_computing(earlier.record)
-    )
-    message, identical = earlier.verdict(repeated, results)
+    folder = new_folder(default_run_dir())
+    with removed_unless_started(folder):
+        sections, settings = compose_foreign(arguments, folder)
+        earlier = repetition(run_dir, parse_values(settings))
+        computing = recorded_computing(earlier.record)
+        announcement = earlier.announcement()
+        results = _train_anew(folder, earlier.config, earlier.overrides, announcement, sections, computing)
+    message, identical = earlier.verdict(folder, results)
     log.info("\n%s", message)
     if results.status == "interrupted":
         raise KeyboardInterrupt
@@ -73,25 +80,46 @@ def refit(run_dir: Path, arguments: list[str]) -> None:
     Raises:
         KeyboardInterrupt: it was interrupted.
     """
-    config, overrides = refitting(run_dir, parse_values(arguments))
-    epochs = counted(config.trainer.max_epochs, "epoch")
-    announcement = f"Training {relative(run_dir)} again on all training images, for the {epochs} that it chose"
-    _, results = _train_anew(config, overrides, announcement)
+    folder = new_folder(default_run_dir())
+    with removed_unless_started(folder):
+        sections, settings = compose_foreign(arguments, folder)
+        config, overrides = refitting(run_dir, parse_values(settings))
+        epochs = counted(config.trainer.max_epochs, "epoch")
+        announcement = f"Training {relative(run_dir)} again on all training images, for the {epochs} that it chose"
+        results = _train_anew(folder, config, overrides, announcement, sections)
     if results.status == "interrupted":
         raise KeyboardInterrupt
 
 
 def _train_anew(
-    config: Config, overrides: list[str], announcement: str, computing: dict[str, Any] | None = None
-) -> tuple[Path, RunRecord]:
-    """Train in a new folder, which has what Hydra writes at the start of a run. Gives the folder and the record."""
-    folder = new_folder(default_run_dir())
+    folder: Path,
+    config: Config,
+    overrides: list[str],
+    announcement: str,
+    sections: dict[str, dict[str, Any]],
+    computing: dict[str, Any] | None = None,
+) -> RunRecord:
+    """Train in a new folder, which gets what Hydra writes at the start of a run."""
     (folder / ".hydra").mkdir()
     OmegaConf.save(OmegaConf.create(as_dict(config)), folder / ".hydra" / "config.yaml")
     OmegaConf.save(OmegaConf.create(overrides), folder / ".hydra" / "overrides.yaml")
     start_logging()
     log.info("%s\n", announcement)
-    with removed_unless_started(folder):
-        from ..training.run import train  # loads torch, so only if everything is right
+    from ..training.run import train  # loads torch, so only if everything is right
 
-        return folder, train(config, folder, overrides, computing=computing)
+    return train(config, folder, overrides, computing=computing, **_given_anew(config, sections))
+
+
+def _given_anew(config: Config, sections: dict[str, dict[str, Any]]) -> dict[str, list[Any]]:
+    """The loggers and callbacks that this command line asks for, put into a config from a run's folder.
+
+    Those that the config has from there are not made. A line says so.
+    """
+    kept = dataclasses.replace(config, **{group: {} for group in sections})
+    if line := given_again(kept):
+        log.info("%s", line)
+    anew = dataclasses.replace(config, **{group: sections.get(group, {}) for group in SECTIONS})
+    check_sections(anew)
+    for group, section in sections.items():
+        setattr(config, group, section)
+    return instantiated(anew)

@@ -19,6 +19,8 @@ Train a network, test its best checkpoint, and leave everything in outputs/.
   python train.py rerun=RUN_DIR                       repeat a run and compare
   python train.py refit=RUN_DIR                       train again, with the validation images as well
   python train.py plugin=FILE.py model=MINE           use your own options, see docs/extending.md
+  python train.py logger=[tensorboard,mlflow] callbacks=[lr,top_k]
+                                                      loggers and callbacks of Lightning's, or yours: --config-dir=DIR
 
 Groups, chosen by GROUP=OPTION:
 
@@ -79,7 +81,7 @@ def _groups() -> str:
     """Every group with its options, the default one first."""
     lines = []
     sections = dict.fromkeys(key.partition(".")[0] for key in known_keys(DEFAULT_OPTIONS) if "." in key)
-    for group in dict.fromkeys([*sections, *ALL_OPTIONS, "experiment", "sweep"]):
+    for group in dict.fromkeys([*sections, *ALL_OPTIONS, "logger", "callbacks", "experiment", "sweep"]):
         names = option_names(group)
         if not names:
             continue

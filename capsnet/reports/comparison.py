@@ -16,6 +16,7 @@ from ..runs.metrics import read_metrics
 from ..runs.repetitions import SPEEDS, Repetitions, grouped
 from ..runs.result import RunResult
 from ..settings.config import OPTIONS, Monitor, leaves, untrained_keys
+from ..settings.foreign import SECTIONS
 from ..settings.parse import DEFAULT_OPTIONS, config_from_dict
 from ..text import columns, percent, printable, whole
 from .distortions import DISTORTIONS
@@ -94,7 +95,7 @@ def _trained_settings(run: RunResult) -> dict[str, Any]:
     try:
         flat = {key: value for key, value, _ in leaves(config_from_dict(run.config))}
     except ConfigError:  # an option comes from a plugin, or a key no longer exists
-        flat = _flattened(run.config)
+        flat = _flattened({key: value for key, value in run.config.items() if key not in SECTIONS})
     ignored = untrained_keys() | {"seed"}
     settings = {key: value for key, value in flat.items() if key not in ignored}
     return settings | ({IMAGES: run.images[:8]} if run.images else {})

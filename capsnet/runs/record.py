@@ -36,6 +36,8 @@ class RunRecord:
     """Every setting, nested."""
     plugin: dict[str, str] | None = None
     """path and sha256 of the plugin that was used."""
+    foreign: list[str] = field(default_factory=list)
+    """Other people's code that was used: the callbacks' and loggers' classes, and the plugin."""
     reason: str | None = None
     """Why it failed or diverged."""
     epochs: int = 0

@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any, NamedTuple, get_type_hints
 
 from ..errors import ConfigError
-from . import augment, data, loss, metrics, model, optimizer, routing, task
+from . import augment, data, foreign, loss, metrics, model, optimizer, routing, task
 from .combination import Combination
 from .early_stopping import EarlyStopping
 from .setting import Setting, setting, setting_of
@@ -35,6 +35,11 @@ ALL_OPTIONS = OPTIONS | COMBINABLE
 
 SHARED: dict[str, type] = {"data": data.Data}
 """Settings that all options of a group share; the option itself is the field `source`."""
+
+
+def _by_name(help: str) -> dict[str, Setting]:
+    """The metadata of a section {name: {...}} that is not checked against a schema; see `foreign.py`."""
+    return {"setting": Setting(help, trained=False, evaluated=False, hyperparameter=False)}
 
 
 @dataclass
@@ -64,6 +69,12 @@ class Config:
     )
     figures: bool = setting(True, "draw figures after the test", trained=False, hyperparameter=False)
     plugin: str | None = setting(None, "a Python file with more options", trained=False, hyperparameter=False)
+    logger: dict[str, Any] = dataclasses.field(
+        default_factory=lambda: {"tensorboard": {}}, metadata=_by_name("loggers, chosen by logger=[NAME,NAME]")
+    )
+    callbacks: dict[str, Any] = dataclasses.field(
+        default_factory=dict, metadata=_by_name("Lightning's callbacks or yours, chosen by callbacks=[NAME,NAME]")
+    )
 
 
 class Leaf(NamedTuple):
@@ -253,3 +264,4 @@ def check(config: Config) -> None:
         raise ConfigError(f"data.val_size={val_size}: must be a share below 1, or a whole number of images")
     if val_size == 0 and patience is not None:
         raise ConfigError(f"early_stopping.patience={patience}: needs validation images, but data.val_size=0")
+    foreign.check_sections(config)

@@ -24,6 +24,7 @@ from .config import (
     settings_of,
     suits_of,
 )
+from .foreign import SECTIONS
 from .setting import AS_SAVED, setting_of
 from .trainer import NO_EFFECT
 
@@ -149,8 +150,13 @@ def _choose_combination(values: dict[str, Any], group: str, given: str | list[st
 def _typed_config(values: dict[str, Any], overrides: dict[str, str | None], origin: str = "") -> Config:
     names: Names = _choose_what_suits(values)
     names |= {group: _combined_names(values, group) for group in COMBINABLE}
+    by_name = {group: values[group] for group in SECTIONS if group in values}
+    for group, section in by_name.items():
+        if not isinstance(section, dict):
+            raise _has_keys(group, section)
+    typed_values = {key: value for key, value in values.items() if key not in SECTIONS}
     try:
-        merged = OmegaConf.merge(OmegaConf.structured(_schema(**names)), values)
+        merged = OmegaConf.merge(OmegaConf.structured(_schema(**names)), typed_values)
     except OmegaConfBaseException as error:
         message = explain(error, names, values)
         raise ConfigError(
@@ -163,7 +169,8 @@ def _typed_config(values: dict[str, Any], overrides: dict[str, str | None], orig
         typed = OmegaConf.to_object(merged)
     except MissingMandatoryValue as error:
         raise ConfigError(f"{error.full_key}: needs a value") from error
-    sections = {entry.name: getattr(typed, entry.name) for entry in dataclasses.fields(Config)}
+    entries = [entry.name for entry in dataclasses.fields(Config) if entry.name not in SECTIONS]
+    sections = {name: getattr(typed, name) for name in entries} | by_name
     sections |= {group: _section(group, names[group], sections[group]) for group in OPTIONS}
     return Config(**sections | {group: _combination(group, names[group], sections[group]) for group in COMBINABLE})
 
@@ -247,6 +254,8 @@ def _schema(**names: Any) -> type:
     hints = get_type_hints(Config)
     entries = []
     for entry in dataclasses.fields(Config):
+        if entry.name in SECTIONS:
+            continue
         if entry.name in OPTIONS:
             section = section_schema(entry.name, names[entry.name])
             entries.append((entry.name, section, dataclasses.field(default_factory=section)))
@@ -405,6 +414,10 @@ def unknown_key(override: str, names: Names) -> str:
     group, _, name = key.partition(".")
     if group == "trainer" and name in NO_EFFECT:
         return f"{override}: does nothing here, since {NO_EFFECT[name]}"
+    if group in SECTIONS and name:
+        return (
+            f"{override}: no such key; choose {group}=NAME first, and add an argument by +{group}.NAME.ARGUMENT=VALUE"
+        )
     if owners := _owners(group, name):
         return f"{override}: belongs to {group}={either(owners)}, not to {group}={names[group]}"
     if group in COMBINABLE and (option := name.partition(".")[0]) in COMBINABLE[group].keys() - {*names[group]}:

@@ -89,9 +89,16 @@ def _rows(fields: Iterable[tuple[str, Any, dataclasses.Field, Setting]]) -> str:
     lines = ["| key | default | allowed | meaning | |", "| --- | --- | --- | --- | --- |"]
     for key, hint, field, setting in fields:
         lines.append(
-            f"| `{key}` | {_shown(field.default)} | {_allowed(hint, setting)} | {setting.help} | {_marks(setting)} |"
+            f"| `{key}` | {_shown(_default(field))} | {_allowed(hint, setting)} | {setting.help} | {_marks(setting)} |"
         )
     return "\n".join(lines) + "\n"
+
+
+def _default(field: dataclasses.Field) -> Any:
+    """A setting's default; of a section {name: {...}}, the names."""
+    if field.default_factory is dataclasses.MISSING:
+        return field.default
+    return ",".join(field.default_factory()) or "none"
 
 
 def _shown(value: Any) -> str:
@@ -103,7 +110,7 @@ def _shown(value: Any) -> str:
 def _allowed(hint: Any, setting: Setting) -> str:
     if setting.one_of:
         return ", ".join(map(_shown, setting.one_of))
-    kinds = {"int": "whole number", "float": "number", "bool": "true or false", "str": "text", "Any": ""}
+    kinds = {"int": "whole number", "float": "number", "bool": "true or false", "str": "text", "Any": "", "dict": ""}
     kind = kinds[getattr(hint, "__name__", str(hint).split(" ")[0]) if hint is not Any else "Any"]
     return f"{kind} {setting.range}".strip()
 

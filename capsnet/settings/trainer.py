@@ -15,15 +15,14 @@ PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed", "64-true", "32", "bf1
 
 NO_EFFECT = {
     "barebones": "the runner always logs and saves checkpoints",
-    "callbacks": "you pass callbacks to capsnet.training.run.train()",
+    "callbacks": "callbacks=NAME chooses them",
     "default_root_dir": "hydra.run.dir sets the run's folder",
     "enable_autolog_hparams": "hyper-parameters are always logged",
     "enable_checkpointing": "best.ckpt and last.ckpt are always saved",
     "enable_model_summary": "the run's first lines show the network's size",
     "limit_predict_batches": "training predicts nothing",
     "limit_test_batches": "the test always scores every image",
-    "log_every_n_steps": "metrics are logged once an epoch",
-    "logger": "metrics always go to metrics.csv and TensorBoard",
+    "logger": "logger=NAME chooses them",
     "model_registry": "checkpoints stay in the run's folder",
     "plugins": "the runner chooses them",
     "reload_dataloaders_every_n_epochs": "the training images are shuffled again in every epoch",
@@ -127,6 +126,7 @@ class Trainer:
     benchmark: bool | None = _trained(None, "let cuDNN time its algorithms and choose the fastest")
     detect_anomaly: bool | None = _trained(None, "name the operation that made a NaN; slow")
     profiler: str | None = _where(None, "simple, advanced or pytorch")
+    log_every_n_steps: int = _where(10, "optimizer steps from one point of the curves by step to the next", at_least=1)
     enable_progress_bar: bool = _where(True, "show a progress bar in a terminal")
     inference_mode: bool | None = _trained(None, "validate in inference mode rather than no_grad")
 

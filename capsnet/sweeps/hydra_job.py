@@ -14,11 +14,12 @@ from ..runs.measures import monitored
 from ..runs.record import new_record, read_record, recorded_overrides, write_record
 from ..runs.result import read_result
 from ..settings.config import Config
+from ..settings.foreign import instantiated
 from ..settings.parse import config_from_omegaconf
 from ..settings.plugins import load_plugin
 from ..text import relative
 from ..training.launch_environment import started_by_launcher
-from .plan import NOT_REPEATED, job_label, without_plugin
+from .plan import NOT_REPEATED, job_label, without_code
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ def run_job(composed: DictConfig) -> float | None:
         if multiprocessing.parent_process() is not None:
             _share_machine(config, job.job.num)
         label = job_label(run_dir, overrides)
-        results = train(config, run_dir, overrides, resume=record is not None, label=label)
+        results = train(config, run_dir, overrides, resume=record is not None, label=label, **instantiated(config))
     except OtherJobError:
         raise
     except FolderInUseError as error:
@@ -78,8 +79,8 @@ def record_of(run_dir: Path, overrides: list[str]) -> dict[str, Any] | None:
     if not (run_dir / RECORD_FILE).exists():
         return None
     record = read_record(run_dir)
-    wanted = without_plugin(overrides)
-    recorded = without_plugin(recorded_overrides(record))[: len(wanted)]  # a resumption may have added some
+    wanted = without_code(overrides)
+    recorded = without_code(recorded_overrides(record))[: len(wanted)]  # a resumption may have added some
     if recorded != wanted:
         raise OtherJobError(
             f"{run_dir}: has a job with other settings ({' '.join(recorded_overrides(record))});"

@@ -14,6 +14,7 @@ from ..errors import CheckpointError, ConfigError, PluginError
 from ..files import read_json, write_json
 from ..runs.folder import SWEEP_FILE
 from ..settings.config import Config
+from ..settings.foreign import SECTIONS
 from ..settings.parse import quoted
 from ..text import counted, on_one_line, relative
 
@@ -21,6 +22,9 @@ PLAN_FILE = "sweep.json"
 NOT_REPEATED = ("completed", "diverged")
 """Jobs that are left alone when a sweep is continued; failed ones are tried again."""
 MAX_LABEL = 40  # characters
+
+CODE = ("plugin", *SECTIONS)
+"""What chooses code: it is never restored from a sweep's folder."""
 
 _SETTING = re.compile(r"[+~]*([A-Za-z_]\w*)(\.\w+)*(=|$)")
 
@@ -117,17 +121,19 @@ def continuing_arguments(folder: Path, given: list[str]) -> list[str]:
         ConfigError: a setting is given beside those of the sweep.
     """
     original = original_overrides(folder)
-    plugins = [override for override in original if override.lstrip("+~").startswith("plugin=")]
-    settings = [override for override in original if override not in plugins]
+    settings = without_code(original)
+    code = [override for override in original if override not in settings]
     for override in settings:
         if not _is_setting(override):
             raise CheckpointError(
                 f"{folder / SWEEP_FILE}: {override}: refused: a saved sweep may contain only settings"
             )
-    if plugins and not any(argument.startswith("plugin=") for argument in given):
-        raise PluginError(f"{folder}: add {plugins[-1]}, which the sweep was started with")
+    missing = {_group(override) for override in code} - {_group(override) for override in given}
+    if missing:
+        wanted = " ".join(override for override in code if _group(override) in missing)
+        raise PluginError(f"{folder}: add {wanted}, which the sweep was started with")
     for override in given:
-        if not override.lstrip("+~").startswith(("hydra", "plugin=")):
+        if not override.startswith("--config-dir=") and _group(override) not in ("hydra", *CODE):
             raise ConfigError(f"{override}: cannot change when a sweep continues; start a new sweep")
     return ["--multirun", *settings, *given, f"hydra.sweep.dir={quoted(str(folder.absolute()))}"]
 
@@ -137,16 +143,21 @@ def refuse_other_sweep(folder: Path, overrides: list[str]) -> None:
     if not (folder / SWEEP_FILE).exists():
         return
     original = original_overrides(folder)
-    if without_plugin(original) != without_plugin(overrides):
+    if without_code(original) != without_code(overrides):
         raise ConfigError(
             f"hydra.sweep.dir={folder}: has a sweep with other settings ({' '.join(original)});"
             " choose another folder, or continue that sweep with resume="
         )
 
 
-def without_plugin(overrides: list[str]) -> list[str]:
-    """Overrides without the plugin: a sweep that is continued may find it elsewhere."""
-    return [override for override in overrides if not override.lstrip("+~").startswith("plugin=")]
+def without_code(overrides: list[str]) -> list[str]:
+    """Overrides without plugin, loggers and callbacks: a sweep that is continued gets them from its command line."""
+    return [override for override in overrides if _group(override) not in CODE]
+
+
+def _group(override: str) -> str:
+    """The first part of an override's key."""
+    return re.split(r"[.=/@]", override.lstrip("+~"), maxsplit=1)[0]
 
 
 def _is_setting(override: str) -> bool:

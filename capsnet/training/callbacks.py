@@ -1,10 +1,10 @@
-"""Callbacks of a training: the log of its epochs, checkpoints, the check for divergence."""
+"""The runner's own callbacks: the end of an epoch, checkpoints, the check for divergence."""
 
 import contextlib
 import logging
 import math
 import time
-from functools import cached_property
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,6 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, Checkpoint
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
 
 from ..errors import ConfigError, DivergedError
 from ..runs.folder import BEST_CHECKPOINT, LAST_CHECKPOINT, METRICS_FILE
@@ -20,6 +19,7 @@ from ..runs.metrics import append_metrics, write_metrics
 from ..settings.config import Monitor
 from ..text import duration, is_loss, shown
 from .averaging import WeightAverage
+from .loggers import StepCurves, log_scalars
 
 log = logging.getLogger(__name__)
 
@@ -27,20 +27,20 @@ GPU_CHECK_SECONDS = 1.0  # how often to wait for a GPU to see its losses
 
 
 class EpochLog(Callback):
-    """Writes each epoch's metrics to metrics.csv, TensorBoard and the log, and keeps the best epoch and the times.
+    """What happens at the end of each epoch. It keeps the metrics, the best epoch and the times.
 
     Its state is saved in last.ckpt, so that a resumed run continues the count.
 
     Args:
         run_dir: the run's folder.
-        curves_dir: folder for TensorBoard's file.
         monitor: what tells the best epoch.
+        steps: writes the curves by step, which come before those by epoch.
     """
 
     STATE = ("epochs", "best_epoch", "best_value", "images", "training_seconds", "stopped_at", "columns", "rows")
 
-    def __init__(self, run_dir: Path, curves_dir: Path, monitor: Monitor):
-        self.run_dir, self.curves_dir, self.monitor = run_dir, curves_dir, monitor
+    def __init__(self, run_dir: Path, monitor: Monitor, steps: StepCurves):
+        self.run_dir, self.monitor, self.steps = run_dir, monitor, steps
         self.epochs = 0
         self.best_epoch: int | None = None
         self.best_value: float | None = None  # of the monitored metric
@@ -48,14 +48,8 @@ class EpochLog(Callback):
         self.earlier_seconds, self.fit_began = 0.0, time.perf_counter()  # before and after the last resumption
         self.validation_seconds = 0.0
         self.stopped_at: int | None = None  # the trainer.max_epochs that early stopping did not reach
-        self.trains_from: int | None = None  # the first epoch trained here; TensorBoard forgets what it has of it
         self.columns: list[str] = []
         self.rows: list[dict[str, float]] = []  # of metrics.csv, which a resumed run writes again
-
-    @cached_property
-    def tensorboard(self) -> SummaryWriter:
-        """Opened by the main process only, when it first has something to write."""
-        return SummaryWriter(str(self.curves_dir), purge_step=self.trains_from)
 
     def state_dict(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.STATE} | {"earlier_seconds": self.seconds}
@@ -72,8 +66,12 @@ class EpochLog(Callback):
         """Wall time of training and validation so far, including that before resumptions."""
         return self.earlier_seconds + time.perf_counter() - self.fit_began
 
+    @property
+    def best_row(self) -> dict[str, float]:
+        """The metrics of the best epoch by name; empty if there is none."""
+        return self.rows[self.best_epoch - 1] if self.best_epoch is not None else {}
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.trains_from = self.epochs + 1
         if self.stopped_at is not None and self.stopped_at == trainer.max_epochs:
             trainer.should_stop = True
         if trainer.is_global_zero:
@@ -94,7 +92,20 @@ class EpochLog(Callback):
         self.epoch_images += len(batch[0]) * trainer.world_size
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        metrics = pl_module.finished_epoch()
+        metrics = pl_module.finished_epoch()  # from here on also in trainer.callback_metrics, for other callbacks
+        if not _is_finite(metrics, pl_module):
+            stop_diverged(trainer, self.run_dir, "at its end")
+        seconds = self._count(trainer)
+        self._add_row(trainer, pl_module.measurements["train"].names, metrics)
+        self._keep_best(trainer, metrics)
+        if trainer.is_global_zero:
+            self.steps.write(trainer)
+            log_scalars(trainer.loggers, metrics | {"epoch": self.epochs}, trainer.global_step)
+            append_metrics(self.run_dir / METRICS_FILE, self.columns, self.rows[-1])
+            log.info("%s", self._line(trainer.max_epochs, metrics, seconds))
+
+    def _count(self, trainer: pl.Trainer) -> float:
+        """Count epoch, images and time; gives the epoch's seconds."""
         seconds = time.perf_counter() - self.epoch_began
         self.training_seconds += seconds - self.validation_seconds
         self.images += self.epoch_images
@@ -102,28 +113,31 @@ class EpochLog(Callback):
         early = trainer.early_stopping_callback
         stopped = trainer.should_stop and early is not None and early.wait_count >= early.patience
         self.stopped_at = trainer.max_epochs if stopped else None
-        value, best = metrics.get(self.monitor.name), self.best_value
-        if value is None and self.monitor.name.removeprefix("val/") not in pl_module.measurements["train"].names:
+        return seconds
+
+    def _add_row(self, trainer: pl.Trainer, names: Sequence[str], metrics: dict[str, float]) -> None:
+        self.columns = ["epoch", "step", "lr", *(f"{split}/{name}" for split in ("train", "val") for name in names)]
+        self.rows.append({"epoch": self.epochs, "step": trainer.global_step, **metrics})
+        if self.monitor.name not in self.columns:
             raise ConfigError(f"monitor={self.monitor.name}: is not measured; there are {', '.join(metrics)}")
+
+    def _keep_best(self, trainer: pl.Trainer, metrics: dict[str, float]) -> None:
+        """Is this epoch the best so far? One that is cut short is not, unless it is the only one."""
+        value, best = metrics.get(self.monitor.name), self.best_value
         if value is None and trainer.limit_val_batches == 0:
             self.best_epoch = self.epochs  # without validation, the newest counts as the best
         elif value is not None and (best is None or (self.monitor.is_better(value, best) and trainer.is_last_batch)):
             self.best_epoch, self.best_value = self.epochs, value
-        names = pl_module.measurements["train"].names
-        self.columns = ["epoch", "step", "lr", *(f"{split}/{name}" for split in ("train", "val") for name in names)]
-        self.rows.append({"epoch": self.epochs, "step": trainer.global_step, **metrics})
-        if not trainer.is_global_zero:
-            return
-        for name, value in metrics.items():  # first: fast, so hardly ever interrupted
-            self.tensorboard.add_scalar(name, value, self.epochs)
-        append_metrics(self.run_dir / METRICS_FILE, self.columns, self.rows[-1])
-        self.tensorboard.flush()
-        line = f"epoch {self.epochs:{len(str(trainer.max_epochs))}}/{trainer.max_epochs}"
+
+    def _line(self, max_epochs: int, metrics: dict[str, float], seconds: float) -> str:
+        """What the terminal says of the epoch."""
+        line = f"epoch {self.epochs:{len(str(max_epochs))}}/{max_epochs}"
         for split in ("train", "val"):
             if f"{split}/loss" in metrics:
                 line += f"  {split} loss {metrics[f'{split}/loss']:.4f}"
-                line += self._scores({name: metrics[f"{split}/{name}"] for name in names if not is_loss(name)})
-        log.info("%s  %s", line, duration(seconds))
+                own = {name.partition("/")[2]: value for name, value in metrics.items() if name.startswith(f"{split}/")}
+                line += self._scores({name: value for name, value in own.items() if not is_loss(name)})
+        return f"{line}  {duration(seconds)}"
 
     def _scores(self, measured: dict[str, float]) -> str:
         """, 92.10% (balanced_accuracy 91.20%): the monitored metric first."""
@@ -131,6 +145,27 @@ class EpochLog(Callback):
         others = [f"{name} {shown(name, value)}" for name, value in measured.items() if name != monitored]
         first = f", {shown(monitored, measured[monitored])}" if monitored in measured else ""
         return first + (f" ({', '.join(others)})" if others else "")
+
+
+def _is_finite(metrics: dict[str, float], pl_module: pl.LightningModule) -> bool:
+    weights = (bool(torch.isfinite(weight).all()) for weight in pl_module.parameters())
+    return all(map(math.isfinite, metrics.values())) and all(weights)
+
+
+def stop_diverged(trainer: pl.Trainer, run_dir: Path, where: str) -> None:
+    """Raise DivergedError in the main process, which ends the others.
+
+    Args:
+        trainer: of the run.
+        run_dir: the run's folder.
+        where: in the epoch.
+    """
+    if trainer.is_global_zero:
+        kept = f"; {LAST_CHECKPOINT} is from the epoch before" if (run_dir / LAST_CHECKPOINT).exists() else ""
+        raise DivergedError(
+            f"the loss became NaN or infinite (epoch {trainer.current_epoch + 1}, {where}): try a smaller"
+            f" optimizer.lr or trainer.gradient_clip_val=1{kept}"
+        )
 
 
 class StepLimit(Callback):
@@ -186,21 +221,21 @@ class Checkpoints(Checkpoint):
 
 
 class DivergenceCheck(Callback):
-    """Stops the training if the loss becomes NaN or infinite, before such an epoch is saved.
+    """Stops the training at a step whose loss is NaN or infinite.
 
     Every step's loss is checked. On a GPU the result is read once a second and at the end of the epoch, so training may
     go on for that long; the error still names the first bad step. With several processes the main one decides. It sees
-    the others' losses through the weights, or at the end of the epoch.
+    the others' losses through the weights, or at the end of the epoch, see `EpochLog`.
 
     Args:
-        epoch_log: knows the run's folder.
+        run_dir: the run's folder.
 
     Raises:
         DivergedError: names epoch and step.
     """
 
-    def __init__(self, epoch_log: EpochLog):
-        self.epoch_log = epoch_log
+    def __init__(self, run_dir: Path):
+        self.run_dir = run_dir
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.first: Tensor | None = None  # number of the epoch's first bad step; 0: none yet
@@ -216,22 +251,7 @@ class DivergenceCheck(Callback):
         if loss.device.type == "cpu" or trainer.is_last_batch or now - self.checked > GPU_CHECK_SECONDS:
             self.checked = now
             if step := int(self.first):
-                self._stop(trainer, f"step {step} of {trainer.num_training_batches}")
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        metrics = pl_module.finished_epoch()
-        finite = all(math.isfinite(value) for value in metrics.values())
-        if not finite or not all(torch.isfinite(weight).all() for weight in pl_module.parameters()):
-            self._stop(trainer, "at its end")
-
-    def _stop(self, trainer: pl.Trainer, where: str) -> None:
-        if trainer.is_global_zero:
-            last = self.epoch_log.run_dir / LAST_CHECKPOINT
-            kept = f"; {LAST_CHECKPOINT} is from the epoch before" if last.exists() else ""
-            raise DivergedError(
-                f"the loss became NaN or infinite (epoch {trainer.current_epoch + 1}, {where}): try a smaller"
-                f" optimizer.lr or trainer.gradient_clip_val=1{kept}"
-            )
+                stop_diverged(trainer, self.run_dir, f"step {step} of {trainer.num_training_batches}")
 
 
 class CompileTimer(Callback):

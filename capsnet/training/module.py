@@ -91,6 +91,8 @@ class CapsNetModule(pl.LightningModule):
         """Add a batch to the epoch's measurements; gives the loss."""
         losses = self.loss(output, targets, self._progress())
         self.measurements[split].update(losses, output, targets)
+        if split == "train":
+            self.latest_loss = losses["loss"].detach()
         return losses["loss"]
 
     def _progress(self) -> Progress:
@@ -119,7 +121,7 @@ class CapsNetModule(pl.LightningModule):
         self._finish("val")
 
     def on_train_epoch_end(self) -> None:
-        self.log_dict(self.finished_epoch(), logger=False, sync_dist=True)
+        self.finished_epoch()
 
     def finished_epoch(self) -> dict[str, float]:
         """This epoch's metrics by their full names, over all processes. Every process has to call it."""
@@ -131,8 +133,8 @@ class CapsNetModule(pl.LightningModule):
         measured = self.measurements[split].compute(self._add_up)
         named = {f"{split}/{name}": value for name, value in measured.items()}
         self.epoch_metrics.update(named)
-        if split == "val":  # for callbacks that watch validation before the epoch ends
-            self.log_dict(named, logger=False, sync_dist=True)
+        # For other callbacks. The loggers get them at the end of the epoch, at its last step.
+        self.log_dict(named if split == "val" else self.epoch_metrics, logger=False, sync_dist=True)
 
     def _add_up(self, sums: Tensor) -> Tensor:
         return self.trainer.strategy.reduce(sums.clone(), reduce_op="sum")

@@ -2,7 +2,7 @@
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
@@ -20,9 +20,18 @@ from .callbacks import EpochLog
 log = logging.getLogger(__name__)
 
 
+class Resumption(NamedTuple):
+    """From where a training continues."""
+
+    checkpoint: Path | None = None
+    """None: from the start."""
+    step: int = 0
+    """Of the optimizer; none before is trained again."""
+
+
 def checkpoint_to_resume(
     config: Config, run_dir: Path, dataset: Dataset, module: Any, trainer: pl.Trainer
-) -> Path | None:
+) -> Resumption:
     """The last checkpoint of a run, if there is one that has a whole epoch.
 
     Args:
@@ -40,7 +49,7 @@ def checkpoint_to_resume(
         _refuse_other_data(read_record(run_dir), dataset)
     best, last = run_dir / BEST_CHECKPOINT, run_dir / LAST_CHECKPOINT
     if not last.exists():
-        return None
+        return Resumption()
     content = read_checkpoint(last)
     if not {"optimizer_states", "lr_schedulers", "loops", "callbacks"} <= content.keys():
         raise CheckpointError(f"{last}: cannot be resumed, since it has only weights")
@@ -51,13 +60,13 @@ def checkpoint_to_resume(
     _check_optimizer_state(content, module, last)
     if not content["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"]:
         log.info("The first epoch was cut short, so the training starts again")
-        return None
+        return Resumption()
     if not best.exists() and content["callbacks"][EpochLog.__qualname__]["best_epoch"] is not None:
         raise CheckpointError(f"{best}: is missing, so this run cannot continue")
     trained = content["epoch"] + 1
     if trained > config.trainer.max_epochs:
         raise ConfigError(f"trainer.max_epochs={config.trainer.max_epochs}: this run has {trained} epochs already")
-    return last
+    return Resumption(last, content["global_step"])
 
 
 def _refuse_other_data(record: dict[str, Any], dataset: Dataset) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytorch_lightning as pl
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
 from ..data.dataset import Dataset
@@ -32,16 +33,23 @@ from ..settings.config import Config, as_dict, monitor_of, name_of
 from ..settings.plugins import loaded_plugin
 from ..text import on_one_line
 from .allocation import freed_memory_kept
-from .callbacks import EpochLog
+from .callbacks import Checkpoints, EpochLog
 from .choices import Decision, apply, decide, recorded_decision, ruled_decision
 from .datamodule import ImageDataModule
 from .launch_environment import started_by_launcher
+from .loggers import (
+    StepCurves,
+    built_in_loggers,
+    close_loggers,
+    log_config,
+    log_figures,
+    log_outcome,
+)
 from .module import CapsNetModule
 from .probabilities import refuse_without_probabilities
 from .processes import OneMachine, further_processes, share_of_threads
-from .resuming import checkpoint_to_resume
+from .resuming import Resumption, checkpoint_to_resume
 from .run_log import run_log
-from .tensorboard import log_figures, log_hyperparameters, log_test
 from .trainer import build_trainer, check_limits, device_name, refuse_other_launchers
 
 log = logging.getLogger(__name__)
@@ -56,6 +64,8 @@ def train(
     environment: OneMachine | None = None,
     label: str = "",
     computing: dict[str, Any] | None = None,
+    loggers: Sequence[Logger] = (),
+    foreign: Sequence[str] | None = None,
 ) -> RunRecord:
     """Train a network, test its best checkpoint, and leave everything in the run's folder.
 
@@ -69,6 +79,8 @@ def train(
         label: in a sweep, what distinguishes this run from the others; TensorBoard shows it as part of the run's name.
         computing: how another run or process computes, see `RunRecord.computing`, to do the same; None: as this run
             began, or as is fastest here.
+        loggers: more Lightning loggers, beside those that the config names without a `_target_`.
+        foreign: where callbacks and loggers come from, for the record; None: their classes.
 
     Returns:
         The content of results.json. In a further process of a distributed run, it is not written.
@@ -89,11 +101,15 @@ def train(
         rank_zero_only.rank = environment.local_rank()  # not what a leftover RANK or SLURM_PROCID says
     if rank_zero_only.rank > 0 or (environment is not None and environment.local_rank() > 0):
         logging.getLogger("capsnet").setLevel(logging.ERROR)
-        return _train(config, run_dir, overrides, callbacks, resume, environment, label, computing, lambda: None)
+        return _train(
+            config, run_dir, overrides, callbacks, resume, environment, label, computing, loggers, foreign, lambda: None
+        )
     with locked(run_dir), run_log(run_dir / LOG_FILE) as start_log:
         if not resume:
             refuse_existing_run(run_dir)
-        return _train(config, run_dir, overrides, callbacks, resume, environment, label, computing, start_log)
+        return _train(
+            config, run_dir, overrides, callbacks, resume, environment, label, computing, loggers, foreign, start_log
+        )
 
 
 def _train(
@@ -105,11 +121,13 @@ def _train(
     environment: OneMachine | None,
     label: str,
     computing: dict[str, Any] | None,
+    loggers: Sequence[Logger],
+    foreign: Sequence[str] | None,
     start_log: Callable[[], None],
 ) -> RunRecord:
     began = time.perf_counter()
     data = _read_training_images(config)
-    epoch_log = EpochLog(run_dir, curves_folder(run_dir, label), monitor_of(config))
+    epoch_log = EpochLog(run_dir, monitor_of(config), StepCurves())
     module = _build_module(config, data.dataset)
     if resume and (run_dir / RECORD_FILE).exists():
         computing = recorded_computing(read_record(run_dir))
@@ -117,8 +135,14 @@ def _train(
     apply(decision.choice, module.network)
     validates = data.dataset.val_split is not None
     trainer = build_trainer(config, epoch_log, callbacks, environment, validates, decision.choice.precision)
-    checkpoint = checkpoint_to_resume(config, run_dir, data.dataset, module, trainer) if resume else None
+    begin = checkpoint_to_resume(config, run_dir, data.dataset, module, trainer) if resume else Resumption()
+    own = built_in_loggers(config, run_dir, curves_folder(run_dir, label), begin.step if resume else None)
+    trainer.loggers = [*own, *loggers]
+    if foreign is not None and callbacks and environment is not None and trainer.num_devices > 1:
+        # The runner's other processes get a finished config, from which no class is made.
+        raise ConfigError("callbacks: with several processes, start them all with torchrun or SLURM")
     results = _first_record(config, data.dataset, module, trainer, overrides)
+    results.foreign = _foreign(run_dir, [*callbacks, *loggers], foreign)
     results.computing = decision.record()
     is_main = trainer.is_global_zero
     if is_main:
@@ -126,15 +150,17 @@ def _train(
         results.write(run_dir)
         start_log()
         log.info("%s\n", run_summary(config, data.dataset, results, run_dir, trainer.world_size))
-    with _outcome_recorded(results, config, run_dir, epoch_log, is_main, began):
+    with _outcome_recorded(results, config, run_dir, epoch_log, trainer, began):
         on_cpu = trainer.strategy.root_device.type == "cpu"
         with (
             _processes(trainer, environment, config, run_dir, resume, decision),
             freed_memory_kept() if on_cpu else contextlib.nullcontext(),
         ):
-            _fit(trainer, module, data, epoch_log, results, checkpoint)
+            if is_main:
+                log_config(trainer.loggers, config, results)
+            _fit(trainer, module, data, epoch_log, results, begin.checkpoint)
             if epoch_log.best_epoch is None and not config.trainer.fast_dev_run:  # it ended before its first validation
-                trainer.checkpoint_callback.save_best(trainer)
+                next(own for own in trainer.checkpoint_callbacks if isinstance(own, Checkpoints)).save_best(trainer)
                 results.best_epoch = results.epochs
         if is_main:
             _test(trainer, module, data.dataset, epoch_log, results)
@@ -176,6 +202,15 @@ def _decide(config: Config, module: CapsNetModule, dataset: Dataset, computing: 
         return decide(config, module, dataset.image_shape, len(dataset.class_names), batch)
 
 
+def _foreign(run_dir: Path, objects: Sequence[Any], named: Sequence[str] | None) -> list[str]:
+    """What a run uses, and has used before it was resumed, of other people's code."""
+    earlier = read_record(run_dir).get("foreign", []) if (run_dir / RECORD_FILE).exists() else []
+    classes = [f"{type(one).__module__}.{type(one).__qualname__}" for one in objects]
+    plugin = loaded_plugin()
+    now = [*(classes if named is None else named), *([str(plugin.path)] if plugin else [])]
+    return list(dict.fromkeys([*earlier, *now]))
+
+
 def _first_record(
     config: Config, dataset: Dataset, module: CapsNetModule, trainer: pl.Trainer, overrides: Sequence[str]
 ) -> RunRecord:
@@ -196,7 +231,7 @@ def _first_record(
 
 @contextlib.contextmanager
 def _outcome_recorded(
-    results: RunRecord, config: Config, run_dir: Path, epoch_log: EpochLog, is_main: bool, began: float
+    results: RunRecord, config: Config, run_dir: Path, epoch_log: EpochLog, trainer: pl.Trainer, began: float
 ) -> Iterator[None]:
     """Write into the record how the run ended, whatever happens."""
     try:
@@ -218,12 +253,13 @@ def _outcome_recorded(
         raise
     finally:
         results.total_seconds = round(time.perf_counter() - began, 3)
-        if is_main:
+        if trainer.is_global_zero:
             with contextlib.nullcontext() if results.status == "completed" else contextlib.suppress(OSError):
                 results.write(run_dir)
             with contextlib.suppress(OSError):
-                log_hyperparameters(epoch_log.tensorboard, config, results)
-                epoch_log.tensorboard.close()
+                measured = {name: value for name, value in results.metrics.items() if name.startswith("test/")}
+                log_outcome(trainer.loggers, config, results, measured, epoch_log.best_row.get("step", 0))
+                close_loggers(trainer.loggers)
 
 
 @contextlib.contextmanager
@@ -260,6 +296,8 @@ def _fit(
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     except MisconfigurationException as error:
         raise ConfigError(f"trainer: {on_one_line(error)}") from error
+    except ImportError as error:
+        raise ConfigError(f"callbacks: {on_one_line(error)}") from error
     except Exception as error:
         if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
             reason = on_one_line(error).partition(" Set TORCH")[0]
@@ -271,8 +309,7 @@ def _fit(
         results.train_seconds = round(epoch_log.seconds, 3)
         results.epochs, results.best_epoch = epoch_log.epochs, epoch_log.best_epoch
         if epoch_log.best_epoch is not None:
-            best = epoch_log.rows[epoch_log.best_epoch - 1]
-            results.metrics = {name: value for name, value in best.items() if "/" in name}
+            results.metrics = {name: value for name, value in epoch_log.best_row.items() if "/" in name}
         if epoch_log.training_seconds:
             results.train_images_per_second = round(epoch_log.images / epoch_log.training_seconds, 1)
 
@@ -290,10 +327,8 @@ def _test(
     evaluation = evaluate(network, dataset, module.config, epoch_log.run_dir, best, results.best_epoch)
     report = evaluation.report
     results.inference_images_per_second = round(evaluation.images_per_second, 1)
-    measured = {f"test/{name}": value for name, value in report.items() if isinstance(value, float)}
-    results.metrics |= measured
-    log_test(epoch_log.tensorboard, measured, results.best_epoch)
-    log_figures(epoch_log.tensorboard, evaluation.figures, results.epochs)
+    results.metrics |= {f"test/{name}": value for name, value in report.items() if isinstance(value, float)}
+    log_figures(trainer.loggers, evaluation.figures, trainer.global_step)
 
 
 def _quieten_libraries() -> None:
@@ -302,6 +337,9 @@ def _quieten_libraries() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("pytorch_lightning.profilers").setLevel(logging.INFO)  # trainer.profiler reports here
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # trainer.compile looks for CUDA there
+    warnings.filterwarnings("ignore", message=".*smaller than the logging interval")
+    warnings.filterwarnings("ignore", message="Be aware that when using `ckpt_path`")  # a line of ours says so
+    warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")  # last.ckpt is there
     warnings.filterwarnings("ignore", message=".*AMP with fp16 is not supported on CPU")  # it is refused
     warnings.filterwarnings("ignore", message=".*`srun` command is available")  # on a login machine, not in a job
     warnings.filterwarnings("ignore", message="Error detected in")  # of trainer.detect_anomaly; the error says it

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from pytorch_lightning.callbacks import Callback, EarlyStopping
+from pytorch_lightning.callbacks import Callback, EarlyStopping, ProgressBar
 
 from ..errors import ConfigError
 from ..runs.provenance import processor_name
@@ -54,9 +54,9 @@ def build_trainer(
     try:
         trainer = pl.Trainer(
             **arguments,
-            callbacks=[*_callbacks(config, epoch_log), *more_callbacks],
+            callbacks=[*_callbacks(config, epoch_log, more_callbacks), *more_callbacks],
             plugins=[AtomicCheckpointIO(), *([environment] if environment else [])],
-            logger=False,
+            logger=False,  # they are added when it is known from which step on they log
             default_root_dir=epoch_log.run_dir,
             enable_model_summary=False,
             use_distributed_sampler=False,  # the batches know their process themselves
@@ -67,11 +67,14 @@ def build_trainer(
     return trainer
 
 
-def _callbacks(config: Config, epoch_log: EpochLog) -> list[Callback]:
-    callbacks: list[Callback] = [EpochProgressBar()] if config.trainer.enable_progress_bar else []
+def _callbacks(config: Config, epoch_log: EpochLog, others: Sequence[Callback]) -> list[Callback]:
+    """The runner's own. They come before the others, which so find the finished epoch's metrics."""
+    callbacks: list[Callback] = []
+    if config.trainer.enable_progress_bar and not any(isinstance(other, ProgressBar) for other in others):
+        callbacks.append(EpochProgressBar())
     average = WeightAverage(config.trainer.average_weights) if config.trainer.average_weights else None
     callbacks += [average] if average else []
-    callbacks += [DivergenceCheck(epoch_log), epoch_log, Checkpoints(epoch_log, average)]
+    callbacks += [DivergenceCheck(epoch_log.run_dir), epoch_log.steps, epoch_log, Checkpoints(epoch_log, average)]
     if config.trainer.max_steps is not None:
         callbacks.append(StepLimit(config.trainer.max_steps))
     if config.trainer.compile:
@@ -79,9 +82,9 @@ def _callbacks(config: Config, epoch_log: EpochLog) -> list[Callback]:
     if (patience := config.early_stopping.patience) is not None:
         if config.trainer.limit_val_batches == 0:  # not in `check`: saved configs with it have to be read
             raise ConfigError(f"early_stopping.patience={patience}: needs validation, but trainer.limit_val_batches=0")
-        callbacks.append(
-            EarlyStopping("val/accuracy", mode="max", check_on_train_epoch_end=False, **vars(config.early_stopping))
-        )
+        monitor, settings = epoch_log.monitor, vars(config.early_stopping)
+        mode = "min" if monitor.lower_is_better else "max"
+        callbacks.append(EarlyStopping(monitor.name, mode=mode, check_on_train_epoch_end=False, **settings))
     return callbacks
 
 

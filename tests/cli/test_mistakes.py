@@ -39,7 +39,7 @@ def error_line(done: subprocess.CompletedProcess[str]) -> str:
         ("trainer.max_time=soon", "DD:HH:MM:SS"),
         ("trainer.max_time=00:00:00:00", "trainer.max_time=00:00:00:00: must be a time above zero, as DD:HH:MM:SS"),
         ("trainer.limit_test_batches=2", "does nothing here, since the test always scores every image"),
-        ("trainer.logger=false", "does nothing here, since metrics always go to metrics.csv and TensorBoard"),
+        ("trainer.logger=false", "does nothing here, since logger=NAME chooses them"),
         ("~seed", "~seed: a setting cannot be removed; leave it out to get its default"),
         ("~model.dropout", "~model.dropout: a setting cannot be removed"),
         ("~augment=shift", "~augment=shift: a setting cannot be removed"),

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import (
     DIGITS,
+    curves_of,
     only_run,
     record_of,
     run_in_process,
@@ -19,7 +20,6 @@ from conftest import (
     table,
     wait_until,
 )
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from capsnet.runs.checkpoints import read_checkpoint
 from capsnet.training.callbacks import EpochLog
@@ -134,7 +134,7 @@ class TestAtOnce:
         run = tmp_path / "run"
         process = start_command("train.py", *ENDLESS, "hydra.run.dir=run", cwd=tmp_path)
         wait_until((run / "checkpoints/best.ckpt").exists, process)
-        curves = EventAccumulator(str(run)).Reload()
+        curves = curves_of(run)
         done = run_in_process("evaluate.py", "run=run", "figures=false", cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         for another in (("resume=run", "trainer.max_epochs=20000"), (*ENDLESS, "hydra.run.dir=run")):
@@ -147,7 +147,7 @@ class TestAtOnce:
         epochs = [int(row["epoch"]) for row in table(run / "metrics.csv")]
         assert epochs == list(range(1, len(epochs) + 1))
         steps = [event.step for event in curves.Reload().Scalars("train/loss")]
-        assert steps == [event.step for event in EventAccumulator(str(run)).Reload().Scalars("train/loss")]
+        assert steps == [event.step for event in curves_of(run).Scalars("train/loss")]
         assert len(steps) == len(epochs)
 
 

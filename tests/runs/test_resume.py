@@ -5,9 +5,8 @@ import time
 
 import pytest
 import pytorch_lightning as pl
-from conftest import DIGITS, digits_config, record_of, run_in_process, start_command, wait_until
+from conftest import DIGITS, curves_of, digits_config, record_of, run_in_process, start_command, table, wait_until
 from pytorch_lightning.callbacks import Timer
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from capsnet.errors import CheckpointError, ConfigError
 from capsnet.runs.record import read_record
@@ -16,6 +15,7 @@ from capsnet.training.run import train
 
 # Whatever draws random numbers in training.
 RANDOM = {"model__dropout": 0.5, "augment__max_shift": 2, "augment__cutout_size": 8, "trainer__max_epochs": 4}
+RANDOM["trainer__log_every_n_steps"] = 1
 
 
 class InterruptedAt(pl.Callback):
@@ -46,6 +46,10 @@ def whole_run(tmp_path_factory):
     return run
 
 
+def expected_steps(run) -> int:
+    return int(table(run / "metrics.csv")[-1]["step"])
+
+
 def metrics(run) -> bytes:
     return (run / "metrics.csv").read_bytes()
 
@@ -59,8 +63,9 @@ def test_an_interrupted_run_ends_with_the_metrics_of_a_whole_one_to_the_last_dig
     expected = read_record(whole_run)
     for name in ("status", "epochs", "best_epoch", "metrics"):
         assert getattr(after, name) == expected[name], name
-    events = EventAccumulator(str(tmp_path)).Reload()
-    assert [event.step for event in events.Scalars("val/accuracy")] == [1, 2, 3, 4]  # TensorBoard has each epoch once
+    events = curves_of(tmp_path)  # TensorBoard has each epoch and each step once
+    assert [event.value for event in events.Scalars("epoch")] == [1, 2, 3, 4]
+    assert [event.step for event in events.Scalars("step/loss")] == list(range(1, expected_steps(tmp_path) + 1))
 
 
 def test_what_was_written_after_the_last_checkpoint_is_done_again(tmp_path, whole_run):
@@ -154,8 +159,7 @@ def test_a_run_that_its_number_of_steps_has_ended_may_be_given_more(tmp_path, wh
     assert metrics(tmp_path) == metrics(whole_run)
     expected = read_record(whole_run)
     assert (after.best_epoch, after.metrics) == (expected["best_epoch"], expected["metrics"])
-    events = EventAccumulator(str(tmp_path)).Reload()
-    assert [event.step for event in events.Scalars("val/accuracy")] == [1, 2, 3, 4]
+    assert [event.value for event in curves_of(tmp_path).Scalars("epoch")] == [1, 2, 3, 4]
 
 
 def test_a_short_epoch_that_is_better_than_the_whole_one_does_not_stay_the_best(tmp_path):

@@ -65,7 +65,7 @@ def test_unknown_keys_are_refused_with_the_nearest_right_one(typo, meant):
 
 def test_a_key_that_is_like_no_other_is_refused_with_those_there_are():
     assert refusal({}, {"loss.zzzzzzzz": 3}).endswith("loss has m_pos, m_neg, down_weight, reconstruction_weight")
-    assert "there are augment, data, early_stopping, figures" in refusal({}, {"zzz": 3})
+    assert "there are augment, callbacks, data, early_stopping, figures" in refusal({}, {"zzz": 3})
 
 
 def test_a_setting_of_another_option_is_said_to_belong_there():

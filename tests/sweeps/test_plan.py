@@ -54,6 +54,13 @@ class TestContinuingArguments:
         found = continuing_arguments(sweep, ["plugin=moved/mine.py"])
         assert found[:-1] == ["--multirun", "model=tiny", "seed=1,2", "plugin=moved/mine.py"]
 
+    def test_neither_are_loggers_and_callbacks(self, tmp_path):
+        sweep = sweep_of(tmp_path, "callbacks=lr", "logger=csv", "seed=1,2")
+        with pytest.raises(PluginError, match=r"add callbacks=lr, which the sweep was started with"):
+            continuing_arguments(sweep, ["logger=csv"])
+        found = continuing_arguments(sweep, ["--config-dir=mine", "callbacks=mine", "logger=none"])
+        assert found[:-1] == ["--multirun", "seed=1,2", "--config-dir=mine", "callbacks=mine", "logger=none"]
+
     def test_a_damaged_record_is_refused(self, tmp_path):
         (tmp_path / "multirun.yaml").write_text("a: [")
         with pytest.raises(CheckpointError, match=r"multirun\.yaml"):

@@ -7,12 +7,13 @@ import pytest
 
 from capsnet.settings.config import Monitor
 from capsnet.training.callbacks import EpochLog
+from capsnet.training.loggers import StepCurves
 
 
 def logged_line(tmp_path, caplog, epoch: int, epochs: int, seconds: float, metrics: dict[str, float]) -> str:
     """What `EpochLog` logs after an epoch with these metrics."""
     caplog.set_level("INFO", "capsnet")
-    epoch_log = EpochLog(tmp_path, tmp_path, Monitor("val/accuracy", lower_is_better=False))
+    epoch_log = EpochLog(tmp_path, Monitor("val/accuracy", lower_is_better=False), StepCurves())
     epoch_log.epoch_began, epoch_log.epoch_images = time.perf_counter() - seconds, 0
     trainer = SimpleNamespace(
         current_epoch=epoch - 1,
@@ -23,11 +24,12 @@ def logged_line(tmp_path, caplog, epoch: int, epochs: int, seconds: float, metri
         limit_val_batches=1.0 if "val/loss" in metrics else 0,
         is_global_zero=True,
         global_step=epoch,
+        loggers=[],
     )
     names = list(dict.fromkeys(name.partition("/")[2] for name in metrics))
-    module = SimpleNamespace(finished_epoch=lambda: metrics, measurements={"train": SimpleNamespace(names=names)})
+    measured = {"train": SimpleNamespace(names=names)}
+    module = SimpleNamespace(finished_epoch=lambda: metrics, measurements=measured, parameters=list)
     epoch_log.on_train_epoch_end(trainer, module)
-    epoch_log.tensorboard.close()
     (record,) = caplog.records
     return record.getMessage()
 

@@ -4,8 +4,7 @@ import itertools
 import json
 
 import pytest
-from conftest import DIGITS, digits_config, only_sweep, run_in_process
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from conftest import DIGITS, curves_of, digits_config, only_sweep, run_in_process, table
 from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
 from tensorboard.plugins.hparams import metadata
 
@@ -28,14 +27,25 @@ def hyperparameters(curves, *run: str) -> dict:
 
 @pytest.fixture(scope="module")
 def events(finished_run):
-    return EventAccumulator(str(finished_run), size_guidance={"images": 0}).Reload()
+    return curves_of(finished_run)
 
 
 class TestRun:
-    def test_has_curves_of_every_metric(self, events):
+    def test_has_curves_of_every_metric_over_the_optimizers_steps(self, events, finished_run):
         tags = events.Tags()["scalars"]
         assert set(tags) >= METRICS | {"lr"}
-        assert [event.step for event in events.Scalars("val/accuracy")] == [1, 2, 3]
+        rows = table(finished_run / "metrics.csv")
+        assert [event.step for event in events.Scalars("val/accuracy")] == [int(row["step"]) for row in rows]
+        assert [event.value for event in events.Scalars("epoch")] == [1, 2, 3]
+
+    def test_has_the_config_as_a_text(self, events):
+        (text,) = events.Tensors("config/text_summary")
+        assert b"iters: 2" in text.tensor_proto.string_val[0]
+
+    def test_opens_the_hyperparameters_with_what_was_overridden(self, events):
+        content = events.SummaryMetadata(metadata.EXPERIMENT_TAG).plugin_data.content
+        columns = [info.name for info in metadata.parse_experiment_plugin_data(content).hparam_infos]
+        assert columns[:4] == ["data.name", "data.batch_size", "trainer.max_epochs", "routing.iters"]
 
     def test_has_every_figure_and_they_come_after_the_curves(self, events):
         tags = events.Tags()
