@@ -338,7 +338,7 @@ def worth_fourier(network: nn.Module, image: Tensor, batch: int) -> list[Fourier
     """Convolutions of a network for which the Fourier domain takes clearly fewer multiplications.
 
     Args:
-        network: what it is asked of; it is left in evaluation mode.
+        network: what it is asked of.
         image: [1, *image_shape], to find out the shapes of the maps.
         batch: how many such images there will be.
     """
@@ -348,10 +348,12 @@ def worth_fourier(network: nn.Module, image: Tensor, batch: int) -> list[Fourier
         for module in network.modules()
         if isinstance(module, FourierConv2d)
     ]
+    training = network.training
     try:
         with torch.no_grad():
             network.eval()(image)
     finally:
+        network.train(training)
         for hook in hooks:
             hook.remove()
     return [module for module, shape in shapes.items() if module.saves_multiplications(shape)]

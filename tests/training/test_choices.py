@@ -99,12 +99,17 @@ def test_what_is_set_is_not_measured():
     assert decision(automatic_config(trainer__precision="64-true")).choice.precision == "64-true"
 
 
-def test_measuring_leaves_no_trace_in_the_network_and_the_random_numbers():
-    config = automatic_config(model="small_cnn", loss="cross_entropy", routing="none")
+@pytest.mark.parametrize("chosen", ["set", "measured", "remembered"])
+def test_choosing_leaves_no_trace_in_the_network_and_the_random_numbers(chosen):
+    small_cnn = {"model": "small_cnn", "loss": "cross_entropy", "routing": "none"}
+    config = digits_config(**small_cnn) if chosen == "set" else automatic_config(**small_cnn)
+    if chosen == "remembered":
+        decision(config)
     module = ClassifierModule(config, SHAPE, CLASSES)
     before = {name: value.clone() for name, value in module.state_dict().items()}
     state = torch.get_rng_state()
-    decide(config, module, SHAPE, CLASSES, 8)
+    assert decide(config, module, SHAPE, CLASSES, 8).origin == chosen
+    assert all(part.training for part in module.modules())
     assert torch.equal(state, torch.get_rng_state())
     assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
     assert all(parameter.grad is None for parameter in module.parameters())
