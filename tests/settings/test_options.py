@@ -119,7 +119,7 @@ def test_every_network_can_be_built_with_every_routing_that_it_can_use_and_train
 
 @pytest.mark.parametrize("name", OPTIONS["optimizer"])
 def test_every_optimizer_lowers_its_learning_rate_as_set(name):
-    option = config_from_dict({"optimizer": {"name": name, "lr": 0.5, "lr_decay": 0.25}}).optimizer
+    option = config_from_dict({"optimizer": {"name": name, "lr": 0.5, "lr_decay": 0.25, "warmup_epochs": 0}}).optimizer
     weight = torch.nn.Parameter(torch.ones(1))
     optimizer, schedule = option.build([weight], fused=False, epochs=3)
     weight.sum().backward()
