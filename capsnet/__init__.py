@@ -2,7 +2,7 @@
 
     from capsnet import load                                              # a trained network: load(RUN).predict(...)
     from capsnet import CapsNet, dynamic_routing, margin_loss, squash     # the library
-    from capsnet import Output, setting                                   # for plugins, see docs/extending.md
+    from capsnet import Output, Source, setting                           # for plugins, see docs/extending.md
 
 A name is loaded when it is first used, so that a program can check its settings before it loads torch.
 """
@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .data.source import Source as Source
     from .losses import margin_loss as margin_loss
     from .losses import reconstruction_loss as reconstruction_loss
     from .networks.capsnet import CapsNet as CapsNet
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "CapsNet": ".networks.capsnet",
     "Output": ".output",
+    "Source": ".data.source",
     "dynamic_routing": ".routing.dynamic",
     "squash": ".routing.squash",
     "margin_loss": ".losses",

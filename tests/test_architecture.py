@@ -72,7 +72,7 @@ def loaded_by(code: str, *packages: str) -> set[str]:
 
 
 def test_the_library_needs_neither_hydra_nor_lightning():
-    code = "from capsnet import CapsNet, Output, dynamic_routing, squash, margin_loss, setting"
+    code = "from capsnet import CapsNet, Output, Source, dynamic_routing, squash, margin_loss, setting"
     assert loaded_by(code, "hydra", "pytorch_lightning", "torchvision", "matplotlib") == set()
 
 

@@ -11,7 +11,7 @@ from ..files import combined_digest
 from ..settings.config import name_of
 from ..settings.data import Data
 from .pictures import border
-from .source import LabelledImages, digest, read_part
+from .source import LabelledImages, as_source, digest, read_part
 from .splits import stratified_split, take_rows
 
 log = logging.getLogger(__name__)
@@ -40,8 +40,8 @@ class Dataset:
     def __init__(self, data: Data, seed: int = 0, trained_on: TrainingImages | None = None):
         self.data, self.seed = data, seed
         self.name = name_of("data", data.source)
-        self.source = data.source.build()
-        if trained_on is not None and hasattr(self.source, "read_as"):
+        self.source = as_source(data.source.build(), self.name)
+        if trained_on is not None:
             self.source.read_as(trained_on.image_shape, trained_on.class_names)
         self.train_split: LabelledImages | None = None
         self.val_split: LabelledImages | None = None
@@ -55,13 +55,13 @@ class Dataset:
         if self.train_split is not None:
             return
         images, labels = self._read("train")
-        own = getattr(self.source, "gives_away", False)
+        own = self.source.gives_away
         if self.data.limit is not None and self.data.limit < len(labels):
             chosen = self._hold_out("data.limit", labels, self.data.limit)[1]
             images, labels = take_rows(images, chosen, own), labels[chosen]
         val_size = self.data.val_size
         held_out = int(val_size) if val_size >= 1 else round(val_size * len(labels))
-        if val_size and self._has_val():
+        if val_size and self.source.val() is not None:
             if val_size != Data.val_size:
                 log.info("data.val_size: not used, the dataset has validation images of its own")
             self.val_split = self._read("val")
@@ -75,7 +75,7 @@ class Dataset:
                 f" set data.batch_size={1 << (len(labels).bit_length() - 1)}"
             )
         self.train_split = LabelledImages(images, labels)
-        if getattr(self.source, "reads_test_images_first", False):
+        if self.source.reads_test_images_first:
             self._read("test")  # for its digest in the record
 
     def read_test_images(self) -> LabelledImages:
@@ -88,17 +88,12 @@ class Dataset:
             self.test_split = LabelledImages(images, labels)
         return self.test_split
 
-    def _has_val(self) -> bool:
-        """Does the dataset have validation images of its own?"""
-        given = getattr(self.source, "val", None)
-        return given is not None and given() is not None
-
     def _read(self, part: str) -> LabelledImages:
         if not self._prepared:
-            getattr(self.source, "prepare", lambda: None)()
+            self.source.prepare()
             self._prepared = True
         read = read_part(self.source, part, self.name)
-        if not getattr(self.source, "sha256", None):
+        if not self.source.sha256:
             self._digests[part] = digest(read)
         return read
 
@@ -142,17 +137,17 @@ class Dataset:
     @property
     def class_characters(self) -> tuple[str, ...] | None:
         """The classes in their own script, where that is not their name."""
-        return getattr(self.source, "class_characters", None)
+        return self.source.class_characters
 
     @property
     def official(self) -> bool | None:
         """False if the files are not those of the official release; None if nobody can tell."""
-        return getattr(self.source, "official", None)
+        return self.source.official
 
     @property
     def title(self) -> str:
         """The dataset's name for people; it says so if the files are not the official ones."""
-        name = getattr(self.source, "title", None) or self.name
+        name = self.source.title or self.name
         return name if self.official is not False else f"{name} (not the official files)"
 
     @property
@@ -164,14 +159,14 @@ class Dataset:
     def record(self) -> dict[str, Any]:
         """What `results.json` says about the dataset: name, digests of what was read, counts, and what a network that
         is trained on it has to know."""
-        files = getattr(self.source, "sha256", None) or self._digests
+        files = self.source.sha256 or self._digests
         return {
             "name": self.name,
             "official": self.official,
             "sha256": combined_digest(files),
             "files": files,
             **self.counts,
-            **getattr(self.source, "details", {}),
+            **self.source.details,
             **(self._training_images()._asdict() if self.train_split else {}),
         }
 

@@ -5,13 +5,13 @@ import hashlib
 import torch
 from sklearn.datasets import load_digits
 
-from .source import LabelledImages
+from .source import LabelledImages, Source
 from .splits import stratified_split
 
 TEST_IMAGES = 360  # of 1,797; scikit-learn has no split of its own
 
 
-class Digits:
+class Digits(Source):
     """1,797 digits (from UCI's optical recognition set), scaled from 8x8 to 28x28 pixels."""
 
     class_names = tuple("0123456789")

@@ -22,7 +22,7 @@ from ..text import counted, printable
 from .cache import ReadImages, cached, user_cache
 from .parallel import in_parallel
 from .pictures import BrokenPictureError, TemporaryReason, is_picture_name, picture_size, pixels_or_reason
-from .source import LabelledImages
+from .source import LabelledImages, Source
 from .splits import take_rows
 
 log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ class PictureFile(NamedTuple):
     """It is a link to a file that is not below the root."""
 
 
-class Folder:
+class Folder(Source):
     """Images in train/CLASS/, test/CLASS/ and, if you have them, val/CLASS/; or in CLASS/ alone.
 
     Everything is read and checked before training starts, so that you know of a damaged test image at once.

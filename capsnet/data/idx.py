@@ -21,7 +21,7 @@ from torchvision.datasets import MNIST
 from ..errors import DataError
 from ..files import make_folder, read_bytes, remove_made_folder, user_path
 from ..text import on_one_line, printable
-from .source import LabelledImages
+from .source import LabelledImages, Source
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ KINDS = ("train", "t10k")
 DOWNLOAD_TIMEOUT = 15  # seconds without an answer from an address
 
 
-class IdxSource:
+class IdxSource(Source):
     """A dataset in MNIST's file format, read by torchvision from `root/NAME/raw`.
 
     Args:
@@ -172,7 +172,7 @@ class IdxSource:
             ) from error
 
 
-class IdxFiles:
+class IdxFiles(Source):
     """Your own four files in MNIST's format. Each label that occurs in training is a class, and its name.
 
     Args:

@@ -9,13 +9,13 @@ import torch
 
 from ..errors import DataError
 from .kmnist import CLASS_CHARACTERS, CLASS_NAMES
-from .source import LabelledImages
+from .source import LabelledImages, Source
 
 FILE = Path(__file__).with_name("files") / "kmnist_7k.npz"  # described by kmnist_7k.md beside it
 SHA256 = "9e4f526f5f36e6d58db0cbae3e8e7d3ac3b31aa5749c2f620f20fdf500313f45"
 
 
-class KMNIST7k:
+class KMNIST7k(Source):
     """The first 7,011 training images of KMNIST, and 2,000 of its test images, 200 for each class."""
 
     class_names = CLASS_NAMES

@@ -1,7 +1,10 @@
 """The form of a dataset: images with their labels, in a training part and a test part."""
 
 import hashlib
-from typing import Any, NamedTuple, Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,27 +22,84 @@ class LabelledImages(NamedTuple):
     """[n] int64."""
 
 
-class Source(Protocol):
-    """What `build()` of an option of `data` returns. A source may also have:
+class Source(ABC):
+    """What `build()` of an option of `data` returns. Derive from it, and replace the defaults that do not hold.
 
-    prepare(): downloads what is missing and checks what is there, before anything is read; raises DataError.
-    sha256: digest of each file that was read, by name; without it, the digests of the images and labels are recorded.
-    official: False if the files are readable but are not those of the official release.
-    class_characters: the classes in their own script, where that is not their name.
-    val(): validation images; None, or no such method: they are held out of the training images.
-    read_as(image_shape, class_names): called before prepare() if a network is trained already; what is read then
-        has this shape, and labels that count in these classes.
-    title: the dataset's name for people, where it is not that of the option.
-    reads_test_images_first: True if prepare() has read the test images, so that their digest is known from the start.
-    gives_away: True if the images of train() belong to the caller, who may change them; train() is called once.
-    details: a dictionary of what else the run's record should say.
+    The runner holds validation images out of the training images, and reads the test images once, at the end.
     """
 
-    class_names: tuple[str, ...]
+    class_names: tuple[str, ...] = ()
+    """Of the classes 0, 1, ...; known after `prepare` at the latest."""
+    class_characters: tuple[str, ...] | None = None
+    """The classes in their own script, where that is not their name."""
+    title: str | None = None
+    """The dataset's name for people; None: that of the option."""
+    official: bool | None = None
+    """False if the files are not those of the official release; None if nobody can tell."""
+    sha256: Mapping[str, str] = MappingProxyType({})
+    """Digest of each file that was read, by name. If it is empty, digests of the images and labels are recorded."""
+    details: Mapping[str, Any] = MappingProxyType({})
+    """What else the run's record should say."""
+    reads_test_images_first: bool = False
+    """`prepare` has read the test images, so that their digest is known from the start."""
+    gives_away: bool = False
+    """The images of `train` belong to the caller, who may change them. It is called once."""
 
-    def train(self) -> LabelledImages: ...
+    @abstractmethod
+    def train(self) -> LabelledImages:
+        """Training images with their labels; a pair of arrays will do."""
 
-    def test(self) -> LabelledImages: ...
+    @abstractmethod
+    def test(self) -> LabelledImages:
+        """The same for testing."""
+
+    def val(self) -> LabelledImages | None:
+        """The dataset's own validation images; None: they are held out of the training images."""
+        return None
+
+    def prepare(self) -> None:  # noqa: B027 (most have nothing to prepare)
+        """Download what is missing and check what is there. Called before anything is read. Raises DataError."""
+
+    def read_as(self, image_shape: tuple[int, int, int], class_names: tuple[str, ...]) -> None:  # noqa: B027
+        """Called before `prepare` if a network is trained already. A source that can be read in several ways then gives
+        images of this shape, and labels that count in these classes."""
+
+
+class _Plain(Source):
+    """A source of a class that does not derive from `Source`: what it has, and the defaults of the rest."""
+
+    def __init__(self, given: Any):
+        self._given = given
+
+    def __getattribute__(self, name: str) -> Any:
+        given = super().__getattribute__("_given")
+        return getattr(given, name) if hasattr(given, name) else super().__getattribute__(name)
+
+    def train(self) -> LabelledImages:
+        return self._given.train()
+
+    def test(self) -> LabelledImages:
+        return self._given.test()
+
+
+def as_source(built: Any, name: str) -> Source:
+    """What `build()` of a dataset's option has returned, as a `Source`.
+
+    Args:
+        built: a source, or any object with `train`, `test` and `class_names`.
+        name: of the dataset, for errors.
+
+    Raises:
+        DataError: it is neither.
+    """
+    if isinstance(built, Source):
+        return built
+    for needed in ("train", "test", "class_names"):
+        if not hasattr(built, needed):
+            raise DataError(
+                f"data={name}: build() must return a capsnet.Source; this {type(built).__name__} has no {needed}"
+            )
+    return _Plain(built)
 
 
 def read_part(source: Source, part: str, name: str) -> LabelledImages:
@@ -51,7 +111,7 @@ def read_part(source: Source, part: str, name: str) -> LabelledImages:
         name: of the dataset, for errors.
 
     Raises:
-        DataError: the images or labels do not have the form that the protocol describes.
+        DataError: the images or labels do not have the form that `LabelledImages` describes.
     """
     given: Any = getattr(source, part)()
     try:

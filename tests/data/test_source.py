@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from capsnet.data.source import digest, read_part
+from capsnet import Source
+from capsnet.data.source import as_source, digest, read_part
 from capsnet.errors import DataError
 
 IMAGES, LABELS = torch.arange(4 * 3 * 5 * 6, dtype=torch.int64).view(4, 3, 5, 6).to(torch.uint8), torch.arange(4) % 2
@@ -15,6 +16,70 @@ IMAGES, LABELS = torch.arange(4 * 3 * 5 * 6, dtype=torch.int64).view(4, 3, 5, 6)
 def read(given, part="train"):
     """Read a source of two classes that gives this."""
     return read_part(SimpleNamespace(class_names=("a", "b"), **{part: lambda: given}), part, "mine")
+
+
+class Least(Source):
+    """A source that replaces no default."""
+
+    class_names = ("a", "b")
+
+    def train(self):
+        return IMAGES, LABELS
+
+    def test(self):
+        return IMAGES, LABELS
+
+
+class TestSource:
+    def test_has_a_default_for_all_but_the_images_and_the_names_of_the_classes(self):
+        source = Least()
+        source.prepare()
+        source.read_as((1, 2, 3), ("a", "b"))
+        assert source.val() is None
+        assert not source.sha256
+        assert not source.details
+        assert (source.title, source.official, source.class_characters) == (None, None, None)
+        assert (source.gives_away, source.reads_test_images_first) == (False, False)
+
+    @pytest.mark.parametrize("missing", ["train", "test"])
+    def test_cannot_be_made_without_images(self, missing):
+        incomplete = type("Incomplete", (Least,), {missing: getattr(Source, missing)})
+        with pytest.raises(TypeError, match=missing):
+            incomplete()
+
+    def test_an_object_that_does_not_derive_from_it_has_its_defaults(self):
+        class Plain:
+            class_names = ("a", "b")
+            title = "mine"
+
+            def prepare(self):
+                self.sha256 = {"file": "0"}
+
+            def train(self):
+                return IMAGES, LABELS
+
+            test = train
+
+        source = as_source(Plain(), "mine")
+        assert isinstance(source, Source)
+        assert not source.sha256
+        source.prepare()
+        assert source.sha256 == {"file": "0"}
+        assert (source.class_names, source.title, source.official, source.val()) == (("a", "b"), "mine", None, None)
+        assert torch.equal(read_part(source, "train", "mine").images, IMAGES)
+
+    @pytest.mark.parametrize("missing", ["train", "test", "class_names"])
+    def test_an_object_without_images_or_names_is_refused(self, missing):
+        given = {"class_names": ("a", "b"), "train": lambda: None, "test": lambda: None}
+        del given[missing]
+        with pytest.raises(
+            DataError, match=f"data=mine: build\\(\\) must return a capsnet.Source; .* has no {missing}$"
+        ):
+            as_source(SimpleNamespace(**given), "mine")
+
+    def test_one_that_derives_from_it_is_taken_as_it_is(self):
+        source = Least()
+        assert as_source(source, "mine") is source
 
 
 @pytest.mark.parametrize(
