@@ -30,7 +30,7 @@ from sklearn.datasets import load_digits
 
 from capsnet.runs.trained import TrainedModel, load
 from capsnet.settings import parse, plugins
-from capsnet.settings.config import OPTIONS, Config
+from capsnet.settings.config import ALL_OPTIONS, Config
 from capsnet.settings.parse import config_from_dict
 
 REPO = Path(__file__).parents[1]
@@ -226,7 +226,7 @@ def _process_state_restored() -> Iterator[None]:
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     root = logging.getLogger()
     level, log_handlers = root.level, root.handlers[:]
-    options, loaded = {group: dict(found) for group, found in OPTIONS.items()}, plugins._loaded
+    options, loaded = {group: dict(found) for group, found in ALL_OPTIONS.items()}, plugins._loaded
     GlobalHydra.instance().clear()
     try:
         yield
@@ -236,8 +236,8 @@ def _process_state_restored() -> Iterator[None]:
             for name in [name for name in sys.modules if name.startswith("capsnet_plugin_")]:
                 del sys.modules[name]
             for group, found in options.items():
-                for name in OPTIONS[group].keys() - found.keys():
-                    del OPTIONS[group][name]
+                for name in ALL_OPTIONS[group].keys() - found.keys():
+                    del ALL_OPTIONS[group][name]
                     for folder in (group, f"settings/{group}"):
                         _forget_stored(folder, f"{name}.yaml")
             plugins._loaded = loaded

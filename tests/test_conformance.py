@@ -11,13 +11,14 @@ from conftest import REPO, make_folder_of_digits, make_k49, make_kmnist
 from hydra.core.global_hydra import GlobalHydra
 from torchvision.datasets import KMNIST, MNIST, FashionMNIST
 
-from capsnet import Output
+from capsnet import Output, Source
 from capsnet.cli.composing import prepare_hydra
-from capsnet.data.source import read_part
+from capsnet.data.batches import TrainingBatches
+from capsnet.data.source import LabelledImages, read_part
 from capsnet.explorer.looking import abilities, draw, look
 from capsnet.explorer.votes import vote_maps
 from capsnet.runs.trained import TrainedModel, TrainingImages
-from capsnet.settings.config import OPTIONS, SHARED, about, leaves, option_of
+from capsnet.settings.config import ALL_OPTIONS, COMBINABLE, OPTIONS, SHARED, about, leaves, option_of
 from capsnet.settings.parse import config_from_dict, config_from_omegaconf
 
 PARAMETERS = {
@@ -82,9 +83,9 @@ def test_every_preset_chooses_settings_that_exist(preset):
         assert hydra_settings["sweeper"]["params"].keys() <= {leaf.key for leaf in leaves(config)} | OPTIONS.keys()
 
 
-@pytest.mark.parametrize("group", OPTIONS)
+@pytest.mark.parametrize("group", ALL_OPTIONS)
 def test_every_setting_has_a_meaning_and_a_default_in_its_range(group):
-    for name, option_class in OPTIONS[group].items():
+    for name, option_class in ALL_OPTIONS[group].items():
         for owner in (option_class, *([SHARED[group]] if group in SHARED else [])):
             for field in dataclasses.fields(owner):
                 if field.name != "source":
@@ -218,12 +219,38 @@ def test_a_dataset_gives_labelled_images_of_all_its_classes(name, tmp_path):
         make_k49(tmp_path)
         settings = {"root": str(tmp_path), "download": False}
     source = option("data", name, **settings).build()
-    getattr(source, "prepare", lambda: None)()
+    assert isinstance(source, Source)
+    source.prepare()
     for part in ("train", "test"):
         images, labels = read_part(source, part, name)
         assert images.ndim == 4
         assert sorted(labels.unique().tolist()) == list(range(len(source.class_names)))
     assert len(set(source.class_names)) == len(source.class_names)
+
+
+AUGMENTATIONS = sorted({path.stem for path in (REPO / "configs/augment").glob("*.yaml")} | set(COMBINABLE["augment"]))
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+class TestAugmentations:
+    def epoch(self, name, epoch=0, batch_size=8):
+        """The images of an epoch, in the order of the dataset."""
+        images = torch.randint(256, (20, 3, 28, 30), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+        augmentation = config_with(f"augment={name}").augment.build()
+        settings = {"augmentation": augmentation, "classes": 20, "seed": 0, "epoch": lambda: epoch}
+        batches = list(TrainingBatches(LabelledImages(images, torch.arange(20)), batch_size, **settings))
+        labels = torch.cat([labels if labels.ndim == 1 else labels.argmax(1) for _, labels in batches])
+        return torch.cat([images for images, _ in batches])[labels.argsort()]
+
+    def test_gives_images_of_the_same_form(self, name):
+        images = self.epoch(name)
+        assert images.shape == (20, 3, 28, 30)
+        assert images.dtype == torch.float32
+        assert -1e-6 <= float(images.min()) <= float(images.max()) <= 1 + 1e-6  # interpolation rounds
+
+    def test_draws_the_same_again_for_the_same_epoch_and_otherwise_for_another(self, name):
+        assert torch.equal(self.epoch(name), self.epoch(name))
+        assert torch.equal(self.epoch(name), self.epoch(name, epoch=1)) == (name == "none")
 
 
 @pytest.mark.parametrize("name", OPTIONS["loss"])

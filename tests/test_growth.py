@@ -1,4 +1,4 @@
-"""A person's own network, dataset and routing, as a plugin, go everywhere that the project's own go."""
+"""A person's own network, dataset, routing and augmentations, as a plugin, go everywhere that the project's own go."""
 
 import csv
 import json
@@ -89,6 +89,63 @@ def test_a_routing_and_two_processes(plugin, tmp_path):
     folder = only_run(tmp_path)
     assert record(folder)["status"] == "completed"
     assert {path.stem for path in (folder / "figures").iterdir()} >= {"reconstructions", "perturbations"}
+
+
+def test_augmentations_are_combined_in_order_and_a_resumed_run_draws_the_same(plugin, tmp_path):
+    quoted = plugin.replace("=", "='") + "'"
+    chosen = (*SETTINGS[:-1], "model=tiny", "figures=false", "augment=[shift,noise,fade]", "augment.fade.share=0.5")
+    for epochs, name in ((2, "whole"), (1, "resumed")):
+        arguments = (quoted, *chosen, f"trainer.max_epochs={epochs}", f"hydra.run.dir={name}")
+        done = run("train.py", *arguments, cwd=tmp_path)
+        assert "max_shift 2, noise, fade (share 0.5)" in done.stdout
+    assert f"add {plugin}" in run("train.py", "resume=resumed", cwd=tmp_path, code=2).stderr
+    run("train.py", "resume=resumed", plugin, "trainer.max_epochs=2", cwd=tmp_path)
+    whole, resumed = ((tmp_path / name / "metrics.csv").read_text() for name in ("whole", "resumed"))
+    assert whole == resumed
+    assert list(record(tmp_path / "whole")["config"]["augment"])[-2:] == ["noise", "fade"]
+    for argument in ("augment=[fade]", "augment.fade.share=0.1"):
+        refused = run("train.py", "resume=resumed", plugin, argument, "trainer.max_epochs=3", cwd=tmp_path, code=2)
+        assert "cannot change in this run" in refused.stderr
+        refused = run("evaluate.py", "run=whole", plugin, argument, cwd=tmp_path, code=2)
+        assert f"{argument}: has no effect on an evaluation" in refused.stderr
+    run("evaluate.py", "run=whole", plugin, cwd=tmp_path)
+
+
+def test_a_sweep_goes_over_augmentations_and_tabulates_their_settings(plugin, tmp_path):
+    quoted = plugin.replace("=", "='") + "'"
+    sweep = ("-m", quoted, *SETTINGS, "model=tiny", "figures=false", "augment=shift,[shift,fade],[fade,noise]")
+    run("train.py", *sweep, "trainer.max_epochs=1", "hydra.sweep.dir=sweep", cwd=tmp_path)
+    records = [record(tmp_path / "sweep" / job) for job in "012"]
+    assert [one["status"] for one in records] == ["completed"] * 3
+    assert len({one["test_loss"] for one in records}) == 3
+    with (tmp_path / "sweep" / "summary.csv").open() as file:
+        assert {row["augment"] for row in csv.DictReader(file)} == {"shift", "[shift,fade]", "[fade,noise]"}
+    events = EventAccumulator(str(next((tmp_path / "sweep" / "1").rglob("events.out.tfevents.*")))).Reload()
+    hyperparameters = events.PluginTagToContent("hparams")["_hparams_/session_start_info"]
+    assert all(key in hyperparameters for key in (b"augment.names", b"augment.fade.share"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("augment=[shift,fades]",), "augment=fades: no such option; choose affine, cutout, elastic, fade,"),
+        (("augment.fade.share=0.5",), "augment.fade.share=0.5: belongs to augment=fade, which is not chosen"),
+        (("augment=fade", "augment.fade.shares=0.5"), "did you mean augment.fade.share?"),
+        (("augment=fade", "augment.fade.share=2"), "augment.fade.share=2.0: must be at least 0 and at most 1"),
+        (("augment=fade", "augment.fade=2"), "augment.fade=2: set its keys one by one"),
+    ],
+)
+def test_a_mistake_in_an_augmentation_is_told_in_one_line(plugin, tmp_path, arguments, message):
+    refused = run("train.py", plugin.replace("=", "='") + "'", *SETTINGS, *arguments, cwd=tmp_path, code=2)
+    assert message in refused.stderr
+    assert len(refused.stderr.strip().splitlines()) == 1
+
+
+def test_a_plugin_cannot_take_the_name_of_a_preset(plugin, tmp_path):
+    file = Path(plugin.partition("=")[2])
+    file.write_text(file.read_text().replace('"fade": Fade', '"shift": Fade'))
+    refused = run("train.py", plugin.replace("=", "='") + "'", *SETTINGS, cwd=tmp_path, code=2)
+    assert "OPTIONS['augment']['shift']: augment=shift exists already; choose another name" in refused.stderr
 
 
 def test_a_plugins_keys_are_checked_as_the_projects_own(plugin, tmp_path):

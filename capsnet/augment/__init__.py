@@ -1,6 +1,6 @@
 """Augmentation of whole batches on their device, each image with its own random draw."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import torch
@@ -30,10 +30,16 @@ class Kind(Protocol):
         """[batch, channels, height, width] in [0, 1] -> the same, augmented by the `draws` of the same batch."""
 
 
-class Augmentation:
-    """All kinds that are switched on, in the order in which they are applied. See `settings.augment`.
+Added = Callable[[Tensor, torch.Generator], Tensor]
+"""What a plugin adds. It gets a batch, [batch, channels, height, width] float32 in [0, 1], which it may change, and
+random numbers on the same device. It returns the augmented batch, in the same form."""
 
-    Mixup needs other images, so whoever has them applies it, after the other kinds.
+
+class Augmentation:
+    """All kinds that are switched on, in the order in which they are applied, then what plugins add. See
+    `settings.augment`.
+
+    Mixup needs other images, so whoever has them applies it, after the rest.
     """
 
     def __init__(
@@ -48,6 +54,7 @@ class Augmentation:
         stroke: float = 0,
         erasing: float = 0,
         mixup: float = 0,
+        added: Mapping[str, Added] | None = None,
     ):
         self.sizes = {"max_shift": max_shift, "cutout_size": cutout_size, "translation": translation}
         affine = Affine(rotation, scaling, shear, translation)
@@ -61,6 +68,7 @@ class Augmentation:
         }
         self.kinds = {name: kind for name, (strength, kind) in kinds.items() if strength}
         self.mixup = Mixup(mixup) if mixup else None
+        self.added = dict(added or {})
 
     def check_fits(self, height: int, width: int) -> None:
         """Raise ConfigError if a size is larger than the images."""
@@ -85,4 +93,22 @@ class Augmentation:
         """[batch, channels, height, width] in [0, 1] -> the same, augmented by the `draws` of the same batch."""
         for name, kind in self.kinds.items():
             images = kind(images, draws[name])
+        return images
+
+    def apply_added(self, images: Tensor, generator_of: Callable[[str], torch.Generator]) -> Tensor:
+        """What plugins add, one after the other.
+
+        Args:
+            images: [batch, channels, height, width] in [0, 1]; they may be changed.
+            generator_of: random numbers for each name, on the images' device.
+
+        Raises:
+            ConfigError: the images that come back have another shape.
+        """
+        for name, augment in self.added.items():
+            augmented = augment(images, generator_of(name))
+            if augmented.shape != images.shape:
+                shapes = f"made images of shape {list(augmented.shape)} from {list(images.shape)}"
+                raise ConfigError(f"augment={name}: {shapes}")
+            images = augmented
         return images

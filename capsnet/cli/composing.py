@@ -14,12 +14,13 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ..errors import ConfigError
-from ..settings.config import OPTIONS, Config, fields_of
-from ..settings.parse import DEFAULT_OPTIONS, explain, flat, quoted, unknown_key
+from ..errors import ConfigError, PluginError
+from ..settings.config import ALL_OPTIONS, COMBINABLE, OPTIONS, Config, fields_of, settings_of
+from ..settings.parse import DEFAULT_OPTIONS, Names, explain, flat, quoted, unknown_key
 from ..settings.plugins import load_plugin
 from ..text import either
 from . import CONFIGS
+from .help import option_names
 
 PATH_KEYS = ("data.root", "data.cache", "plugin")  # of which no value is code to Hydra, but for a sweep's commas
 
@@ -39,7 +40,18 @@ def prepare_hydra(arguments: list[str]) -> None:
             raise ConfigError(f"{argument}: a setting cannot be removed; leave it out to get its default")
         if argument.startswith("plugin=") and argument != "plugin=null":
             load_plugin(argument.partition("=")[2].strip("'\""))
+            _refuse_names_of_presets(argument)
     _register_options()
+
+
+def _refuse_names_of_presets(plugin: str) -> None:
+    """Raise PluginError if Hydra would take a file of ours for one of the plugin's options."""
+    for group, options in COMBINABLE.items():
+        for name in options:
+            if (CONFIGS / group / f"{name}.yaml").exists():
+                raise PluginError(
+                    f"{plugin}: OPTIONS[{group!r}][{name!r}]: {group}={name} exists already; choose another name"
+                )
 
 
 def with_quoted_paths(arguments: list[str]) -> list[str]:
@@ -71,7 +83,7 @@ def _register_options() -> None:
     common: dict[str, Any] = {}
     for entry in dataclasses.fields(Config):
         if dataclasses.is_dataclass(section := hints[entry.name]) and entry.name not in OPTIONS:
-            common[entry.name] = {field.name: field.default for field in dataclasses.fields(section)}
+            common[entry.name] = {field.name: field.default for field in settings_of(section)}
         elif entry.name not in OPTIONS:
             common[entry.name] = entry.default
     store.store(group="settings", name="common", package="_global_", node=common)
@@ -81,6 +93,10 @@ def _register_options() -> None:
             store.store(group=f"settings/{group}", name=name, node={"name": name, **defaults})
             if not (CONFIGS / group / f"{name}.yaml").exists():  # a plugin's option
                 store.store(group=group, name=name, node={"name": name})
+    for group, options in COMBINABLE.items():
+        for name, option in options.items():
+            defaults = {field.name: _default(field) for field in dataclasses.fields(option)}
+            store.store(group=group, name=name, node={name: defaults})
 
 
 def _default(field: dataclasses.Field) -> Any:
@@ -102,9 +118,8 @@ def explain_hydra(error: Exception) -> str:
         if option in LAUNCHER_PACKAGES:
             return f"{group}: needs another package: pip install {LAUNCHER_PACKAGES[option]}"
         group = group.removeprefix("settings/")
-        if error.options is None:
-            return flat(str(error))
-        return f"{group}={option}: no such option; choose {either(error.options)}"
+        options = error.options or sorted(option_names(group))  # Hydra lists none for one of several
+        return f"{group}={option}: no such option; choose {either(options)}" if options else flat(str(error))
     override = _quoted_override(str(error)) or getattr(error, "override", None)
     cause = error.__cause__
     if override and isinstance(cause, OmegaConfBaseException) and cause.full_key:
@@ -125,14 +140,17 @@ def _quoted_override(text: str) -> str | None:
     return None
 
 
-def _chosen_options(arguments: list[str]) -> dict[str, str]:
+def _chosen_options(arguments: list[str]) -> Names:
     """The option of each group that a command line chooses, whatever is wrong with its other arguments."""
-    groups = {*OPTIONS, "experiment", "sweep"}
+    groups = {*ALL_OPTIONS, "experiment", "sweep"}
     choices = [argument for argument in arguments if argument.partition("=")[0] in groups]
     GlobalHydra.instance().clear()
     try:
         with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
             composed = hydra.compose("config", overrides=choices)
-        return {group: str(composed[group].name) for group in OPTIONS}
+        names: Names = {group: str(composed[group].name) for group in OPTIONS}
+        for group, options in COMBINABLE.items():
+            names[group] = tuple(name for name in composed[group] if name in options)
+        return names
     except Exception:  # the arguments have more than one fault; the one that is reported is enough
         return DEFAULT_OPTIONS

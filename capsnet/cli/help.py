@@ -1,9 +1,8 @@
 """What `--help` prints."""
 
 import textwrap
-from pathlib import Path
 
-from ..settings.config import OPTIONS
+from ..settings.config import ALL_OPTIONS, OPTIONS
 from ..settings.parse import DEFAULT_OPTIONS, known_keys
 from . import CONFIGS
 
@@ -80,15 +79,16 @@ def _groups() -> str:
     """Every group with its options, the default one first."""
     lines = []
     sections = dict.fromkeys(key.partition(".")[0] for key in known_keys(DEFAULT_OPTIONS) if "." in key)
-    for group in [*sections, "experiment", "sweep"]:
-        if not (CONFIGS / group).is_dir():
+    for group in dict.fromkeys([*sections, *ALL_OPTIONS, "experiment", "sweep"]):
+        names = option_names(group)
+        if not names:
             continue
         default = DEFAULT_OPTIONS.get(group)
-        names = sorted(_names(CONFIGS / group) | set(OPTIONS.get(group, ())), key=lambda name: (name != default, name))
-        text = ", ".join(names)
+        text = ", ".join(sorted(names, key=lambda name: (name != default, name)))
         lines.append(textwrap.fill(text, 96, initial_indent=f"  {group:<11} ", subsequent_indent=" " * 14))
     return "\n".join(lines)
 
 
-def _names(folder: Path) -> set[str]:
-    return {file.stem for file in folder.glob("*.yaml")}
+def option_names(group: str) -> set[str]:
+    """What can be chosen by GROUP=NAME."""
+    return {file.stem for file in (CONFIGS / group).glob("*.yaml")} | set(ALL_OPTIONS.get(group, ()))

@@ -14,10 +14,13 @@ from ..errors import ConfigError
 from .source import LabelledImages
 
 
-def epoch_generator(seed: int, epoch: int, stream: str = "") -> torch.Generator:
-    """Random numbers that depend only on the seed, the epoch and the stream, so that an epoch can be drawn again."""
+def epoch_generator(seed: int, epoch: int, stream: str = "", device: torch.device | str = "cpu") -> torch.Generator:
+    """Random numbers that depend only on the seed, the epoch and the stream, so that an epoch can be drawn again.
+
+    On a GPU they are others than on the CPU.
+    """
     mixed = np.random.SeedSequence((seed, epoch, *stream.encode())).generate_state(1)[0]
-    return torch.Generator().manual_seed(int(mixed))
+    return torch.Generator(device).manual_seed(int(mixed))
 
 
 def to_float(images: Tensor) -> Tensor:
@@ -78,6 +81,9 @@ class Batches:
 class TrainingBatches(Batches):
     """Shuffles and augments anew each epoch. The random draws depend only on the seed, the epoch and the image.
 
+    What plugins add draws for a whole batch. It depends on the seed, the epoch, which batch of the epoch it is, and the
+    process's rank.
+
     Under mixup, labels are class probabilities, [batch, classes] float32.
 
     Args:
@@ -97,16 +103,20 @@ class TrainingBatches(Batches):
         order = torch.randperm(count, generator=stream())
         draws = self.augmentation.draw(count, height, width, stream)
         draws = {kind: drawn.to(self.images.device) for kind, drawn in draws.items()}
-        for rows in self._shares(order):
+        for batch, rows in enumerate(self._shares(order)):
+            place = f"batch {batch}, process {self.rank}"
+            images = self._augmented(rows, draws, stream, place)
             if self.augmentation.mixup is None:
-                yield self._augmented(rows, draws), self.labels[rows]
+                yield images, self.labels[rows]
                 continue
             others, shares = draws["mixup_with"][rows], draws["mixup_share"][rows]
-            images = mix(self._augmented(rows, draws), self._augmented(others, draws), shares)
+            images = mix(images, self._augmented(others, draws, stream, f"{place}, mixed in"), shares)
             yield images, mix(self._probabilities(rows), self._probabilities(others), shares)
 
-    def _augmented(self, rows: Tensor, draws: Draws) -> Tensor:
-        return self.augmentation(to_float(self.images[rows]), {kind: drawn[rows] for kind, drawn in draws.items()})
+    def _augmented(self, rows: Tensor, draws: Draws, stream: Callable[..., torch.Generator], place: str) -> Tensor:
+        """Images augmented by their own draws, and by random numbers for the batch that has this place."""
+        images = self.augmentation(to_float(self.images[rows]), {kind: drawn[rows] for kind, drawn in draws.items()})
+        return self.augmentation.apply_added(images, lambda name: stream(f"{name}, {place}", device=self.images.device))
 
     def _probabilities(self, rows: Tensor) -> Tensor:
         return F.one_hot(self.labels[rows], self.classes).float()

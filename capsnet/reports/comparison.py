@@ -1,6 +1,5 @@
 """Several networks side by side: what tells them apart, and how well each does, averaged over seeds."""
 
-import contextlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from ..runs.folder import METRICS_FILE, ROBUSTNESS_FILE
 from ..runs.metrics import read_metrics
 from ..runs.repetitions import SPEEDS, SUMMED_COLUMNS, Repetitions, grouped, is_unbalanced
 from ..runs.result import RunResult
-from ..settings.config import as_dict, untrained_keys
+from ..settings.config import leaves, untrained_keys
 from ..settings.parse import config_from_dict
 from ..text import columns, percent, printable, whole
 from .distortions import DISTORTIONS
@@ -86,18 +85,22 @@ def _trained_settings(run: RunResult) -> dict[str, Any]:
     """
     if run.config is None:
         raise CheckpointError(f"{run.folder}: its record has no settings to compare")
-    config = run.config
-    # It stays as it is if an option comes from a plugin, or a key no longer exists.
-    with contextlib.suppress(ConfigError):
-        config = as_dict(config_from_dict(config))
-    flat: dict[str, Any] = {}
-    for group, values in config.items():
-        flat |= (
-            {f"{group}.{key}": value for key, value in values.items()} if isinstance(values, dict) else {group: values}
-        )
+    try:
+        flat = {key: value for key, value, _ in leaves(config_from_dict(run.config))}
+    except ConfigError:  # an option comes from a plugin, or a key no longer exists
+        flat = _flattened(run.config)
     ignored = untrained_keys() | {"seed"}
     settings = {key: value for key, value in flat.items() if key not in ignored}
     return settings | ({IMAGES: run.images[:8]} if run.images else {})
+
+
+def _flattened(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested values by dotted key."""
+    flat: dict[str, Any] = {}
+    for key, value in nested.items():
+        within = isinstance(value, dict) and value
+        flat |= _flattened(value, f"{prefix}{key}.") if within else {f"{prefix}{key}": value}
+    return flat
 
 
 def _leave_out_repeated_seeds(group: Repetitions[RunResult]) -> None:
@@ -141,7 +144,7 @@ def _distinguished(settings: list[dict[str, Any]]) -> tuple[list[str], list[str]
 
 
 def _label(settings: dict[str, Any], keys: list[str]) -> str:
-    return ", ".join(_worded(key, settings[key]) for key in keys if settings.get(key, "none") != "none")
+    return ", ".join(_worded(key, settings[key]) for key in keys if settings.get(key, "none") not in ("none", ""))
 
 
 def _numbered(labels: list[str]) -> list[str]:
@@ -155,9 +158,9 @@ def _distinct(settings: list[dict[str, Any]], keys: list[str]) -> int:
 
 
 def _worded(key: str, value: Any) -> str:
-    """dynamic; iters=3; limit=null."""
+    """dynamic; ink,dots; iters=3; limit=null."""
     name = key.rpartition(".")[2]
-    return str(value) if name == "name" else f"{name}={'null' if value is None else value}"
+    return str(value) if name in ("name", "names") else f"{name}={'null' if value is None else value}"
 
 
 def comparison_table(compared: Sequence[Compared]) -> str:

@@ -1,5 +1,6 @@
 """Text in the terminal about a run: a summary before it, the outcome after it, an evaluation."""
 
+import dataclasses
 import shlex
 import shutil
 import sys
@@ -10,7 +11,8 @@ from ..data.balance import is_unbalanced
 from ..runs.folder import BEST_CHECKPOINT, FIGURES_FOLDER, LAST_CHECKPOINT
 from ..runs.record import RunRecord
 from ..runs.repetitions import LEAST_DIFFERENCE
-from ..settings.config import Config, fields_of, name_of
+from ..settings.augment import Augment
+from ..settings.config import Config, name_of
 from ..settings.plugins import loaded_plugin
 from ..text import aligned, counted, duration, percent, relative
 
@@ -29,7 +31,7 @@ def run_summary(config: Config, dataset: "Dataset", results: RunRecord, run_dir:
     batches = f"batches of {config.data.batch_size}"
     if processes > 1:
         batches += f" ({-(-config.data.batch_size // processes)} in each of {processes} processes)"
-    augment = ", ".join(f"{key} {value}" for key, value in vars(config.augment).items() if value)
+    augment = ", ".join(_augmentations(config.augment))
     counts = ", ".join(f"{count:,} {SPLITS[split]}" for split, count in dataset.counts.items()) + " images"
     return aligned(
         {
@@ -42,16 +44,22 @@ def run_summary(config: Config, dataset: "Dataset", results: RunRecord, run_dir:
     )
 
 
+def _augmentations(augment: Augment) -> list[str]:
+    """What is switched on: max_shift 2, ink (strength 0.5)."""
+    own = [f"{key} {value}" for key, value in augment.strengths().items() if value]
+    return own + [_with_settings(name, option) for name, option in augment.options.items()]
+
+
 def _model(config: Config, parameters: int) -> str:
     text = f"{name_of('model', config.model)}, {parameters:,} parameters"
     routed = name_of("routing", config.routing) != "none"
-    return f"{text}, {_described('routing', config.routing)} routing" if routed else text
+    routing = _with_settings(name_of("routing", config.routing), config.routing)
+    return f"{text}, {routing} routing" if routed else text
 
 
-def _described(group: str, option: Any) -> str:
+def _with_settings(name: str, option: Any) -> str:
     """An option's name with its settings: dynamic (iters 3)."""
-    name = name_of(group, option)
-    settings = ", ".join(f"{field.name} {getattr(option, field.name)}" for _, field in fields_of(group, name))
+    settings = ", ".join(f"{field.name} {getattr(option, field.name)}" for field in dataclasses.fields(option))
     return f"{name} ({settings})" if settings else name
 
 

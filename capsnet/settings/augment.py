@@ -1,15 +1,21 @@
-"""Augmentation of the training images. The options under configs/augment/ are presets of these settings."""
+"""Augmentation of the training images. The options under configs/augment/ are presets of these settings.
 
-from dataclasses import dataclass
+`augment=[strong,mixup]` takes both; where two presets set the same key, the later one wins. A plugin can add options
+with settings of their own, as in `augment=[strong,ink] augment.ink.strength=0.5`. They are applied in the order
+given, after the kinds that these settings switch on, and before mixup.
+"""
+
+from dataclasses import dataclass, fields
 from functools import partial
 
-from .setting import setting
+from .combination import Combination
+from .setting import Setting, setting
 
 _setting = partial(setting, evaluated=False)
 
 
 @dataclass
-class Augment:
+class Augment(Combination):
     max_shift: int = _setting(0, "shift by up to this many pixels along each axis; 0: off", at_least=0)
     cutout_size: int = _setting(0, "side of the blanked square in pixels, clipped at the border; 0: off", at_least=0)
     rotation: float = _setting(0.0, "turn by up to this many degrees", at_least=0, at_most=180)
@@ -26,7 +32,18 @@ class Augment:
     )
     erasing: float = _setting(0.0, "probability of blanking a rectangle of random size", at_least=0, at_most=1)
 
+    purpose = Setting(evaluated=False)
+
     def build(self):
         from ..augment import Augmentation
 
-        return Augmentation(**vars(self))
+        added = {name: option.build() for name, option in self.options.items()}
+        return Augmentation(**self.strengths(), added=added)
+
+    def strengths(self) -> dict[str, float]:
+        """The settings of the project's own kinds, by name."""
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "options"}
+
+
+OPTIONS: dict[str, type] = {}
+"""Options beside the presets, each with a section of its own."""

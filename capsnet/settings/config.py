@@ -9,11 +9,12 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, NamedTuple, get_type_hints
 
 from ..errors import ConfigError
-from . import data, loss, model, optimizer, routing
-from .augment import Augment
+from . import augment, data, loss, model, optimizer, routing
+from .combination import Combination
 from .early_stopping import EarlyStopping
 from .setting import Setting, about, setting
 from .trainer import Trainer
@@ -25,7 +26,13 @@ OPTIONS: dict[str, dict[str, type]] = {
     "loss": loss.OPTIONS,
     "optimizer": optimizer.OPTIONS,
 }
-"""Every option by group and name; the first of a group is its default. Plugins add to it, see `plugins.py`."""
+"""Options of which a config has one, by group and name; the first of a group is its default."""
+
+COMBINABLE: dict[str, dict[str, type]] = {"augment": augment.OPTIONS}
+"""Options of which a config may have several, by group and name. The group's section is a `Combination`."""
+
+ALL_OPTIONS = OPTIONS | COMBINABLE
+"""Every option by group and name. Plugins add to it, see `plugins.py`."""
 
 SHARED: dict[str, type] = {"data": data.Data}
 """Settings that all options of a group share; the option itself is the field `source`."""
@@ -34,7 +41,7 @@ SHARED: dict[str, type] = {"data": data.Data}
 @dataclass
 class Config:
     data: data.Data
-    augment: Augment
+    augment: augment.Augment
     model: Any
     routing: Any
     loss: Any
@@ -83,6 +90,29 @@ def name_setting(group: str) -> Setting:
     return Setting(f"the option, chosen by {group}=NAME", evaluated=group != "optimizer")
 
 
+@cache
+def section_class(group: str) -> type:
+    """The dataclass of a config's section."""
+    return get_type_hints(Config)[group]
+
+
+def settings_of(section: type) -> list[dataclasses.Field]:
+    """The settings of a section's class itself, not of the options that it combines."""
+    inner = "options" if issubclass(section, Combination) else None
+    return [field for field in dataclasses.fields(section) if field.name != inner]
+
+
+def combined_setting(group: str, field: dataclasses.Field) -> Setting:
+    """What is known about a setting of an option that can be combined."""
+    known, purpose = about(field), section_class(group).purpose
+    return dataclasses.replace(
+        known,
+        trained=known.trained and purpose.trained,
+        evaluated=known.evaluated and purpose.evaluated,
+        hyperparameter=known.hyperparameter and purpose.hyperparameter,
+    )
+
+
 def leaves(config: Config) -> Iterator[Leaf]:
     """Every setting of a config, group by group."""
     for entry in dataclasses.fields(config):
@@ -94,10 +124,20 @@ def leaves(config: Config) -> Iterator[Leaf]:
                 holder = option if isinstance(option, owner) else section
                 yield Leaf(f"{entry.name}.{field.name}", getattr(holder, field.name), about(field))
         elif dataclasses.is_dataclass(section):
-            for field in dataclasses.fields(section):
+            for field in settings_of(type(section)):
                 yield Leaf(f"{entry.name}.{field.name}", getattr(section, field.name), about(field))
+            if entry.name in COMBINABLE:
+                yield from _combined_leaves(entry.name, section)
         else:
             yield Leaf(entry.name, section, about(entry))
+
+
+def _combined_leaves(group: str, section: Combination) -> Iterator[Leaf]:
+    """GROUP.names, which says which options are combined and in which order, and their settings as GROUP.NAME.KEY."""
+    yield Leaf(f"{group}.names", ",".join(section.options), section.purpose)
+    for name, option in section.options.items():
+        for field in dataclasses.fields(option):
+            yield Leaf(f"{group}.{name}.{field.name}", getattr(option, field.name), combined_setting(group, field))
 
 
 def untrained_keys() -> set[str]:
@@ -106,8 +146,14 @@ def untrained_keys() -> set[str]:
     for group, section in get_type_hints(Config).items():
         fields = [field for name in OPTIONS.get(group, ()) for _, field in fields_of(group, name)]
         if group not in OPTIONS and dataclasses.is_dataclass(section):
-            fields = list(dataclasses.fields(section))
+            fields = settings_of(section)
         found |= {f"{group}.{field.name}" for field in fields if not about(field).trained}
+    for group, options in COMBINABLE.items():
+        if not section_class(group).purpose.trained:
+            found |= {f"{group}.{name}" for name in ("names", *options)}
+        for name, option in options.items():
+            fields = [field for field in dataclasses.fields(option) if not combined_setting(group, field).trained]
+            found |= {f"{group}.{name}.{field.name}" for field in fields}
     return found
 
 
@@ -115,8 +161,14 @@ def as_dict(config: Config) -> dict[str, Any]:
     """A config as nested plain values, as it is saved."""
     nested: dict[str, Any] = {}
     for key, value, _ in leaves(config):
-        group, _, name = key.rpartition(".")
-        (nested.setdefault(group, {}) if group else nested)[name] = value
+        *groups, name = key.split(".")
+        section = nested
+        for group in groups:
+            section = section.setdefault(group, {})
+        if key in {f"{group}.names" for group in COMBINABLE}:
+            section |= {option: {} for option in getattr(config, groups[0]).options}  # also those without settings
+        else:
+            section[name] = value
     return nested
 
 
@@ -137,8 +189,10 @@ def check(config: Config) -> None:
     for entry in dataclasses.fields(config):
         section = getattr(config, entry.name)
         option = option_of(entry.name, section) if entry.name in OPTIONS else section
-        if callable(check_option := getattr(option, "check", None)):
-            check_option()
+        combined = option.options.values() if isinstance(option, Combination) else ()
+        for checked in (option, *combined):
+            if callable(check_option := getattr(checked, "check", None)):
+                check_option()
     routing, model = name_of("routing", config.routing), name_of("model", config.model)
     capsules = getattr(config.model, "capsules", None)  # a plugin's network need not say
     if capsules is False and routing != "none":

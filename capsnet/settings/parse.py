@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import re
+from collections.abc import Iterable
 from functools import cache
 from typing import Any, get_type_hints
 
@@ -12,11 +13,26 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from ..errors import ConfigError, PluginError
 from ..text import either
-from .config import OPTIONS, SHARED, Config, check, fields_of
+from .config import (
+    ALL_OPTIONS,
+    COMBINABLE,
+    OPTIONS,
+    SHARED,
+    Config,
+    check,
+    fields_of,
+    section_class,
+    settings_of,
+)
 from .setting import AS_SAVED, about
 from .trainer import NO_EFFECT
 
-DEFAULT_OPTIONS = {group: next(iter(options)) for group, options in OPTIONS.items()}
+Names = dict[str, Any]
+"""The option that is chosen for each group: its name, or the names of those that are combined, as a tuple."""
+
+DEFAULT_OPTIONS: Names = {group: next(iter(options)) for group, options in OPTIONS.items()} | {
+    group: section_class(group).default for group in COMBINABLE
+}
 
 
 def config_from_omegaconf(composed: DictConfig) -> Config:
@@ -39,7 +55,7 @@ def config_from_dict(saved: dict[str, Any], overrides: dict[str, str | None] | N
 
     Args:
         saved: nested plain values, as `config.as_dict` gives them; what is missing takes its default.
-        overrides: values by dotted key, or by group to choose another of its options.
+        overrides: values by dotted key, or by group to choose another of its options, or several as [NAME,NAME].
         origin: the file that the dictionary is from, for errors.
 
     Raises:
@@ -56,6 +72,9 @@ def config_from_dict(saved: dict[str, Any], overrides: dict[str, str | None] | N
         for key in (group, f"{group}.name"):
             if key in settings:
                 _choose_option(values, group, key, settings.pop(key))
+    for group in COMBINABLE:
+        if group in settings and _choose_combination(values, group, settings[group]):
+            del settings[group]
     try:
         config = _typed_config(values, settings, origin)
     except _UnknownOptionError as error:
@@ -72,8 +91,18 @@ def _stay_inside(values: dict[str, Any]) -> None:
         section = values.setdefault(group, {})
         name = section.get("name", DEFAULT_OPTIONS[group]) if isinstance(section, dict) else None
         if isinstance(name, str) and name in OPTIONS[group]:
-            replaced = {field.name: about(field).when_saved for _, field in fields_of(group, name)}
-            section.update({key: value for key, value in replaced.items() if value is not AS_SAVED})
+            section.update(_when_saved(field for _, field in fields_of(group, name)))
+    for group, options in COMBINABLE.items():
+        section = values.get(group)
+        for name, option in section.items() if isinstance(section, dict) else ():
+            if name in options and isinstance(option, dict):
+                section[name] = option | _when_saved(dataclasses.fields(options[name]))
+
+
+def _when_saved(fields: Iterable[dataclasses.Field]) -> dict[str, Any]:
+    """The values that replace saved ones."""
+    values = {field.name: about(field).when_saved for field in fields}
+    return {key: value for key, value in values.items() if value is not AS_SAVED}
 
 
 class _UnknownOptionError(ConfigError):
@@ -81,7 +110,8 @@ class _UnknownOptionError(ConfigError):
 
     def __init__(self, group: str, option: Any, key: str | None = None):
         given = "null" if option is None else option
-        super().__init__(f"{key or group}={given}: no such option; choose {either(OPTIONS[group])}")
+        choice = f"choose {either(ALL_OPTIONS[group])}" if ALL_OPTIONS[group] else "only a plugin adds options here"
+        super().__init__(f"{key or group}={given}: no such option; {choice}")
         self.group, self.option = group, option
 
 
@@ -95,8 +125,29 @@ def _choose_option(values: dict[str, Any], group: str, key: str, name: str | Non
     values[group] = {"name": name, **kept}
 
 
+def _choose_combination(values: dict[str, Any], group: str, given: str | list[str] | None) -> bool:
+    """Replace the options that a saved config combines; those that stay keep their settings.
+
+    Returns:
+        False if a name may be that of a preset, which only the command line can choose.
+    """
+    names = given if isinstance(given, list) else [name.strip() for name in (given or "").strip("[]").split(",")]
+    names = [name for name in names if name]
+    for name in names:
+        if name not in COMBINABLE[group]:
+            if settings_of(section_class(group)):
+                return False
+            raise _UnknownOptionError(group, name)
+    section = values.get(group)
+    section = section if isinstance(section, dict) else {}
+    others = {key: value for key, value in section.items() if key not in COMBINABLE[group]}
+    values[group] = others | {name: section.get(name, {}) for name in names}
+    return True
+
+
 def _typed_config(values: dict[str, Any], overrides: dict[str, str | None], origin: str = "") -> Config:
-    names = {group: _option_name(values, group) for group in OPTIONS}
+    names: Names = {group: _option_name(values, group) for group in OPTIONS}
+    names |= {group: _combined_names(values, group) for group in COMBINABLE}
     try:
         merged = OmegaConf.merge(OmegaConf.structured(_schema(**names)), values)
     except OmegaConfBaseException as error:
@@ -112,7 +163,8 @@ def _typed_config(values: dict[str, Any], overrides: dict[str, str | None], orig
     except MissingMandatoryValue as error:
         raise ConfigError(f"{error.full_key}: needs a value") from error
     sections = {entry.name: getattr(typed, entry.name) for entry in dataclasses.fields(Config)}
-    return Config(**sections | {group: _section(group, name, sections[group]) for group, name in names.items()})
+    sections |= {group: _section(group, names[group], sections[group]) for group in OPTIONS}
+    return Config(**sections | {group: _combination(group, names[group], sections[group]) for group in COMBINABLE})
 
 
 def _option_name(values: dict[str, Any], group: str) -> str:
@@ -123,30 +175,54 @@ def _option_name(values: dict[str, Any], group: str) -> str:
     return name
 
 
+def _combined_names(values: dict[str, Any], group: str) -> tuple[str, ...]:
+    """The names of the options that a config combines, in their order."""
+    section, section_type = values.get(group), section_class(group)
+    if not isinstance(section, dict):
+        return section_type.default
+    own = {field.name for field in settings_of(section_type)}
+    for name, value in section.items():
+        if isinstance(value, dict) and name not in {*own, *COMBINABLE[group]}:
+            raise _UnknownOptionError(group, name)
+        if not isinstance(value, dict) and name in COMBINABLE[group]:
+            raise _has_keys(f"{group}.{name}", value)
+    return tuple(name for name in section if name in COMBINABLE[group])
+
+
 def _section(group: str, name: str, typed: Any) -> Any:
     """An option's dataclass, inside that of its group's shared settings if there are some."""
+    option = _option(OPTIONS[group][name], typed, f"{group}={name}")
+    if group not in SHARED:
+        return option
+    shared = [field.name for field in dataclasses.fields(SHARED[group]) if field.name != "source"]
+    return SHARED[group](source=option, **{key: getattr(typed, key) for key in shared})
 
-    option_class = OPTIONS[group][name]
 
-    def values(owner: type) -> dict[str, Any]:
-        names = [field.name for field in dataclasses.fields(owner)]
-        return {name: getattr(typed, name) for name in names if owner is option_class or name != "source"}
+def _combination(group: str, names: tuple[str, ...], typed: Any) -> Any:
+    """The dataclass of a section that combines several options."""
+    options = {name: _option(COMBINABLE[group][name], getattr(typed, name), f"{group}={name}") for name in names}
+    own = {field.name: getattr(typed, field.name) for field in settings_of(section_class(group))}
+    return section_class(group)(options=options, **own)
 
+
+def _option(option_class: type, typed: Any, where: str) -> Any:
     try:
-        option = option_class(**values(option_class))
+        return option_class(**{field.name: getattr(typed, field.name) for field in dataclasses.fields(option_class)})
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"{group}={name}: {error}") from error
-    return SHARED[group](source=option, **values(SHARED[group])) if group in SHARED else option
+        raise ConfigError(f"{where}: {error}") from error
 
 
 @cache
-def _schema(**names: str) -> type:
+def _schema(**names: Any) -> type:
     """A dataclass with the types and defaults of a config in which these options are chosen, for OmegaConf."""
     hints = get_type_hints(Config)
     entries = []
     for entry in dataclasses.fields(Config):
         if entry.name in OPTIONS:
             section = section_schema(entry.name, names[entry.name])
+            entries.append((entry.name, section, dataclasses.field(default_factory=section)))
+        elif entry.name in COMBINABLE:
+            section = _combination_schema(entry.name, names[entry.name])
             entries.append((entry.name, section, dataclasses.field(default_factory=section)))
         elif dataclasses.is_dataclass(section := hints[entry.name]):
             entries.append((entry.name, section, dataclasses.field(default_factory=section)))
@@ -158,18 +234,38 @@ def _schema(**names: str) -> type:
 def section_schema(group: str, name: str) -> type:
     """A dataclass with the name of an option and all its settings, those shared by its group included."""
     entries: list[Any] = [("name", str, dataclasses.field(default=name))]
-    for owner, field in fields_of(group, name):
-        if field.default_factory is not dataclasses.MISSING:
-            default = dataclasses.field(default_factory=field.default_factory)
-        else:
-            default = dataclasses.field(default=MISSING if field.default is dataclasses.MISSING else field.default)
-        entries.append((field.name, get_type_hints(owner)[field.name], default))
+    entries += [_schema_entry(owner, field) for owner, field in fields_of(group, name)]
     return dataclasses.make_dataclass(f"{OPTIONS[group][name].__name__}Schema", entries)
 
 
-def _set(merged: DictConfig, key: str, value: str | None, names: dict[str, str]) -> None:
+def option_schema(option: type) -> type:
+    """A dataclass with the settings of an option that can be combined."""
+    entries = [_schema_entry(option, field) for field in dataclasses.fields(option)]
+    return dataclasses.make_dataclass(f"{option.__name__}Schema", entries)
+
+
+def _combination_schema(group: str, names: tuple[str, ...]) -> type:
+    """A dataclass with the settings of a group's section itself, and one for each of these options."""
+    section = section_class(group)
+    entries = [_schema_entry(section, field) for field in settings_of(section)]
+    for name in names:
+        schema = option_schema(COMBINABLE[group][name])
+        entries.append((name, schema, dataclasses.field(default_factory=schema)))
+    return dataclasses.make_dataclass(f"{section.__name__}Schema", entries)
+
+
+def _schema_entry(owner: type, field: dataclasses.Field) -> tuple[str, Any, Any]:
+    """A setting's name, type and default, as OmegaConf takes them."""
+    if field.default_factory is not dataclasses.MISSING:
+        default = dataclasses.field(default_factory=field.default_factory)
+    else:
+        default = dataclasses.field(default=MISSING if field.default is dataclasses.MISSING else field.default)
+    return field.name, get_type_hints(owner)[field.name], default
+
+
+def _set(merged: DictConfig, key: str, value: str | None, names: Names) -> None:
     if key in merged and isinstance(merged[key], DictConfig):
-        raise ConfigError(f"{key}={value}: set its keys one by one, such as {key}.KEY=VALUE")
+        raise _has_keys(key, value)
     try:
         parsed = yaml.safe_load(value) if isinstance(value, str) and _takes_any_type(merged, key) else value
         OmegaConf.update(merged, key, parsed, force_add=False)
@@ -177,6 +273,11 @@ def _set(merged: DictConfig, key: str, value: str | None, names: dict[str, str])
         raise ConfigError(f"{key}={value}: not a value that YAML understands") from error
     except OmegaConfBaseException as error:
         raise ConfigError(explain(error, names, override=f"{key}={'null' if value is None else value}")) from error
+
+
+def _has_keys(key: str, value: Any) -> ConfigError:
+    """What is wrong with a value in place of a section."""
+    return ConfigError(f"{key}={value}: set its keys one by one, such as {key}.KEY=VALUE")
 
 
 def _takes_any_type(merged: DictConfig, key: str) -> bool:
@@ -215,7 +316,7 @@ def quoted(text: str) -> str:
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
-def known_keys(names: dict[str, str]) -> list[str]:
+def known_keys(names: Names) -> list[str]:
     """Every key of a config in which these options are chosen."""
     hints = get_type_hints(Config)
     keys = []
@@ -223,17 +324,20 @@ def known_keys(names: dict[str, str]) -> list[str]:
         if entry.name in OPTIONS:
             fields = [field for _, field in fields_of(entry.name, names[entry.name])]
         elif dataclasses.is_dataclass(hints[entry.name]):
-            fields = list(dataclasses.fields(hints[entry.name]))
+            fields = settings_of(hints[entry.name])
         else:
             keys.append(entry.name)
             continue
         keys += [f"{entry.name}.{field.name}" for field in fields]
+        for name in names[entry.name] if entry.name in COMBINABLE else ():
+            option = COMBINABLE[entry.name][name]
+            keys += [f"{entry.name}.{name}.{field.name}" for field in dataclasses.fields(option)]
     return keys
 
 
 def explain(
     error: Exception,
-    names: dict[str, str] | None = None,
+    names: Names | None = None,
     values: dict[str, Any] | None = None,
     override: str | None = None,
 ) -> str:
@@ -265,7 +369,7 @@ def _assignment(key: str, values: dict[str, Any] | None) -> str:
     return f"{key}={'null' if found is None else found}"
 
 
-def unknown_key(override: str, names: dict[str, str]) -> str:
+def unknown_key(override: str, names: Names) -> str:
     """Why there is no such key, and what may have been meant.
 
     Args:
@@ -280,12 +384,15 @@ def unknown_key(override: str, names: dict[str, str]) -> str:
         owners = [option for option in OPTIONS[group] if name in {field.name for _, field in fields_of(group, option)}]
         if owners:
             return f"{override}: belongs to {group}={either(owners)}, not to {group}={names[group]}"
+    if group in COMBINABLE and (option := name.partition(".")[0]) in COMBINABLE[group].keys() - {*names[group]}:
+        return f"{override}: belongs to {group}={option}, which is not chosen"
     known = known_keys(names)
     siblings = [other.partition(".")[2] for other in known if other.startswith(f"{group}.")]
-    groups = sorted({*OPTIONS, *(other.partition(".")[0] for other in known)})
+    groups = sorted({*ALL_OPTIONS, *(other.partition(".")[0] for other in known)})
     if name and group in groups:
         if not siblings:
-            return f"{override}: no such key; {group}={names[group]} has no settings"
+            chosen = names[group] if group in OPTIONS else f"[{','.join(names[group])}]"
+            return f"{override}: no such key; {group}={chosen} has no settings"
         near = difflib.get_close_matches(name, siblings, n=1, cutoff=0.6)
         hint = f"did you mean {group}.{near[0]}?" if near else f"{group} has {', '.join(siblings)}"
         return f"{override}: no such key; {hint}"

@@ -16,8 +16,8 @@ from omegaconf import OmegaConf
 from ..errors import PluginError
 from ..files import read_bytes, user_path
 from ..text import either, on_one_line
-from .config import OPTIONS, SHARED
-from .parse import section_schema
+from .config import ALL_OPTIONS, COMBINABLE, SHARED, section_class, settings_of
+from .parse import option_schema, section_schema
 
 
 class Plugin(NamedTuple):
@@ -92,21 +92,21 @@ def _check_form(options: Any, path: str | Path) -> None:
     if not isinstance(options, Mapping) or not options or not all(options.values()):
         raise PluginError(f"plugin={path}: has no OPTIONS = {{GROUP: {{NAME: dataclass}}}}")
     for group, additions in options.items():
-        if group not in OPTIONS:
-            raise PluginError(f"plugin={path}: OPTIONS has an unknown group {group!r}; choose {either(OPTIONS)}")
+        if group not in ALL_OPTIONS:
+            raise PluginError(f"plugin={path}: OPTIONS has an unknown group {group!r}; choose {either(ALL_OPTIONS)}")
         if not isinstance(additions, Mapping):
             raise PluginError(f"plugin={path}: OPTIONS[{group!r}] must be a dictionary {{NAME: dataclass}}")
         for name, option in additions.items():
             where = f"plugin={path}: OPTIONS[{group!r}][{name!r}]"
             if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_]\w*", name):
                 raise PluginError(f"{where}: a name may have only letters, digits and _")
-            if name in OPTIONS[group]:
+            if name in ALL_OPTIONS[group]:
                 raise PluginError(f"{where}: {group}={name} exists already; choose another name")
             if not isinstance(option, type) or not dataclasses.is_dataclass(option):
                 raise PluginError(f"{where}: must be a dataclass")
             if not callable(getattr(option, "build", None)):
                 raise PluginError(f"{where}: the dataclass needs a method build(...)")
-        classes = [*additions.values(), *OPTIONS[group].values()]
+        classes = [*additions.values(), *ALL_OPTIONS[group].values()]
         if len(set(classes)) < len(classes):
             raise PluginError(f"plugin={path}: OPTIONS[{group!r}]: each name needs a dataclass of its own")
 
@@ -114,7 +114,7 @@ def _check_form(options: Any, path: str | Path) -> None:
 def _add(options: Mapping[str, Mapping[str, type]], path: str | Path) -> None:
     """Add a plugin's options to those of the project, all or none."""
     for group, additions in options.items():
-        OPTIONS[group].update(additions)
+        ALL_OPTIONS[group].update(additions)
     try:
         for group, additions in options.items():
             for name, option in additions.items():
@@ -122,19 +122,21 @@ def _add(options: Mapping[str, Mapping[str, type]], path: str | Path) -> None:
     except Exception:
         for group, additions in options.items():
             for name in additions:
-                del OPTIONS[group][name]
+                del ALL_OPTIONS[group][name]
         raise
 
 
 def _check_settings(group: str, name: str, option: type, where: str) -> None:
     """Raise PluginError if an option has a field that cannot be a setting."""
     shared = {field.name for field in dataclasses.fields(SHARED[group])} if group in SHARED else set()
+    if group in COMBINABLE and name in {"names", *(field.name for field in settings_of(section_class(group)))}:
+        raise PluginError(f"{where}: {group}.{name} is a setting; choose another name")
     for field in dataclasses.fields(option):
-        if field.name in shared | {"name"}:
+        if group not in COMBINABLE and field.name in shared | {"name"}:
             raise PluginError(f"{where}: leave out {field.name}: every option of {group} has it")
     try:
         hints = get_type_hints(option)
-        OmegaConf.structured(section_schema(group, name))
+        OmegaConf.structured(option_schema(option) if group in COMBINABLE else section_schema(group, name))
     except Exception as error:  # evaluating type hints and defaults can raise anything
         raise PluginError(f"{where}: {type(error).__name__}: {on_one_line(error)[:200]}") from error
     for field in dataclasses.fields(option):

@@ -5,10 +5,11 @@ python -m capsnet.settings.reference > docs/settings.md
 
 import dataclasses
 import inspect
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, get_type_hints
 
-from .config import OPTIONS, SHARED, Config
+from .config import COMBINABLE, OPTIONS, SHARED, Config, combined_setting, settings_of
 from .parse import DEFAULT_OPTIONS
 from .setting import Setting, about
 from .trainer import NO_EFFECT
@@ -38,9 +39,10 @@ def settings_markdown() -> str:
             parts.append(_group(entry.name))
         elif dataclasses.is_dataclass(section := hints[entry.name]):
             heading = f"## `{entry.name}`\n\n{_sentence(inspect.getmodule(section))}"
-            parts.append(f"{heading}\n\n{_table(entry.name, section)}")
+            table = f"\n{_table(entry.name, section)}" if settings_of(section) else ""
+            parts.append(f"{heading}\n{table}{_combinable(entry.name)}")
         else:
-            for_all_runs.append((entry.name, hints[entry.name], entry))
+            for_all_runs.append((entry.name, hints[entry.name], entry, about(entry)))
     parts.append(f"## All runs\n\n{_rows(for_all_runs)}")
     rows = "\n".join(f"| `trainer.{name}` | {why} |" for name, why in NO_EFFECT.items())
     heading = "## Arguments of Lightning's Trainer that do nothing here"
@@ -60,20 +62,29 @@ def _group(group: str) -> str:
     return text
 
 
+def _combinable(group: str) -> str:
+    """The options of a group of which there may be several."""
+    text = ""
+    for name, option in COMBINABLE.get(group, {}).items():
+        text += f"\n### `{group}={name}`\n\n{_sentence(option)}\n"
+        if dataclasses.fields(option):
+            text += f"\n{_table(f'{group}.{name}', option, partial(combined_setting, group))}"
+    return text
+
+
 def _sentence(documented: Any) -> str:
     return " ".join((inspect.getdoc(documented) or "").split())
 
 
-def _table(group: str, section: type) -> str:
+def _table(prefix: str, section: type, known: Callable[[dataclasses.Field], Setting] = about) -> str:
     hints = get_type_hints(section)
-    fields = [field for field in dataclasses.fields(section) if field.name != "source"]
-    return _rows((f"{group}.{field.name}", hints[field.name], field) for field in fields)
+    fields = [field for field in settings_of(section) if field.name != "source"]
+    return _rows((f"{prefix}.{field.name}", hints[field.name], field, known(field)) for field in fields)
 
 
-def _rows(fields: Iterable[tuple[str, Any, dataclasses.Field]]) -> str:
+def _rows(fields: Iterable[tuple[str, Any, dataclasses.Field, Setting]]) -> str:
     lines = ["| key | default | allowed | meaning | |", "| --- | --- | --- | --- | --- |"]
-    for key, hint, field in fields:
-        setting = about(field)
+    for key, hint, field, setting in fields:
         lines.append(
             f"| `{key}` | {_shown(field.default)} | {_allowed(hint, setting)} | {setting.help} | {_marks(setting)} |"
         )

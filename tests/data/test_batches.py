@@ -96,6 +96,80 @@ def test_augmentation_of_an_image_depends_on_no_batch_size_and_no_sharing():
     assert torch.equal(by_label(halves), expected)
 
 
+def brighter_by(amount):
+    """An added augmentation that needs no random numbers."""
+    return lambda images, generator: images + amount
+
+
+def noise(images, generator):
+    return torch.rand(images.shape, generator=generator)
+
+
+class TestAdded:
+    """What plugins add."""
+
+    def test_gets_batches_after_the_projects_own_kinds_and_is_applied_in_the_order_given(self):
+        seen = []
+
+        def look(images, generator):
+            seen.append(images.clone())
+            return images * 0.5
+
+        shifted = list(training(augmentation=Augmentation(max_shift=2)))
+        added = {"look": look, "brighter": brighter_by(0.25)}
+        both = list(training(augmentation=Augmentation(max_shift=2, added=added)))
+        for (images, labels), (augmented, same_labels), looked_at in zip(shifted, both, seen, strict=True):
+            assert torch.equal(looked_at, images)
+            assert torch.equal(augmented, images * 0.5 + 0.25)
+            assert torch.equal(same_labels, labels)
+
+    def test_random_numbers_depend_on_seed_epoch_batch_process_and_name(self):
+        def drawn(name="noise", rank=0, world_size=1, **settings):
+            augmentation = Augmentation(added={name: noise})
+            batches = training(augmentation=augmentation, rank=rank, world_size=world_size, **settings)
+            return [images[:4] for images, _ in batches if len(images) >= 4]
+
+        assert all(map(torch.equal, drawn(), drawn()))
+        others = drawn(seed=1), drawn(epoch=1), drawn("hiss"), drawn(rank=1, world_size=2)
+        numbers = [batch for batches in (drawn(), *others) for batch in batches]
+        distinct = {tuple(batch.flatten()[:100].tolist()) for batch in numbers}
+        assert len(distinct) == len(numbers)
+
+    def test_another_one_changes_neither_its_random_numbers_nor_the_draws_of_the_projects_kinds(self):
+        alone = list(training(augmentation=Augmentation(max_shift=2, added={"noise": noise})))
+        first = {"hiss": noise, "noise": noise}
+        for (images, _), (same, _) in zip(alone, training(augmentation=Augmentation(added=first)), strict=True):
+            assert torch.equal(images, same)
+        plain = list(training(augmentation=Augmentation(max_shift=2)))
+        unchanged = {"noise": lambda images, generator: (noise(images, generator), images)[1]}
+        for (images, _), (same, _) in zip(
+            plain, training(augmentation=Augmentation(max_shift=2, added=unchanged)), strict=True
+        ):
+            assert torch.equal(images, same)
+
+    def test_changing_a_batch_in_place_leaves_the_dataset_as_it_is(self):
+        before = SPLIT.images.clone()
+        darkened = Augmentation(added={"darken": lambda images, generator: images.zero_()})
+        assert all((images == 0).all() for images, _ in training(augmentation=darkened))
+        assert torch.equal(SPLIT.images, before)
+
+    def test_both_images_of_a_mixture_are_augmented(self):
+        added = {"brighter": brighter_by(0.5)}
+        mixed = training(augmentation=Augmentation(mixup=1.0))
+        for (images, labels), (augmented, same_labels) in zip(
+            mixed, training(augmentation=Augmentation(mixup=1.0, added=added)), strict=True
+        ):
+            torch.testing.assert_close(augmented, images + 0.5)
+            assert torch.equal(labels, same_labels)
+
+    def test_images_of_another_shape_are_refused(self):
+        cropped = Augmentation(added={"crop": lambda images, generator: images[:, :, 1:]})
+        with pytest.raises(
+            ConfigError, match=r"augment=crop: made images of shape \[8, 1, 19, 20\] from \[8, 1, 20, 20\]"
+        ):
+            next(iter(training(augmentation=cropped)))
+
+
 class TestMixup:
     MIXUP = Augmentation(max_shift=2, mixup=1.0)
 

@@ -1,4 +1,4 @@
-"""A plugin: a network without capsules or decoder, a dataset of coloured stripes, and a routing that takes the mean."""
+"""A plugin: a network without capsules or decoder, a dataset of coloured stripes, a mean routing, two augmentations."""
 
 from dataclasses import dataclass
 
@@ -61,4 +61,29 @@ class Mean:
         return MeanRouting(in_dim, out_caps, out_dim, **vars(self))
 
 
-OPTIONS = {"model": {"tiny": Tiny}, "data": {"stripes": Stripes}, "routing": {"mean": Mean}}
+@dataclass
+class Fade:
+    share: float = setting(0.3, "share of the brightness that an image may lose", at_least=0, at_most=1)
+
+    def build(self):
+        def fade(images, generator):
+            return images * (1 - self.share * torch.rand(len(images), 1, 1, 1, generator=generator))
+
+        return fade
+
+
+@dataclass
+class Noise:
+    def build(self):
+        def add_noise(images, generator):
+            return (images + 0.1 * torch.randn(images.shape, generator=generator)).clamp(0, 1)
+
+        return add_noise
+
+
+OPTIONS = {
+    "model": {"tiny": Tiny},
+    "data": {"stripes": Stripes},
+    "routing": {"mean": Mean},
+    "augment": {"fade": Fade, "noise": Noise},
+}

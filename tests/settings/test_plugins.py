@@ -10,7 +10,7 @@ import pytest
 
 from capsnet.errors import ConfigError, PluginError
 from capsnet.settings import parse, plugins
-from capsnet.settings.config import OPTIONS, as_dict, check, config_digest
+from capsnet.settings.config import ALL_OPTIONS, OPTIONS, as_dict, check, config_digest, leaves
 from capsnet.settings.parse import config_from_dict
 from capsnet.settings.plugins import load_plugin, loaded_plugin
 
@@ -31,11 +31,11 @@ TINY = """
 @pytest.fixture(autouse=True)
 def _without_plugins():
     """Forget, after each test, what its plugin has added."""
-    before, loaded, search = {group: dict(options) for group, options in OPTIONS.items()}, plugins._loaded, sys.path[:]
+    before, loaded, search = {g: dict(options) for g, options in ALL_OPTIONS.items()}, plugins._loaded, sys.path[:]
     yield
     for group, options in before.items():
-        OPTIONS[group].clear()
-        OPTIONS[group].update(options)
+        ALL_OPTIONS[group].clear()
+        ALL_OPTIONS[group].update(options)
     plugins._loaded, sys.path[:] = loaded, search
     parse._schema.cache_clear()  # another test's plugin may have an option of the same name
     for name in [name for name in sys.modules if name.startswith("capsnet_plugin_")]:
@@ -55,10 +55,10 @@ def write(tmp_path):
 
 def refusal(path):
     """The one line that refuses a plugin, which leaves the options as they were."""
-    before = {group: dict(options) for group, options in OPTIONS.items()}
+    before = {group: dict(options) for group, options in ALL_OPTIONS.items()}
     with pytest.raises(PluginError) as caught:
         load_plugin(path)
-    assert before == OPTIONS
+    assert before == ALL_OPTIONS
     assert loaded_plugin() is None
     message = str(caught.value)
     assert "\n" not in message
@@ -170,6 +170,109 @@ class TestGood:
         assert plugin == loaded_plugin() == (path, hashlib.sha256(path.read_bytes()).hexdigest())
 
 
+AUGMENTATIONS = """
+    from dataclasses import dataclass
+    from capsnet import setting
+
+    @dataclass
+    class Ink:
+        strength: float = setting(0.5, "strength", at_least=0, at_most=1)
+
+        def build(self):
+            return self
+
+    @dataclass
+    class Specks:
+        def build(self):
+            return self
+
+    OPTIONS = {"augment": {"ink": Ink, "specks": Specks}}
+"""
+
+
+class TestCombined:
+    """Options of a group of which a config may have several."""
+
+    def test_each_has_a_section_of_its_own_beside_the_groups_settings(self, write):
+        load_plugin(write(AUGMENTATIONS))
+        config = config_from_dict({"augment": {"max_shift": 2, "ink": {"strength": 0.25}, "specks": {}}})
+        assert config.augment.max_shift == 2
+        assert {name: vars(option) for name, option in config.augment.options.items()} == {
+            "ink": {"strength": 0.25},
+            "specks": {},
+        }
+        assert {leaf.key: leaf.value for leaf in leaves(config)}["augment.ink.strength"] == 0.25
+
+    @pytest.mark.parametrize("names", [("ink", "specks"), ("specks", "ink"), ("specks",), ()])
+    def test_a_config_keeps_their_order_when_it_is_saved_and_read_again(self, write, names):
+        load_plugin(write(AUGMENTATIONS))
+        config = config_from_dict({}, {"augment": f"[{','.join(names)}]"})
+        again = config_from_dict(as_dict(config))
+        assert again == config
+        assert tuple(again.augment.options) == tuple(config.augment.options) == names
+        assert {leaf.key: leaf.value for leaf in leaves(again)}["augment.names"] == ",".join(names)
+
+    def test_which_they_are_in_which_order_and_how_they_are_set_is_part_of_what_is_trained(self, write):
+        load_plugin(write(AUGMENTATIONS))
+        chosen = (
+            {},
+            {"augment": "ink"},
+            {"augment": "[ink,specks]"},
+            {"augment": "[specks,ink]"},
+            {"augment": "ink", "augment.ink.strength": "0.1"},
+        )
+        assert len({config_digest(config_from_dict({}, overrides)) for overrides in chosen}) == len(chosen)
+
+    def test_choosing_others_for_a_saved_config_keeps_the_settings_of_those_that_stay(self, write):
+        load_plugin(write(AUGMENTATIONS))
+        saved = {"augment": {"max_shift": 2, "ink": {"strength": 0.25}}}
+        augment = config_from_dict(saved, {"augment": "[specks, ink]"}).augment
+        assert (augment.max_shift, list(augment.options), augment.options["ink"].strength) == (
+            2,
+            ["specks", "ink"],
+            0.25,
+        )
+        assert not config_from_dict(saved, {"augment": None}).augment.options
+
+    @pytest.mark.parametrize(
+        ("augment", "message"),
+        [
+            ({"ink": {"strength": 2}}, "augment.ink.strength=2.0: must be at least 0 and at most 1"),
+            ({"ink": {"strength": "x"}}, "augment.ink.strength=x: must be a number"),
+            ({"ink": {"strenth": 1}}, "augment.ink.strenth: no such key; did you mean augment.ink.strength?"),
+            ({"inks": {}}, "augment=inks: no such option; choose ink or specks"),
+            ({"ink": 3}, "augment.ink=3: set its keys one by one, such as augment.ink.KEY=VALUE"),
+        ],
+    )
+    def test_their_settings_are_checked_like_any_other(self, write, augment, message):
+        load_plugin(write(AUGMENTATIONS))
+        with pytest.raises(ConfigError) as caught:
+            config_from_dict({"augment": augment})
+        assert str(caught.value) == message
+
+    def test_a_setting_of_one_that_is_not_chosen_is_said_to_belong_to_it(self, write):
+        load_plugin(write(AUGMENTATIONS))
+        with pytest.raises(
+            ConfigError, match=r"^augment\.ink\.strength=1: belongs to augment=ink, which is not chosen$"
+        ):
+            config_from_dict({"augment": {"specks": {}}}, {"augment.ink.strength": "1"})
+
+    def test_an_augmentation_has_no_effect_on_an_evaluation(self, write):
+        load_plugin(write(AUGMENTATIONS))
+        config = config_from_dict({"augment": {"ink": {}}})
+        assert not any(leaf.about.evaluated for leaf in leaves(config) if leaf.key.startswith("augment."))
+
+    def test_a_saved_config_that_has_one_names_the_plugin_to_add(self):
+        saved = {"plugin": "/x/mine.py", "augment": {"max_shift": 0, "ink": {"strength": 0.5}}}
+        with pytest.raises(PluginError, match=r"^best\.ckpt: add plugin=/x/mine\.py, which defines augment=ink$"):
+            config_from_dict(saved, origin="best.ckpt")
+
+    @pytest.mark.parametrize("name", ["max_shift", "mixup", "names"])
+    def test_none_is_called_like_a_setting_of_the_group(self, write, name):
+        message = refusal(write(AUGMENTATIONS.replace('"ink"', f'"{name}"')))
+        assert message == f"OPTIONS['augment']['{name}']: augment.{name} is a setting; choose another name"
+
+
 class TestOnlyWhenNamed:
     def test_reading_it_again_does_nothing(self, write):
         path = write(TINY)
@@ -243,7 +346,9 @@ class TestMalformed:
 
     def test_an_unknown_group(self, write):
         message = refusal(write(TINY.replace('"model"', '"trainer"')))
-        assert message == "OPTIONS has an unknown group 'trainer'; choose data, model, routing, loss or optimizer"
+        assert (
+            message == "OPTIONS has an unknown group 'trainer'; choose data, model, routing, loss, optimizer or augment"
+        )
 
     def test_a_group_that_is_no_dictionary(self, write):
         assert "OPTIONS['model'] must be a dictionary" in refusal(write("OPTIONS = {'model': 3}"))
