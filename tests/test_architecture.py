@@ -52,14 +52,14 @@ def imports(names: tuple[str, ...]) -> set[tuple[str, ...]]:
     imported = set()
     for node in nodes(ast.parse(MODULES[names].read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            found = [tuple(alias.name.split(".")) for alias in node.names]
+            targets = [tuple(alias.name.split(".")) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             base = ("capsnet", *names[: len(names) - node.level]) if node.level else ()
             base += tuple(node.module.split(".")) if node.module else ()
-            found = [(*base, alias.name) for alias in node.names]
+            targets = [(*base, alias.name) for alias in node.names]
         else:
             continue
-        imported |= {module(target[1:]) for target in found if target[0] == "capsnet"}
+        imported |= {module(target[1:]) for target in targets if target[0] == "capsnet"}
     return imported
 
 

@@ -4,6 +4,7 @@ import errno
 import os
 import shutil
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import torch
 from conftest import make_folder_of_digits
 from PIL import Image
 
-from capsnet.data import folder, pictures
+from capsnet.data import folder
 from capsnet.data.dataset import TrainingImages
 from capsnet.data.folder import natural_order
 from capsnet.errors import ConfigError, DataError
@@ -183,14 +184,14 @@ class TestCache:
 
     def test_a_file_that_the_system_could_not_read_is_tried_again(self, digits, tmp_path_factory, monkeypatch):
         cache = tmp_path_factory.mktemp("cache")
-        original = pictures.open_regular
+        original = Path.open
 
-        def failing(path):
+        def failing(path, *arguments, **more):
             if path.name == "3.png":
                 raise OSError(errno.EIO, "Input/output error")
-            return original(path)
+            return original(path, *arguments, **more)
 
-        monkeypatch.setattr(pictures, "open_regular", failing)
+        monkeypatch.setattr(Path, "open", failing)
         with pytest.raises(DataError, match=r"train/one/3.png cannot be read \(Input/output error\)"):
             opened(digits, cache=str(cache), val_size=6)
         monkeypatch.undo()

@@ -1,5 +1,7 @@
 """Claims about the network: its size, its shapes, which channels make a capsule, what is decoded, how it starts."""
 
+from functools import partial
+
 import pytest
 import torch
 from conftest import record_of, run_in_process
@@ -9,6 +11,8 @@ from hypothesis import strategies as st
 
 from capsnet import CapsNet, dynamic_routing, margin_loss, squash
 from capsnet.networks.capsnet import PrimaryCapsules, primary_grid, suitable_stride
+from capsnet.routing.dynamic import DynamicRouting
+from capsnet.routing.uniform import UniformRouting
 from capsnet.settings import model
 from capsnet.settings.routing import Dynamic, Uniform
 
@@ -62,10 +66,17 @@ def test_an_impossible_routing_is_refused_when_the_network_is_built():
 
 
 @pytest.mark.parametrize(
-    ("routing", "iters"), [(None, Dynamic.iters), (Dynamic(iters=2), 2), (Dynamic(iters=5), 5), (Uniform(), 1)]
+    ("routing", "iters"),
+    [
+        ({}, 3),
+        ({"routing": Dynamic(iters=2)}, 2),
+        ({"routing": partial(DynamicRouting, iters=5)}, 5),
+        ({"routing": Uniform()}, 1),
+        ({"routing": UniformRouting}, 1),
+    ],
 )
 def test_class_capsules_are_routed_from_the_primary_capsules_as_asked(routing, iters):
-    network, images = CapsNet(**SMALL, routing=routing), torch.rand(2, 1, 28, 28)
+    network, images = CapsNet(**SMALL, **routing), torch.rand(2, 1, 28, 28)
     u = network.primary(network.conv(images).relu())
     torch.testing.assert_close(network(images).capsules, dynamic_routing(u, network.routing.weight, iters))
 

@@ -38,12 +38,12 @@ def test_every_option_says_what_it_is(group, name):
 
 def built_by(option):
     """What of the project an option's `build` imports and makes; None if it makes something of torch's."""
-    source = textwrap.dedent(inspect.getsource(option.build))
-    imports = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom) and node.level]
-    for node in imports:
-        package = option.__module__.rsplit(".", node.level)[0]
-        return getattr(import_module(f"{package}.{node.module}"), node.names[0].name)
-    return None
+    source = ast.parse(textwrap.dedent(inspect.getsource(option.build)))
+    node = next((node for node in ast.walk(source) if isinstance(node, ast.ImportFrom) and node.level), None)
+    if node is None:
+        return None
+    package = option.__module__.rsplit(".", node.level)[0]
+    return getattr(import_module(f"{package}.{node.module}"), node.names[0].name)
 
 
 @pytest.mark.parametrize(("group", "name"), EVERY_OPTION)
@@ -120,7 +120,7 @@ def test_every_network_can_be_built_with_every_routing_that_it_can_use_and_train
 
 @pytest.mark.parametrize("name", OPTIONS["optimizer"])
 def test_every_optimizer_lowers_its_learning_rate_as_set(name):
-    option = config_from_dict({"optimizer": {"name": name, "lr": 0.5, "lr_decay": 0.25}}).optimizer
+    option = config_from_dict({"optimizer": {"name": name, "lr": 0.5, "lr_decay": 0.25, "warmup_epochs": 0}}).optimizer
     weight = torch.nn.Parameter(torch.ones(1))
     optimizer, schedule = option.build([weight], fused=False, epochs=3)
     weight.sum().backward()
