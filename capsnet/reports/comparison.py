@@ -93,7 +93,7 @@ def _trained_settings(run: RunResult) -> dict[str, Any]:
     if run.config is None:
         raise CheckpointError(f"{run.folder}: its record has no settings to compare")
     try:
-        flat = {key: value for key, value, _ in leaves(config_from_dict(run.config))}
+        flat = {key: value for key, value, _ in leaves(config_from_dict(run.config, origin=str(run.folder)))}
     except ConfigError:  # an option comes from a plugin, or a key no longer exists
         flat = _flattened({key: value for key, value in run.config.items() if key not in SECTIONS})
     ignored = untrained_keys() | {"seed"}

@@ -58,7 +58,8 @@ def config_from_dict(saved: dict[str, Any], overrides: dict[str, str | None] | N
         saved: nested plain values, as `config.as_dict` gives them. What is missing takes what suits the options, or its
             default, as on the command line.
         overrides: values by dotted key, or by group to choose another of its options, or several as [NAME,NAME].
-        origin: the file that the dictionary is from, for errors.
+        origin: the file that the dictionary is from, for errors. What is missing in a file takes its default: it did
+            not exist yet when the file was written, so nothing suited the options.
 
     Raises:
         ConfigError: a key or value is wrong.
@@ -148,7 +149,10 @@ def _choose_combination(values: dict[str, Any], group: str, given: str | list[st
 
 
 def _typed_config(values: dict[str, Any], overrides: dict[str, str | None], origin: str = "") -> Config:
-    names: Names = _choose_what_suits(values)
+    if not origin:
+        _add_what_suits(values)
+    names: Names = {group: _option_name(values, group) for group in OPTIONS}
+    _leave_out_what_has_no_place(values, names)
     names |= {group: _combined_names(values, group) for group in COMBINABLE}
     by_name = {group: values[group] for group in SECTIONS if group in values}
     for group, section in by_name.items():
@@ -175,25 +179,23 @@ def _typed_config(values: dict[str, Any], overrides: dict[str, str | None], orig
     return Config(**sections | {group: _combination(group, names[group], sections[group]) for group in COMBINABLE})
 
 
-def _choose_what_suits(values: dict[str, Any]) -> dict[str, str]:
-    """Add to a config what suits its options, where it does not say otherwise; gives the option of each group."""
-    names = {}
+def _add_what_suits(values: dict[str, Any]) -> None:
+    """Add to a config what suits its options, where it does not say otherwise."""
     for group in OPTIONS:
-        names[group] = _option_name(values, group)
-        for other, option in suits_of(group, names[group]).items():
-            if other in OPTIONS and isinstance(section := values.setdefault(other, {}), dict):
-                section.setdefault("name", option)
+        for key, value in suits_of(group, _option_name(values, group)).items():
+            other, _, field = key.rpartition(".") if "." in key else (key, ".", "name")
+            if isinstance(section := values.setdefault(other, {}), dict):
+                section.setdefault(field, value)
+
+
+def _leave_out_what_has_no_place(values: dict[str, Any], names: Names) -> None:
+    """Take out what suits a network but is no setting of the optimizer, say, that was chosen."""
     for group, name in names.items():
         for key, value in suits_of(group, name).items():
             other, _, field = key.rpartition(".")
-            if not other or not isinstance(section := values.setdefault(other, {}), dict):
-                continue
-            owners = _owners(other, field)
-            if not owners or names[other] in owners:
-                section.setdefault(field, value)
-            elif section.get(field) == value:  # Hydra has merged it in, but another optimizer, say, was chosen
+            owners, section = _owners(other, field), values.get(other)
+            if owners and names[other] not in owners and isinstance(section, dict) and section.get(field) == value:
                 del section[field]
-    return names
 
 
 def _owners(group: str, name: str) -> list[str]:

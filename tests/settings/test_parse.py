@@ -9,7 +9,7 @@ from capsnet.errors import ConfigError, PluginError
 from capsnet.settings.config import as_dict
 from capsnet.settings.data import Digits
 from capsnet.settings.parse import config_from_dict, config_from_omegaconf, parse_values
-from capsnet.settings.routing import Uniform
+from capsnet.settings.routing import Attention, Dynamic, Uniform
 from capsnet.settings.trainer import NO_EFFECT
 
 
@@ -113,6 +113,13 @@ def test_a_config_that_hydra_composed_is_read_like_a_saved_one():
 
 def test_what_is_missing_takes_its_default():
     assert config_from_dict({"model": {"name": "capsnet"}}) == config_from_dict({})
+
+
+def test_what_is_missing_in_a_file_takes_its_default_not_what_suits_the_network_today():
+    saved = {"model": {"name": "efficient_capsnet"}, "optimizer": {"name": "adam"}}
+    in_file, in_python = config_from_dict(saved, origin="run/best.ckpt"), config_from_dict(saved)
+    assert (in_file.optimizer.lr, in_file.routing) == (0.001, Dynamic())
+    assert (in_python.optimizer.lr, in_python.routing) == (0.016, Attention())
 
 
 @pytest.mark.parametrize("key", ["routing", "routing.name"])
