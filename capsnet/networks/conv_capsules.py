@@ -124,11 +124,13 @@ class ConvCapsules(nn.Module):
         weight = self.weight
         if self.shared:
             weight = weight[:, :, None].expand(-1, -1, self.windows.places, -1, -1)
-        weight = weight.reshape(self.out_types, -1, SIDE, SIDE).permute(2, 0, 3, 1)  # [x, types, column, children]
         dtype = torch.promote_types(torch.promote_types(poses.dtype, weight.dtype), torch.float32)
-        rows = poses.to(dtype).unflatten(3, (SIDE, SIDE)).permute(4, 0, 1, 3, 2)  # [x, batch, positions, row, children]
-        votes = sum(row[:, :, None, :, None] * of_x[:, None] for row, of_x in zip(rows, weight.to(dtype), strict=True))
-        votes = votes.flatten(3, 4)
+        images, positions, children, _ = poses.shape
+        # One product for each child: [images * positions * rows of the pose, 4] by [4, types * columns of the pose].
+        weight = weight.to(dtype).reshape(self.out_types, children, SIDE, SIDE).permute(1, 2, 0, 3).flatten(2)
+        rows = poses.to(dtype).unflatten(3, (SIDE, SIDE)).permute(2, 0, 1, 3, 4).flatten(1, 3)
+        votes = torch.bmm(rows, weight).view(children, images, positions, SIDE, self.out_types, SIDE)
+        votes = votes.permute(1, 2, 4, 3, 5, 0).flatten(3, 4)
         return votes if self.coordinates is None else votes + self.coordinates.to(dtype)
 
     def layer_votes(self, children: Capsules) -> LayerVotes:
@@ -152,10 +154,7 @@ class ConvCapsules(nn.Module):
     def _route(self, poses: Tensor, activations: Tensor, before: Tensor | None) -> tuple[Tensor, Tensor]:
         with torch.autocast(poses.device.type, enabled=False):
             votes = LayerVotes(self.votes(poses), activations, poses, self.windows)
-            if self.routing.passes == 1:
-                routed = self.routing(votes)
-            else:
-                routed = self.routing(votes, 1, before)
+            routed = self.routing(votes) if self.routing.passes == 1 else self.routing(votes, 1, before)
         return routed.poses, routed.activations
 
     def _again_in_backward(self, *group: Tensor | None) -> tuple[Tensor, Tensor]:

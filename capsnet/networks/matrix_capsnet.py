@@ -1,4 +1,4 @@
-"""Matrix capsules (Hinton, Sabour & Frosst 2018): one trunk for all routings of capsules with a pose and an activation."""
+"""Matrix capsules (Hinton, Sabour & Frosst 2018): one trunk for all routings of poses and activations."""
 
 from typing import Any
 
@@ -147,8 +147,11 @@ class MatrixCapsNet(nn.Module):
         return Output(activations, poses, self.decode(poses, decoded), activations)
 
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """[batch, *image_shape] -> poses [batch, classes, 16] and activations [batch, classes] of the class capsules."""
-        return self.classes(self.all_layers(images)[-1])
+        """[batch, *image_shape] -> class capsules: poses [batch, classes, 16] and activations [batch, classes]."""
+        poses, activations = self.classes(self.all_layers(images)[-1])
+        # Self-routing's activations do not depend on the votes. Without a decoder, the last matrices would have no
+        # gradient at all, instead of 0, and training in several processes refuses that.
+        return poses, activations + 0 * poses.sum(2)
 
     def classes(self, capsules: Capsules) -> tuple[Tensor, Tensor]:
         """The last layer as poses [batch, classes, 16] and activations [batch, classes]."""

@@ -10,7 +10,6 @@ from .squash import squash, squash_backward
 from .transformation import TransformationMatrices
 from .votes import Votes, VotesGradient, check_shapes, computing_types
 
-
 AUTHORS_BIAS = 0.1  # with which the paper's authors begin
 
 

@@ -148,7 +148,7 @@ def em_routing(
                     largest = _largest_of_types(logits, windows)
                     total = torch.logaddexp(total, largest + math.log(sum_floor))
                 shares = (logits - total).exp()
-        return Routed(mean, logit.sigmoid(), shares.expand(-1, -1, votes.shape[2], -1))
+        return Routed(mean, logit.sigmoid(), shares.expand(len(votes), -1, votes.shape[2], -1))
 
 
 def start_of(votes: Tensor, windows: Windows | None, start: str) -> Tensor:

@@ -128,7 +128,7 @@ def vb_routing(
                 shares = (logits - total).exp()
         entropy = dim / 2 * math.log(2 * math.pi * math.e) - log_precision / 2
         logit = beta_a - (log_share.exp() * entropy + beta_u)
-        return Routed(mean, logit, shares.expand(-1, -1, votes.shape[2], -1))
+        return Routed(mean, logit, shares.expand(len(votes), -1, votes.shape[2], -1))
 
 
 def digamma(x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Which children vote for which parents, in a layer whose parents look at windows of a map, and who competes for whom."""
+"""Which children vote for which parents, where parents look at windows of a map, and who competes for whom."""
 
 from collections.abc import Sequence
 
