@@ -35,7 +35,7 @@ class Results:
 def assert_equals(found: Tensor, expected: Tensor, tolerance: float = 1e-12) -> None:
     """The largest difference, as a share of the largest value, is at most the tolerance."""
     assert found.shape == expected.shape
-    assert float((found - expected).abs().max() / expected.abs().max()) <= tolerance
+    assert float((found.detach() - expected).abs().max() / expected.abs().max()) <= tolerance
 
 
 def votes(array: Tensor) -> Tensor:
