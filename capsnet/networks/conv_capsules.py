@@ -10,9 +10,10 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from ..routing.matrices import LayerVotes, MatrixRouting, Routed
-from ..routing.votes import CPU_CHUNK_BYTES, GPU_CHUNK_BYTES
+from ..routing.votes import GPU_CHUNK_BYTES
 from ..routing.windows import Windows
 
+CPU_CHUNK_BYTES = 1 << 24  # votes that are formed at once: they stay in the shared cache of a processor
 SIDE = 4  # rows and columns of a pose
 POSE = SIDE * SIDE
 COORDINATES = (SIDE - 1, 2 * SIDE - 1)
@@ -130,8 +131,10 @@ class ConvCapsules(nn.Module):
         weight = weight.to(dtype).reshape(self.out_types, children, SIDE, SIDE).permute(1, 2, 0, 3).flatten(2)
         rows = poses.to(dtype).unflatten(3, (SIDE, SIDE)).permute(2, 0, 1, 3, 4).flatten(1, 3)
         votes = torch.bmm(rows, weight).view(children, images, positions, SIDE, self.out_types, SIDE)
-        votes = votes.permute(1, 2, 4, 3, 5, 0).flatten(3, 4)
-        return votes if self.coordinates is None else votes + self.coordinates.to(dtype)
+        votes = votes.permute(1, 2, 4, 0, 3, 5).flatten(4)  # in memory, the numbers of a vote stand together
+        if self.coordinates is not None:
+            votes = votes + self.coordinates.to(dtype).t()
+        return votes.transpose(3, 4)
 
     def layer_votes(self, children: Capsules) -> LayerVotes:
         """All that the routing is given, for all images at once: to look at, not for training."""

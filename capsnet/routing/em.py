@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .matrices import LayerVotes, MatrixRouting, Routed
+from .vote_sums import VoteSums
 from .windows import Windows, log_total
 
 STARTS = ("parents", "types", "all_parents")
@@ -127,20 +128,23 @@ def em_routing(
     with torch.autocast(votes.device.type, enabled=False):
         votes, activations = votes.to(dtype), activations.to(dtype).unsqueeze(2)
         shares = start_of(votes, windows, start)
-        mean = torch.zeros_like(votes[..., 0])
+        sums = VoteSums(votes, products=2 * iters - 1)
+        mean = torch.zeros_like(sums.centre)
         for iteration in range(1, iters + 1):
-            coupled = (shares * activations).expand(-1, -1, votes.shape[2], -1)
-            mass = coupled.sum(3).unsqueeze(3) + mass_floor  # [batch, positions, types, 1]
+            coupled = (shares * activations).expand(len(votes), -1, votes.shape[2], -1)
+            got = coupled.sum(3).unsqueeze(3)  # [batch, positions, types, 1]
+            mass = got + mass_floor
             known = mass.clamp(min=LEAST_MASS)
-            weighted = coupled.unsqueeze(4)
-            mean = (1 - damping) * (votes @ weighted).squeeze(4) / known + damping * mean
-            squares = (votes - mean.unsqueeze(4)).square()
-            variance = ((squares @ weighted).squeeze(4) / known + variance_floor).clamp(min=LEAST_VARIANCE)
+            first, second = sums.moments(coupled)
+            mean = (1 - damping) * (first + got * sums.centre) / known + damping * mean
+            offset = mean - sums.centre
+            variance = (second - offset * (2 * first - offset * got)) / known
+            variance = (variance.clamp(min=0) + variance_floor).clamp(min=LEAST_VARIANCE)
             log_deviations = variance.log().sum(3) / 2
             cost = mass.squeeze(3) * (votes.shape[3] * beta_u + log_deviations)
             logit = inverse_temperature(iteration, final_lambda) * (beta_a - cost)
             if iteration < iters:
-                distances = (variance.reciprocal().unsqueeze(3) @ squares).squeeze(3)  # [batch, positions, types, n]
+                distances = sums.distances(offset, variance.reciprocal())
                 constant = votes.shape[3] / 2 * math.log(2 * math.pi)
                 logits = (F.logsigmoid(logit) - log_deviations - constant).unsqueeze(3) - distances / 2
                 total = log_total(logits, windows, competition)

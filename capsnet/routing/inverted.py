@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from .matrices import LayerVotes, MatrixRouting, Routed
 from .transformation import TransformationMatrices
+from .vote_sums import over_children, row_times
 from .votes import CoupledVotes, TotalVotes, check_shapes, computing_types
 from .windows import Windows, log_total
 
@@ -87,12 +88,12 @@ def inverted_routing(
         types, dim = votes.shape[2:4]
         for _ in range(iters):
             if pose is None:
-                coupling = (votes[..., 0, :] * 0 + 1) / types
+                coupling = torch.full_like(votes[..., 0, :], 1 / types)
                 pose = votes.mean(4) * (votes.shape[4] / types)
             else:
-                logits = (pose.unsqueeze(3) @ votes).squeeze(3) / math.sqrt(dim)
+                logits = row_times(pose, votes) / math.sqrt(dim)
                 coupling = (logits - log_total(logits, windows, competition)).exp()
-                pose = (votes @ coupling.unsqueeze(4)).squeeze(4)
+                pose = over_children(votes, coupling)
             pose = F.layer_norm(pose, (dim,), norm_weight, norm_bias)
         return Routed(pose, torch.ones_like(pose[..., 0]), coupling)
 

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from .em import LEAST_MASS
 from .matrices import LayerVotes, MatrixRouting, Routed
+from .vote_sums import over_children
 
 
 class SelfRouting(MatrixRouting):
@@ -46,5 +47,5 @@ def self_routing(votes: Tensor, activations: Tensor, logits: Tensor) -> Routed:
         shares = logits.to(dtype).softmax(2)
         coupled = shares * activations
         mass = coupled.sum(3)
-        poses = (votes @ coupled.unsqueeze(4)).squeeze(4) / mass.clamp(min=LEAST_MASS).unsqueeze(3)
+        poses = over_children(votes, coupled) / mass.clamp(min=LEAST_MASS).unsqueeze(3)
         return Routed(poses, mass / activations.sum(3).clamp(min=LEAST_MASS), shares)

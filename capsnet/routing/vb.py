@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from .em import start_of
 from .matrices import LayerVotes, MatrixRouting, Routed
+from .vote_sums import VoteSums
 from .windows import Windows, log_total
 
 
@@ -104,22 +105,25 @@ def vb_routing(
         votes, activations = votes.to(dtype), activations.to(dtype).unsqueeze(2)
         dim = votes.shape[3]
         shares = start_of(votes, windows, "types")
+        sums = VoteSums(votes, products=2 * iters - 1)
         for iteration in range(1, iters + 1):
-            coupled = (shares * activations).expand(-1, -1, votes.shape[2], -1)
-            mass, weighted = coupled.sum(3), coupled.unsqueeze(4)
+            coupled = (shares * activations).expand(len(votes), -1, votes.shape[2], -1)
+            mass = coupled.sum(3)
             alpha = kappa = 1 + mass
             nu = dim + 1 + mass
-            mean = (votes @ weighted).squeeze(4) / kappa.unsqueeze(3)
+            first, second = sums.moments(coupled)
+            mean = (first + mass.unsqueeze(3) * sums.centre) / kappa.unsqueeze(3)
+            offset = mean - sums.centre
             # Σ R a (V - m)² + κ₀ m² is Σ R a (V - μ)² + κ₀ R / κ μ², without the μ = 0 / 0 of a parent without votes.
-            squares = (votes - mean.unsqueeze(4)).square()
-            inverse_psi = 1 + (squares @ weighted).squeeze(4) + mean.square()
+            about_mean = (second - offset * (2 * first - offset * mass.unsqueeze(3))).clamp(min=0)
+            inverse_psi = 1 + about_mean + mean.square()
             orders = torch.arange(dim, dtype=dtype, device=votes.device)
             log_precision = (
                 digamma((nu.unsqueeze(3) - orders) / 2).sum(3) + dim * math.log(2) - inverse_psi.log().sum(3)
             )
             log_share = digamma(alpha) - digamma(alpha.sum(2, keepdim=True))
             if iteration < iters:
-                distances = (inverse_psi.reciprocal().unsqueeze(3) @ squares).squeeze(3)
+                distances = sums.distances(offset, inverse_psi.reciprocal())
                 constant = log_share + log_precision / 2 - dim / 2 * (math.log(2 * math.pi) + 1 / kappa)
                 logits = constant.unsqueeze(3) - nu.unsqueeze(3) / 2 * distances
                 total = log_total(logits, windows, competition)

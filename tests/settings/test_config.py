@@ -28,6 +28,8 @@ def test_the_defaults_are_the_papers_network_on_kmnist():
         "class_dim": 16,
         "decoder": "dense",
         "dropout": 0,
+        "divide_primary": False,
+        "first_weights": "scaled",
     }
     assert (as_dict(config)["data"]["name"], config.routing.iters) == ("kmnist", 3)
 
@@ -110,7 +112,7 @@ def test_every_other_setting_is_part_of_what_is_trained(key, value):
         ("optimizer.lr_decay", 1.5, "at most 1"),
         ("data.name", "cifar", "choose kmnist, kmnist_7k, k49, mnist, fashion_mnist, digits, folder or idx"),
         ("data", "cifar", "choose kmnist, kmnist_7k, k49, mnist, fashion_mnist, digits, folder or idx"),
-        ("routing", "em", "choose dynamic, attention, uniform or none"),
+        ("routing", "ema", "choose dynamic, attention, uniform, static, inverted, em, vb, self or none"),
         ("data.batch_size", -3, "at least 1"),
         ("data.val_size", 1.5, "whole number"),
         ("trainer.precision", "8-true", "one of auto"),

@@ -95,7 +95,7 @@ class TestGood:
         for values, message in (
             ({"size": "many"}, "model.size=many: "),
             ({"sise": 5}, "did you mean model.size"),
-            ({"conv_channels": 5}, "belongs to model=capsnet or small_capsnet, not to model=tiny"),
+            ({"divide_primary": True}, "belongs to model=capsnet or small_capsnet, not to model=tiny"),
         ):
             with pytest.raises(ConfigError, match=message):
                 config_from_dict({"model": {"name": "tiny", **values}})
