@@ -1,9 +1,9 @@
 """Sums over votes that are formed, and over their squares, for routings that see parents as clusters.
 
-A clustering needs, in every iteration, Σ_n w_n V_n and Σ_n w_n V_n² over the children, and Σ_d p_d (V_dn - m_d)² over the
-numbers of a pose. All are products of one matrix with a vector: of F = [V, V²], which is made once. The gradient at F is
-then a sum of outer products, one for each such product. They are collected and multiplied out once, at the end of the
-backward pass, so an iteration never makes an array as large as the votes.
+A clustering needs, in every iteration, Σ_n w_n V_n and Σ_n w_n V_n² over the children, and Σ_d p_d (V_dn - m_d)² over
+the numbers of a pose. All are products of one matrix with a vector: of F = [V, V²], which is made once. The gradient at
+F is then a sum of outer products, one for each such product. They are collected and multiplied out once, at the end of
+the backward pass, so an iteration never makes an array as large as the votes.
 
 Squares are about a centre near the votes, since Σ w V² - (Σ w V)² would cancel far from 0.
 """
