@@ -79,7 +79,7 @@ class EMRouting(MatrixRouting):
         """Let half of the capsules be active, as the paper's authors do."""
         for _ in range(
             ROUNDS
-        ):  # one is not enough where activations are so near 0 or 1 that their log-odds are cut off
+        ):  # log-odds of activations that are near 0 or 1 are cut off
             self.bias -= self(votes).activations.logit(1e-6).mean((0, 1))
 
     def forward(self, votes: LayerVotes, iters: int | None = None) -> Routed:
