@@ -17,7 +17,6 @@ from ..errors import PluginError
 from ..files import user_path
 from ..text import either, on_one_line
 from .config import ALL_OPTIONS, COMBINABLE, SHARED, section_class, settings_of
-from .parse import option_schema, section_schema
 
 
 class Plugin(NamedTuple):
@@ -138,7 +137,7 @@ def _check_settings(group: str, name: str, option: type, where: str) -> None:
             raise PluginError(f"{where}: leave out {field.name}: every option of {group} has it")
     try:
         hints = get_type_hints(option)
-        OmegaConf.structured(option_schema(option) if group in COMBINABLE else section_schema(group, name))
+        OmegaConf.structured(option)
     except Exception as error:  # evaluating type hints and defaults can raise anything
         raise PluginError(f"{where}: {type(error).__name__}: {on_one_line(error)[:200]}") from error
     for field in dataclasses.fields(option):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from capsnet.errors import ConfigError, PluginError
-from capsnet.settings import parse, plugins
+from capsnet.settings import plugins
 from capsnet.settings.config import ALL_OPTIONS, OPTIONS, as_dict, check, leaves, name_of
 from capsnet.settings.parse import config_from_dict
 from capsnet.settings.plugins import load_plugin, loaded_plugin
@@ -36,7 +36,6 @@ def _without_plugins():
         ALL_OPTIONS[group].clear()
         ALL_OPTIONS[group].update(options)
     plugins._loaded, sys.path[:] = loaded, search
-    parse._schema.cache_clear()  # another test's plugin may have an option of the same name
     for name in [name for name in sys.modules if name.startswith("capsnet_plugin_")]:
         del sys.modules[name]
 
