@@ -118,11 +118,31 @@ class Monitor(NamedTuple):
 
 
 def monitor_of(config: Config) -> Monitor:
-    """By what a run's best epoch is chosen. Lower losses are better, and higher metrics unless their option says so."""
-    split, _, name = (config.monitor or config.task.monitor).rpartition("/")
-    option = COMBINABLE["metrics"].get(name)
-    lower = getattr(option, "lower_is_better", False) if option else name != config.task.monitor
+    """By what a run's best epoch is chosen."""
+    return monitor_named(config.monitor, config.task)
+
+
+def monitor_named(monitor: str | None, task: Any) -> Monitor:
+    """What `monitor=NAME` means. Lower losses are better, and higher metrics unless their option says so.
+
+    Args:
+        monitor: such as balanced_accuracy or val/loss; None: the task's own.
+        task: its option.
+    """
+    split, _, name = (monitor or task.monitor).rpartition("/")
+    option = metric_option(name)
+    lower = getattr(option, "lower_is_better", False) if option else name not in _measured_by(task.monitor, task)
     return Monitor(f"{split or 'val'}/{name}", lower)
+
+
+def metric_option(name: str) -> type | None:
+    """The option of the metric that measures this name: its own, or one of those in its class's attribute `also`."""
+    options = COMBINABLE["metrics"].items()
+    return next((option for own, option in options if name in _measured_by(own, option)), None)
+
+
+def _measured_by(own: str, option: Any) -> tuple[str, ...]:
+    return (own, *getattr(option, "also", ()))
 
 
 def build_loss(option: Any) -> Any:
