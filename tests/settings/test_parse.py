@@ -59,9 +59,7 @@ def test_unknown_keys_are_refused_with_the_nearest_right_one(typo, meant):
 
 
 def test_a_key_that_is_like_no_other_is_refused_with_those_there_are():
-    assert refusal({}, {"loss.zzzzzzzz": 3}).endswith(
-        "m_pos, m_neg, down_weight, reconstruction_weight, label_smoothing"
-    )
+    assert "no such key; loss has m_pos, m_neg, down_weight, " in refusal({}, {"loss.zzzzzzzz": 3})
     assert "there are augment, callbacks, data, early_stopping, figures" in refusal({}, {"zzz": 3})
 
 

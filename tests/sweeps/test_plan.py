@@ -60,6 +60,11 @@ class TestContinuingArguments:
         found = continuing_arguments(sweep, ["--config-dir=mine", "callbacks=mine", "logger=none"])
         assert found[:-1] == ["--multirun", "seed=1,2", "--config-dir=mine", "callbacks=mine", "logger=none"]
 
+    def test_a_damaged_record_is_refused(self, tmp_path):
+        (tmp_path / "multirun.yaml").write_text("a: [")
+        with pytest.raises(CheckpointError, match=r"multirun\.yaml"):
+            continuing_arguments(tmp_path, [])
+
 
 class TestOtherSweep:
     def test_in_the_same_folder_is_refused(self, tmp_path):

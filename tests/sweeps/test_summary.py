@@ -59,6 +59,12 @@ def test_summary_shows_the_best_run_and_how_to_evaluate_it(sweep):
     assert (sweep / "sweep.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_jobs_that_have_not_begun_are_counted_as_missing(sweep):
+    for file in (sweep / "3").iterdir():
+        file.unlink()
+    assert "1 of 4 jobs are not finished" in summarize(sweep)
+
+
 def test_a_record_that_is_not_json_is_a_row(sweep):
     (sweep / "1" / "results.json").write_text("{")
     assert [job.status for job in read_jobs(sweep)] == ["completed", "unreadable", "completed", "failed"]
