@@ -138,9 +138,6 @@ def _train(
     begin = checkpoint_to_resume(config, run_dir, data.dataset, module, trainer) if resume else Resumption()
     own = built_in_loggers(config, run_dir, curves_folder(run_dir, label), begin.step if resume else None)
     trainer.loggers = [*own, *loggers]
-    if foreign is not None and callbacks and environment is not None and trainer.num_devices > 1:
-        # The runner's other processes get a finished config, from which no class is made.
-        raise ConfigError("callbacks: with several processes, start them all with torchrun or SLURM")
     results = _first_record(config, data.dataset, module, trainer, overrides)
     results.foreign = _foreign(run_dir, [*callbacks, *loggers], foreign)
     results.computing = decision.record()
@@ -153,7 +150,7 @@ def _train(
     with _outcome_recorded(results, config, run_dir, epoch_log, trainer, began):
         on_cpu = trainer.strategy.root_device.type == "cpu"
         with (
-            _processes(trainer, environment, config, run_dir, resume, decision),
+            _processes(trainer, environment, config, run_dir, resume, decision, bool(foreign and callbacks)),
             freed_memory_kept() if on_cpu else contextlib.nullcontext(),
         ):
             if is_main:
@@ -270,6 +267,7 @@ def _processes(
     run_dir: Path,
     resume: bool,
     decision: Decision,
+    own_callbacks: bool,
 ) -> Iterator[None]:
     """The other processes of this machine, with a share of the processor for each."""
     if environment is None or environment.local_rank() > 0 or trainer.num_devices == 1:
@@ -278,7 +276,7 @@ def _processes(
     on_cpu = trainer.strategy.root_device.type == "cpu"
     with (
         share_of_threads(trainer.num_devices) if on_cpu else contextlib.nullcontext(),
-        further_processes(environment, trainer.num_devices, config, run_dir, resume, decision.choice),
+        further_processes(environment, trainer.num_devices, config, run_dir, resume, decision.choice, own_callbacks),
     ):
         yield
 
