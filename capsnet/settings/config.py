@@ -67,7 +67,7 @@ class Config:
     )
     figures: bool = setting(True, "draw figures after the test", trained=False, hyperparameter=False)
     plugin: str | None = setting(None, "a Python file with more options", trained=False, hyperparameter=False)
-    logger: dict[str, Any] = foreign.section("loggers, chosen by logger=[NAME,NAME]", tensorboard={})
+    logger: dict[str, Any] = foreign.section("loggers, chosen by logger=[NAME,NAME]", "tensorboard")
     callbacks: dict[str, Any] = foreign.section("Lightning's callbacks or yours, chosen by callbacks=[NAME,NAME]")
 
 
