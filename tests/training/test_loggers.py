@@ -206,7 +206,7 @@ def test_a_callback_by_name_is_in_every_process_that_the_runner_starts(tmp_path)
     )
     (tmp_path / "mine/callbacks").mkdir(parents=True)
     (tmp_path / "mine/callbacks/ranks.yaml").write_text("ranks:\n  _target_: ranks.Ranks\n")
-    arguments = (*DIGITS, *TWO_PROCESSES, "trainer.max_epochs=1", "--config-dir=mine", "callbacks=ranks")
+    arguments = ("--config-dir=mine", "callbacks=ranks", *DIGITS, *TWO_PROCESSES, "trainer.max_epochs=1")
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
     done = run_command("train.py", *arguments, cwd=tmp_path, PYTHONPATH=path)
     assert done.returncode == 0, done.stderr
