@@ -11,7 +11,7 @@ import torch
 import yaml
 from PIL import Image
 from pytorch_lightning.callbacks import Callback
-from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
+from pytorch_lightning.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from tensorboard.compat.proto.summary_pb2 import Summary
 from torch import Tensor
 from torch.utils.tensorboard.summary import hparams
@@ -113,7 +113,8 @@ def log_outcome(
             # run's own event file; the writer's own method would add a folder.
             for summary in hparams(hyperparameters(config, results), outcome):
                 logger.experiment._get_file_writer().add_summary(summary)
-            logger.log_metrics({name: value for name, value in outcome.items() if value is not None}, best_step)
+        if known := {name: value for name, value in outcome.items() if value is not None}:
+            logger.log_metrics(known, best_step)
         logger.save()
 
 
@@ -127,14 +128,22 @@ def log_figures(loggers: Sequence[Logger], figures: Mapping[str, bytes], step: i
                 image = Summary.Image(encoded_image_string=png, width=width, height=height, colorspace=4)
                 summary = Summary(value=[Summary.Value(tag=tag, image=image)])
                 logger.experiment._get_file_writer().add_summary(summary, step)
+            elif isinstance(logger, MLFlowLogger):
+                logger.experiment.log_image(logger.run_id, Image.open(io.BytesIO(png)), artifact_file=f"{tag}.png")
             elif callable(log_image := getattr(logger, "log_image", None)):
                 log_image(tag, [Image.open(io.BytesIO(png))], step=step)
 
 
-def close_loggers(loggers: Sequence[Logger]) -> None:
+def close_loggers(loggers: Sequence[Logger], completed: bool) -> None:
+    """Tell how the run ended, and close what the next job of a sweep would else go on with."""
     for logger in loggers:
-        if isinstance(logger, Curves) and logger._experiment is not None:
-            logger._experiment.close()
+        if isinstance(logger, Curves):
+            if logger._experiment is not None:
+                logger._experiment.close()
+            continue
+        logger.finalize("success" if completed else "failed")
+        if isinstance(logger, WandbLogger) and logger._experiment is not None:
+            logger._experiment.finish(0 if completed else 1)
 
 
 class StepCurves(Callback):

@@ -259,7 +259,7 @@ def _outcome_recorded(
             with contextlib.suppress(OSError):
                 measured = {name: value for name, value in results.metrics.items() if name.startswith("test/")}
                 log_outcome(trainer.loggers, config, results, measured, epoch_log.best_row.get("step", 0))
-                close_loggers(trainer.loggers)
+                close_loggers(trainer.loggers, results.status == "completed")
 
 
 @contextlib.contextmanager
