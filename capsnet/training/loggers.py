@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.tensorboard.summary import hparams
 
 from ..runs.record import RunRecord
-from ..settings.config import OPTIONS, Config, as_dict, leaves
+from ..settings.config import OPTIONS, Config, as_dict, leaves, name_of, option_of
 
 FIGURES_TAG = "visuals"  # TIME SERIES sorts cards by tag: figures come after the curves, test/ to val/
 CSV_FOLDER = "csv"
@@ -68,13 +68,26 @@ def log_scalars(loggers: Sequence[Logger], values: Mapping[str, float], step: in
 
 
 def log_config(loggers: Sequence[Logger], config: Config, results: RunRecord) -> None:
-    """Log what is going to be trained: to TensorBoard as a text, to the others as hyper-parameters."""
+    """Log what is going to be trained: to TensorBoard as a text, to the others as hyper-parameters.
+
+    MLflow and W&B would name every run at random, MLflow by the seed; so they get a name that says what it is.
+    """
     for logger in loggers:
+        if isinstance(logger, MLFlowLogger) and logger._run_name is None:
+            logger.experiment.update_run(logger.run_id, name=run_name(config, results))
+        if isinstance(logger, WandbLogger) and logger._wandb_init["name"] is None:
+            logger.experiment.name = run_name(config, results)
         if isinstance(logger, TensorBoardLogger):
             text = yaml.safe_dump(as_dict(config), sort_keys=False, allow_unicode=True)
             logger.experiment.add_text("config", f"```\n{text}```")
         else:
             logger.log_hyperparams(hyperparameters(config, results))
+
+
+def run_name(config: Config, results: RunRecord) -> str:
+    """Network, data and what was overridden, such as: capsnet kmnist routing.iters=1."""
+    chosen = {group: name_of(group, option_of(group, getattr(config, group))) for group in ("model", "data")}
+    return " ".join([*chosen.values(), *(one for one in results.overrides if one.partition("=")[0] not in chosen)])
 
 
 def hyperparameters(config: Config, results: RunRecord) -> dict[str, Any]:
