@@ -87,7 +87,8 @@ def log_config(loggers: Sequence[Logger], config: Config, results: RunRecord) ->
 def run_name(config: Config, results: RunRecord) -> str:
     """Network, data and what was overridden, such as: capsnet kmnist routing.iters=1."""
     chosen = {group: name_of(group, option_of(group, getattr(config, group))) for group in ("model", "data")}
-    return " ".join([*chosen.values(), *(one for one in results.overrides if one.partition("=")[0] not in chosen)])
+    said = (*chosen, "logger", "callbacks")
+    return " ".join([*chosen.values(), *(one for one in results.overrides if one.partition("=")[0] not in said)])
 
 
 def hyperparameters(config: Config, results: RunRecord) -> dict[str, Any]:
