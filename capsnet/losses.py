@@ -69,17 +69,18 @@ def _at_least_float32(values: Tensor) -> Tensor:
 class Progress(NamedTuple):
     """How far a training is, for losses that change while it goes on."""
 
-    step: int = 0
+    step: int
     """Steps of the optimizer so far."""
-    steps: int = 1
+    steps: int
     """Steps of the whole training."""
-    epoch: int = 0
+    epoch: int
     """Whole epochs so far."""
-    epochs: int = 1
+    epochs: int
     """Epochs of the whole training."""
 
 
-BEGINNING = Progress()
+END = Progress(step=1, steps=1, epoch=1, epochs=1)
+"""Of a training that is over. Validation and test use it, so that the losses of different epochs can be compared."""
 
 
 class Loss:
@@ -94,13 +95,13 @@ class Loss:
     takes_weights = True
     """It weights the images by `Targets.weights`."""
 
-    def __call__(self, output: Output, targets: Targets, progress: Progress = BEGINNING) -> dict[str, Tensor]:
+    def __call__(self, output: Output, targets: Targets, progress: Progress = END) -> dict[str, Tensor]:
         """Scalars, means over the batch: "loss" is what is minimized, the others are its parts.
 
         Args:
             output: of the network.
             targets: what is wanted of it.
-            progress: of the training.
+            progress: of the training; in validation and test, its end.
         """
         raise NotImplementedError
 
@@ -130,7 +131,7 @@ class AdaptedLoss(Loss):
         self.takes_targets = names[1:2] == ["targets"]
         self.takes_weights = self.takes_targets or "weights" in names
 
-    def __call__(self, output: Output, targets: Targets, progress: Progress = BEGINNING) -> dict[str, Tensor]:
+    def __call__(self, output: Output, targets: Targets, progress: Progress = END) -> dict[str, Tensor]:
         if self.takes_targets:
             losses = self.function(output, targets, progress)
         else:
@@ -157,7 +158,7 @@ class MarginLoss(Loss):
         self.margins = (m_pos, m_neg, down_weight)
         self.reconstruction_weight = reconstruction_weight
 
-    def __call__(self, output: Output, targets: Targets, progress: Progress = BEGINNING) -> dict[str, Tensor]:
+    def __call__(self, output: Output, targets: Targets, progress: Progress = END) -> dict[str, Tensor]:
         one_class_each = targets.classes.ndim == 1 or targets.probabilities is not None
         labels = targets.classes if one_class_each else targets.presence(output.scores.shape[1])
         margin = margin_loss(output.scores, labels, *self.margins, targets.weights)
@@ -179,7 +180,7 @@ class CrossEntropyLoss(Loss):
     def __init__(self, label_smoothing: float = 0.0, reconstruction_weight: float = 0.392):
         self.label_smoothing, self.reconstruction_weight = label_smoothing, reconstruction_weight
 
-    def __call__(self, output: Output, targets: Targets, progress: Progress = BEGINNING) -> dict[str, Tensor]:
+    def __call__(self, output: Output, targets: Targets, progress: Progress = END) -> dict[str, Tensor]:
         scores, weights = _at_least_float32(output.scores), targets.weights
         if targets.labels.ndim == 2:
             presence = targets.presence(scores.shape[1]).to(scores.dtype)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ..data.batches import Batches
-from ..losses import Loss
+from ..losses import END, Loss
 from ..metrics.metric import Measurements
 from ..tasks.task import Task, joined
 
@@ -35,13 +35,13 @@ def score(network: nn.Module, batches: Batches, task: Task, loss: Loss, metrics:
         metrics: new ones, by name.
     """
     network.eval()
-    measurements, details = Measurements(metrics, exact=True), []
+    measurements, details = Measurements(metrics, loss.logits, exact=True), []
     began, counted = time.perf_counter(), 0
     for number, (images, targets) in enumerate(batches):
         if number == 1:
             began, counted = time.perf_counter(), 0
         output = task.output(network, images)
-        measurements.update(loss(output, targets), output, targets)
+        measurements.update(loss(output, targets, END), output, targets)
         details.append(task.details(output, targets, loss.logits))
         counted += len(images)
     measured = measurements.compute()

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import ConfigError
+from ..losses import END
 from ..output import Targets
 from ..settings.config import Config, name_of
 from ..text import on_one_line
@@ -34,7 +35,7 @@ def refuse_without_probabilities(
 
         def losses(true: Tensor) -> Iterable[Tensor]:
             probabilities = true if true.is_floating_point() else None
-            return loss(output, Targets(labels, images, probabilities)).values()
+            return loss(output, Targets(labels, images, probabilities), END).values()
 
         _refuse_difference(config, "loss", losses, labels, num_classes)
         network.train()

@@ -256,7 +256,7 @@ def _outcome_recorded(
             with contextlib.suppress(OSError):
                 measured = {name: value for name, value in results.metrics.items() if name.startswith("test/")}
                 log_outcome(trainer.loggers, config, results, measured, epoch_log.best_row.get("step", 0))
-                close_loggers(trainer.loggers)
+                close_loggers(trainer.loggers, results.status == "completed")
 
 
 @contextlib.contextmanager
@@ -336,6 +336,7 @@ def _quieten_libraries() -> None:
     logging.getLogger("pytorch_lightning.profilers").setLevel(logging.INFO)  # trainer.profiler reports here
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # trainer.compile looks for CUDA there
     warnings.filterwarnings("ignore", message=".*smaller than the logging interval")
+    warnings.filterwarnings("ignore", message="Trying to infer the `batch_size`")  # it finds that of the images
     warnings.filterwarnings("ignore", message="Be aware that when using `ckpt_path`")  # a line of ours says so
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")  # last.ckpt is there
     warnings.filterwarnings("ignore", message=".*AMP with fp16 is not supported on CPU")  # it is refused

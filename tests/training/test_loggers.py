@@ -43,6 +43,9 @@ class Recorder(Logger):
     def log_image(self, key, images, step=None):
         self.images.append(key)
 
+    def finalize(self, status):
+        self.status = status
+
 
 class Watcher(pl.Callback):
     """Sees the metrics at the end of each epoch, and logs one of its own."""
@@ -89,10 +92,13 @@ def test_the_norm_by_step_is_that_of_all_gradients(tmp_path):
     assert list(logger.scalars["step/gradient_norm"].values()) == pytest.approx(norms.values)
 
 
+OWN = ("hparam/val_accuracy", "hparam/test_accuracy", "mine/step", "mine/epoch")
+
+
 def test_every_logger_gets_the_same_scalars_as_tensorboard(watched):
     run, logger, _ = watched
     curves = curves_of(run)
-    for name in ("train/loss", "val/accuracy", "lr", "epoch", "step/loss", "test/accuracy", "mine/step", "mine/epoch"):
+    for name in ("train/loss", "val/accuracy", "lr", "epoch", "step/loss", "test/accuracy", *OWN):
         events = {event.step: event.value for event in curves.Scalars(name)}
         assert logger.scalars[name] == pytest.approx(events), name
     rows = table(run / "metrics.csv")
@@ -103,6 +109,7 @@ def test_a_logger_gets_hyperparameters_and_figures_if_it_can_take_them(watched):
     _, logger, _ = watched
     assert logger.hyperparameters["data.batch_size"] == 64
     assert "visuals/confusion" in logger.images
+    assert logger.status == "success"
 
 
 def test_a_callback_sees_the_metrics_of_the_finished_epoch(watched):
@@ -129,6 +136,7 @@ def test_an_epoch_that_is_not_finite_reaches_neither_the_table_nor_a_logger(tmp_
         train(digits_config(), tmp_path, callbacks=[BreakAtTheEnd()], loggers=[logger])
     assert [row["epoch"] for row in table(tmp_path / "metrics.csv")] == ["1"]
     assert list(logger.scalars["epoch"].values()) == [1]
+    assert logger.status == "failed"
 
 
 def test_lightnings_callbacks_work(tmp_path):
