@@ -41,7 +41,7 @@ def test_the_test_images_give_the_accuracy_of_the_evaluation(finished_run, pictu
     places = [(int(file.parent.name), int(file.stem)) for file in files]
     assert places == sorted(places)
     lines = done.stdout.splitlines()
-    assert lines[0].split() == ["file", "class", "score", "second", "choice"]
+    assert lines[0].split() == ["file", "class", "score", "second", "class", "second", "score"]
     assert len(lines) > 360
 
 
@@ -84,8 +84,8 @@ def test_inverted_pictures_are_noted_and_can_be_turned_round(finished_run, pictu
         (["nothing", "a.png"], "nothing: there is no such run or checkpoint"),
         (["."], "arguments are required: PICTURE_OR_FOLDER"),
         ([".", "empty"], "empty: has no pictures"),
-        ([".", "a.png", "--csv", "none/found.csv"], "--csv none/found.csv: there is no folder none"),
-        ([".", "a.png", "--csv", "empty"], "--csv empty: is a folder"),
+        ([".", "a.png", "--csv", "none/found.csv"], "--csv none/found.csv: cannot be written there"),
+        ([".", "a.png", "--csv", "empty"], "--csv empty: cannot be written there"),
         ([".", "a.png", "--jsn"], "unrecognized arguments: --jsn"),
         ([".", "a.png"], "best.ckpt: there is no such checkpoint"),
     ],

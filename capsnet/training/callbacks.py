@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..errors import ConfigError, DivergedError
 from ..runs.folder import BEST_CHECKPOINT, LAST_CHECKPOINT, METRICS_FILE
-from ..runs.metrics import append_metrics, write_metrics
+from ..runs.metrics import write_metrics
 from ..settings.config import Monitor
 from ..text import duration, is_loss, shown
 from .averaging import WeightAverage
@@ -101,7 +101,7 @@ class EpochLog(Callback):
         if trainer.is_global_zero:
             self.steps.write(trainer)
             log_scalars(trainer.loggers, metrics | {"epoch": self.epochs}, trainer.global_step)
-            append_metrics(self.run_dir / METRICS_FILE, self.columns, self.rows[-1])
+            write_metrics(self.run_dir / METRICS_FILE, self.columns, self.rows)
             log.info("%s", self._line(trainer.max_epochs, metrics, seconds))
 
     def _count(self, trainer: pl.Trainer) -> float:
