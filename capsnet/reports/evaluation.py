@@ -221,8 +221,8 @@ def changed_data(trained: NetworkWithTestImages) -> list[str]:
 def _refuse_without_effect(config: Config, overrides: dict[str, str | None]) -> None:
     """Raise ConfigError for an override that only matters in training."""
     for key, value in overrides.items():
-        named = [about for leaf, _, about in leaves(config) if leaf == key or leaf.startswith(f"{key}.")]
-        if not any(about.evaluated for about in named):
+        named = [setting for leaf, _, setting in leaves(config) if leaf == key or leaf.startswith(f"{key}.")]
+        if not any(setting.evaluated for setting in named):
             raise ConfigError(f"{key}={value}: has no effect on an evaluation")
 
 

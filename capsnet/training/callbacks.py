@@ -196,7 +196,8 @@ class Checkpoints(Checkpoint):
     """Saves last.ckpt after each epoch, with all that resuming needs, and best.ckpt, weights only, after the best one.
 
     An epoch that is cut short, as by `trainer.max_steps` or `trainer.max_time`, is trained again by a resumed run. So
-    last.ckpt stays that of the epoch before, if there was one, and best.ckpt that of the best whole epoch.
+    last.ckpt stays that of the epoch before, if there was one, and best.ckpt that of the best whole epoch. Lightning's
+    `ModelCheckpoint` knows neither such epochs nor averaged weights.
 
     Args:
         epoch_log: knows which epoch is the best.
@@ -245,8 +246,8 @@ class DivergenceCheck(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         loss = outputs["loss"]
-        found = torch.where(loss.isfinite(), 0, batch_idx + 1)
-        self.first = found if self.first is None else torch.where(self.first > 0, self.first, found)
+        bad = torch.where(loss.isfinite(), 0, batch_idx + 1)
+        self.first = bad if self.first is None else torch.where(self.first > 0, self.first, bad)
         now = time.perf_counter()
         if loss.device.type == "cpu" or trainer.is_last_batch or now - self.checked > GPU_CHECK_SECONDS:
             self.checked = now

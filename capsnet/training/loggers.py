@@ -81,8 +81,8 @@ def hyperparameters(config: Config, results: RunRecord) -> dict[str, Any]:
     """By key, those that were overridden first."""
     values = {
         key: value if isinstance(value, bool | int | float | str) else str(value)
-        for key, value, about in leaves(config)
-        if about.hyperparameter and value is not None
+        for key, value, setting in leaves(config)
+        if setting.hyperparameter and value is not None
     }
     values["trainer.precision"] = results.precision
     keys = [override.partition("=")[0].lstrip("+~") for override in results.overrides]

@@ -14,8 +14,8 @@ from ..losses import BEGINNING, Progress
 from ..metrics.metric import Measurements
 from ..output import Output, Targets
 from ..runs.checkpoints import CONFIG_KEY, DATASET_KEY, PLUGIN_KEY, build_network
+from ..runs.record import plugin_record
 from ..settings.config import Config, as_dict, build_loss, build_metrics, name_of
-from ..settings.plugins import loaded_plugin
 
 
 class CapsNetModule(pl.LightningModule):
@@ -163,8 +163,8 @@ class CapsNetModule(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint[CONFIG_KEY] = as_dict(self.config)
         checkpoint[DATASET_KEY] = self.trainer.datamodule.dataset.record()
-        if plugin := loaded_plugin():
-            checkpoint[PLUGIN_KEY] = {"path": str(plugin.path), "sha256": plugin.sha256}
+        if plugin := plugin_record():
+            checkpoint[PLUGIN_KEY] = plugin
 
 
 def _compiled(network: nn.Module) -> Callable[..., Output]:

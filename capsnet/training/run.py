@@ -123,9 +123,19 @@ def train(
         if foreign is not None and callbacks and environment is not None and trainer.num_devices > 1:
             # The runner's other processes get a finished config, from which no class is made.
             raise ConfigError("callbacks: with several processes, start them all with torchrun or SLURM")
-        results = _first_record(config, dataset, module, trainer, overrides)
-        results.foreign = _foreign(earlier, [*callbacks, *loggers], foreign)
-        results.computing = decision.record()
+        results = new_record(
+            "running",
+            list(overrides),
+            dataset=dataset.record(),
+            seed=config.seed,
+            parameters=sum(parameter.numel() for parameter in module.parameters()),
+            device=device_name(trainer),
+            precision=trainer.precision,
+            computing=decision.record(),
+            monitor=monitor_of(config).name,
+            config=as_dict(config),
+            foreign=_foreign(earlier, [*callbacks, *loggers], foreign),
+        )
         if is_main:
             remove_drafts(run_dir)
             results.write(run_dir)
@@ -188,24 +198,6 @@ def _foreign(earlier: dict[str, Any], objects: Sequence[Any], named: Sequence[st
     plugin = loaded_plugin()
     now = [*(classes if named is None else named), *([str(plugin.path)] if plugin else [])]
     return list(dict.fromkeys([*earlier.get("foreign", []), *now]))
-
-
-def _first_record(
-    config: Config, dataset: Dataset, module: CapsNetModule, trainer: pl.Trainer, overrides: Sequence[str]
-) -> RunRecord:
-    plugin = loaded_plugin()
-    return new_record(
-        "running",
-        list(overrides),
-        dataset=dataset.record(),
-        seed=config.seed,
-        parameters=sum(parameter.numel() for parameter in module.parameters()),
-        device=device_name(trainer),
-        precision=trainer.precision,
-        monitor=monitor_of(config).name,
-        config=as_dict(config),
-        plugin={"path": str(plugin.path), "sha256": plugin.sha256} if plugin else None,
-    )
 
 
 @contextlib.contextmanager
