@@ -86,7 +86,6 @@ def test_inverted_pictures_are_noted_and_can_be_turned_round(finished_run, pictu
         ([".", "empty"], "empty: has no pictures"),
         ([".", "a.png", "--csv", "none/found.csv"], "--csv none/found.csv: cannot be written there"),
         ([".", "a.png", "--csv", "empty"], "--csv empty: cannot be written there"),
-        ([".", "a.png", "--jsn"], "unrecognized arguments: --jsn"),
         ([".", "a.png"], "best.ckpt: there is no such checkpoint"),
     ],
 )

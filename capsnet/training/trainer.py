@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import pytorch_lightning as pl
 import torch
-from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ProgressBar
 
 from ..errors import ConfigError
@@ -61,7 +60,7 @@ def build_trainer(
             enable_model_summary=False,
             use_distributed_sampler=False,  # the batches know their process themselves
         )
-    except (MisconfigurationException, ValueError, TypeError, RuntimeError, ImportError) as error:
+    except Exception as error:
         raise ConfigError(f"trainer: {on_one_line(error)}") from error
     _check_device(trainer, precision)
     return trainer
