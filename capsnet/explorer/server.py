@@ -17,11 +17,11 @@ import torch
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
+from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from torch import Tensor
 
 from ..data.pictures import BrokenPictureError
@@ -77,7 +77,10 @@ def application(exhibit: Exhibit) -> Starlette:
         "/votes": (answers.votes, _json),
     }.items():
         routes.append(Route(path, _answering(answer, read), methods=["POST"]))
-    middleware = [Middleware(_Guard), Middleware(TrustedHostMiddleware, allowed_hosts=list(HOSTS))]
+    middleware = [
+        Middleware(BaseHTTPMiddleware, dispatch=_guard),
+        Middleware(TrustedHostMiddleware, allowed_hosts=list(HOSTS)),
+    ]
     return Starlette(routes=routes, middleware=middleware)
 
 
@@ -262,26 +265,12 @@ def _file(name: str, media_type: str) -> Callable[[Request], Awaitable[Response]
     return respond
 
 
-class _Guard:
-    """Refuses questions that another site's page asks through the person's browser, and adds `HEADERS`."""
-
-    def __init__(self, app: ASGIApp):
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":  # there are no others
-            return
-
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                added = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
-                message = {**message, "headers": [*message["headers"], *added]}
-            await send(message)
-
-        request = Request(scope)
-        origin, host = request.headers.get("origin"), request.headers.get("host")
-        if origin is not None and origin != f"http://{host}":
-            response = JSONResponse({"message": "Only the explorer's own page may ask."}, 403)
-            await response(scope, receive, send_with_headers)
-            return
-        await self.app(scope, receive, send_with_headers)
+async def _guard(request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:
+    """Refuse questions that another site's page asks through the person's browser, and add `HEADERS`."""
+    origin = request.headers.get("origin")
+    if origin is not None and origin != f"http://{request.headers.get('host')}":
+        response: Response = JSONResponse({"message": "Only the explorer's own page may ask."}, 403)
+    else:
+        response = await answer(request)
+    response.headers.update(HEADERS)
+    return response
