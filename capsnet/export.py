@@ -97,10 +97,8 @@ def _parse(given: Sequence[str]) -> argparse.Namespace:
     arguments = parser.parse(given)
     folder = arguments.run if arguments.run.is_dir() else arguments.run.parent
     arguments.to = arguments.to or (Path() if is_shipped(folder) else folder)
-    if not arguments.to.is_dir():
-        raise ConfigError(f"--to {arguments.to}: there is no such folder")
-    if not os.access(arguments.to, os.W_OK):
-        raise ConfigError(f"{arguments.to} is not writable; choose another folder with --to DIR")
+    if not arguments.to.is_dir() or not os.access(arguments.to, os.W_OK):
+        raise ConfigError(f"--to {arguments.to}: there is no such folder, or it cannot be written; choose another")
     for path in (arguments.to / name for name in NAMES):
         if path.exists() and not _is_own(path):
             raise ConfigError(f"{path}: was not written by this program; choose another folder with --to DIR")

@@ -108,13 +108,16 @@ def train(
                 refuse_existing_run(run_dir)
         else:
             logging.getLogger("capsnet").setLevel(logging.ERROR)
+
         began = time.perf_counter()
         data = _read_training_images(config)
         dataset, validates = data.dataset, data.dataset.val_split is not None
         module = _build_module(config, dataset)
+
         earlier = read_record(run_dir) if resume and (run_dir / RECORD_FILE).exists() else {}
         decision = _decide(config, module, dataset, recorded_computing(earlier) or computing)
         apply(decision.choice, module.network)
+
         epoch_log = EpochLog(run_dir, monitor_of(config), StepCurves())
         trainer = build_trainer(config, epoch_log, callbacks, environment, validates, decision.choice.precision)
         begin = checkpoint_to_resume(config, run_dir, earlier, dataset, module, trainer) if resume else Resumption()
@@ -123,6 +126,7 @@ def train(
         if foreign is not None and callbacks and environment is not None and trainer.num_devices > 1:
             # The runner's other processes get a finished config, from which no class is made.
             raise ConfigError("callbacks: with several processes, start them all with torchrun or SLURM")
+
         results = new_record(
             "running",
             list(overrides),
@@ -136,16 +140,23 @@ def train(
             config=as_dict(config),
             foreign=_foreign(earlier, [*callbacks, *loggers], foreign),
         )
+
         if is_main:
             remove_drafts(run_dir)
             results.write(run_dir)
             start_log()
             log.info("%s\n", run_summary(config, dataset, results, run_dir, trainer.world_size))
+
         with _outcome_recorded(results, config, run_dir, epoch_log, trainer, began):
-            with (
-                _processes(trainer, environment, config, run_dir, resume, decision),
-                freed_memory_kept() if trainer.strategy.root_device.type == "cpu" else contextlib.nullcontext(),
-            ):
+            with contextlib.ExitStack() as training:
+                on_cpu = trainer.strategy.root_device.type == "cpu"
+                if environment is not None and environment.local_rank() == 0 and trainer.num_devices > 1:
+                    if on_cpu:
+                        training.enter_context(share_of_threads(trainer.num_devices))
+                    others = (environment, trainer.num_devices, config, run_dir, resume, decision.choice)
+                    training.enter_context(further_processes(*others))
+                if on_cpu:
+                    training.enter_context(freed_memory_kept())
                 if is_main:
                     log_config(trainer.loggers, config, results)
                 _fit(trainer, module, data, epoch_log, results, begin.checkpoint)
@@ -223,30 +234,8 @@ def _outcome_recorded(
             with contextlib.nullcontext() if results.status == "completed" else contextlib.suppress(OSError):
                 results.write(run_dir)
             with contextlib.suppress(OSError):
-                measured = {name: value for name, value in results.metrics.items() if name.startswith("test/")}
-                log_outcome(trainer.loggers, config, results, measured, epoch_log.best_row.get("step", 0))
+                log_outcome(trainer.loggers, config, results, epoch_log.best_row.get("step", 0))
                 close_loggers(trainer.loggers)
-
-
-@contextlib.contextmanager
-def _processes(
-    trainer: pl.Trainer,
-    environment: OneMachine | None,
-    config: Config,
-    run_dir: Path,
-    resume: bool,
-    decision: Decision,
-) -> Iterator[None]:
-    """The other processes of this machine, with a share of the processor for each."""
-    if environment is None or environment.local_rank() > 0 or trainer.num_devices == 1:
-        yield
-        return
-    on_cpu = trainer.strategy.root_device.type == "cpu"
-    with (
-        share_of_threads(trainer.num_devices) if on_cpu else contextlib.nullcontext(),
-        further_processes(environment, trainer.num_devices, config, run_dir, resume, decision.choice),
-    ):
-        yield
 
 
 def _fit(
