@@ -1,7 +1,6 @@
 """Lightning's Trainer, built from the settings, and the precision it computes in."""
 
 import logging
-import os
 from collections.abc import Sequence
 
 import pytorch_lightning as pl
@@ -94,9 +93,6 @@ def _check_device(trainer: pl.Trainer, precision: str) -> None:
         )
     if trainer.strategy.root_device.type != "cpu":
         return
-    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if trainer.num_devices > max(2, processors):
-        raise ConfigError(f"trainer.devices={trainer.num_devices}: more than this machine has processor cores")
     if precision.startswith("bf16") and not has_bfloat16():
         log.warning(
             "trainer.precision=%s: on this processor bfloat16 is slower than trainer.precision=32-true, up to 20 times",
