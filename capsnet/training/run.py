@@ -50,7 +50,7 @@ from .probabilities import refuse_without_probabilities
 from .processes import OneMachine, further_processes, share_of_threads
 from .resuming import Resumption, checkpoint_to_resume
 from .run_log import run_log
-from .trainer import build_trainer, check_limits, device_name, refuse_other_launchers
+from .trainer import build_trainer, device_name, refuse_long_interval, refuse_other_launchers
 
 log = logging.getLogger(__name__)
 
@@ -174,7 +174,7 @@ def _read_training_images(config: Config) -> ImageDataModule:
     dataset = config.data.build(config.seed)
     data = ImageDataModule(dataset, config.data.batch_size, config.augment.build(), config.seed, config.task.build())
     data.setup("fit")
-    check_limits(config, dataset.counts)
+    refuse_long_interval(config, dataset.counts["train"])
     return data
 
 

@@ -117,22 +117,8 @@ def refuse_other_launchers(settings: Trainer) -> None:
         raise ConfigError(f"trainer.strategy={settings.strategy}: the runner starts its processes itself; use ddp")
 
 
-def check_limits(config: Config, images: dict[str, int]) -> None:
-    """Check the settings that count in batches, or in shares of them, against the number of images.
-
-    Args:
-        config: of the run.
-        images: by split.
-
-    Raises:
-        ConfigError: a limit leaves no batch, or an interval is longer than an epoch.
-    """
-    batches = {split: -(-count // config.data.batch_size) for split, count in images.items()}
-    limits = {"limit_train_batches": "train", "limit_val_batches": "val", "overfit_batches": "train"}
-    for name, split in {**limits, "val_check_interval": "train"}.items():
-        value = getattr(config.trainer, name)
-        if isinstance(value, float) and split in batches and int(value * batches[split]) == 0:
-            raise ConfigError(f"trainer.{name}={value}: less than one of the {batches[split]} batches of an epoch")
-    interval = config.trainer.val_check_interval
-    if isinstance(interval, int) and interval > batches["train"]:
-        raise ConfigError(f"trainer.val_check_interval={interval}: an epoch has only {batches['train']} batches")
+def refuse_long_interval(config: Config, images: int) -> None:
+    """Raise ConfigError if validation would come later than an epoch of so many images ends."""
+    interval, batches = config.trainer.val_check_interval, -(-images // config.data.batch_size)
+    if isinstance(interval, int) and interval > batches:
+        raise ConfigError(f"trainer.val_check_interval={interval}: an epoch has only {batches} batches")
