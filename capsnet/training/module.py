@@ -149,8 +149,7 @@ class CapsNetModule(pl.LightningModule):
         self.epoch_metrics.update(named)
         # For other callbacks. The loggers get those of training and validation later, at the epoch's last step.
         reported = self.epoch_metrics if split == "train" else named
-        to_loggers = split == "test" and bool(self.trainer.loggers)
-        self.log_dict(reported, logger=to_loggers, sync_dist=True)
+        self.log_dict(reported, logger=split == "test", sync_dist=True)
 
     def _add_up(self, sums: Tensor) -> Tensor:
         return self.trainer.strategy.reduce(sums.clone(), reduce_op="sum")
