@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any, NamedTuple, get_type_hints
 
 from ..errors import ConfigError
+from ..text import either
 from . import augment, data, foreign, loss, metrics, model, optimizer, routing, task
 from .combination import Combination
 from .early_stopping import EarlyStopping
@@ -277,6 +278,12 @@ def check(config: Config) -> None:
         raise ConfigError(f"routing={routing}: model={model} has no capsules to route; use routing=none")
     if capsules and routing == "none":
         raise ConfigError(f"routing=none: model={model} needs a routing, such as routing=dynamic")
+    build = "build_matrices" if getattr(config.model, "matrices", False) else "build"
+    if capsules and not hasattr(config.routing, build):
+        possible = either(
+            name for name, option in OPTIONS["routing"].items() if hasattr(option, build) and name != "none"
+        )
+        raise ConfigError(f"routing={routing}: cannot route the capsules of model={model}; choose {possible}")
     warmup, epochs = getattr(config.optimizer, "warmup_epochs", 0), config.trainer.max_epochs
     if warmup > epochs:
         raise ConfigError(f"optimizer.warmup_epochs={warmup}: there are only trainer.max_epochs={epochs} epochs")
