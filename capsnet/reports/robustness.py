@@ -64,7 +64,7 @@ def _measured(
     chosen = {metric: COMBINABLE["metrics"][metric]().build()} if metric in COMBINABLE["metrics"] else {}
     metrics = task.metrics(chosen)
     for images, targets in batches:
-        output = task.output(network, distortion.apply(images, level, generator))
+        output = task.output(network, distortion.apply(images, level, generator), targets, choose=True)
         for one in metrics.values():
             one.update(output, targets)
     return float({name: value for one in metrics.values() for name, value in one.compute().items()}[metric])

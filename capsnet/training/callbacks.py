@@ -4,7 +4,6 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -96,12 +95,16 @@ class EpochLog(Callback):
         if not _is_finite(metrics, pl_module):
             stop_diverged(trainer, self.run_dir, "at its end")
         seconds = self._count(trainer)
-        self._add_row(trainer, pl_module.measurements["train"].names, metrics)
+        before = self.columns
+        self._add_row(trainer, pl_module.measurements, metrics)
         self._keep_best(trainer, metrics)
         if trainer.is_global_zero:
             self.steps.write(trainer)
             log_scalars(trainer.loggers, metrics | {"epoch": self.epochs}, trainer.global_step)
-            append_metrics(self.run_dir / METRICS_FILE, self.columns, self.rows[-1])
+            if before and before != self.columns:  # the first validation has measured more than the training
+                write_metrics(self.run_dir / METRICS_FILE, self.columns, self.rows)
+            else:
+                append_metrics(self.run_dir / METRICS_FILE, self.columns, self.rows[-1])
             log.info("%s", self._line(trainer.max_epochs, metrics, seconds))
 
     def _count(self, trainer: pl.Trainer) -> float:
@@ -115,8 +118,10 @@ class EpochLog(Callback):
         self.stopped_at = trainer.max_epochs if stopped else None
         return seconds
 
-    def _add_row(self, trainer: pl.Trainer, names: Sequence[str], metrics: dict[str, float]) -> None:
-        self.columns = ["epoch", "step", "lr", *(f"{split}/{name}" for split in ("train", "val") for name in names)]
+    def _add_row(self, trainer: pl.Trainer, measured: dict[str, Any], metrics: dict[str, float]) -> None:
+        train = measured["train"].names
+        names = {"train": train, "val": measured["val"].names or train}
+        self.columns = ["epoch", "step", "lr", *(f"{split}/{name}" for split, own in names.items() for name in own)]
         self.rows.append({"epoch": self.epochs, "step": trainer.global_step, **metrics})
         if self.monitor.name not in self.columns:
             raise ConfigError(f"monitor={self.monitor.name}: is not measured; there are {', '.join(metrics)}")
