@@ -5,8 +5,8 @@
     python benchmarks/overlap.py --networks small_cnn capsule_loss_cnn --epochs 5 --seeds 0
 
 Each network is trained twice from each seed, by `train.py` and with the settings that suit it: on pairs, a fifth of the
-pairs of classes held out, and on single characters alone. Both are tested on the same pairs, once, after the last epoch:
-no image is held out to choose by. All get the same images, epochs and batches; nothing is augmented beyond the shifts.
+pairs of classes held out, and on single characters alone. Both are tested on the same pairs, once, after the last
+epoch: no image is held out to choose by. All get the same images, epochs and batches, and no augmentation.
 
 The command can be stopped and called again: finished runs are not repeated, and one that was cut short goes on. The
 table has what has finished.
@@ -111,7 +111,7 @@ def main() -> None:
     arguments = parse_arguments()
     print_headline("cpu")
     if not arguments.table:
-        for seed, network, kind in itertools.product(arguments.seeds, arguments.networks, KINDS):
+        for seed, kind, network in itertools.product(arguments.seeds, KINDS, arguments.networks):
             train(arguments, network, kind, seed)
     rows = [found for network in arguments.networks if len(found := row(arguments, network)) > 1]
     heads = ["network", "parameters", *SCORES]

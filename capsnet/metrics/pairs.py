@@ -17,8 +17,9 @@ def best(scores: Tensor, count: int) -> Tensor:
 class Pairs(Metric):
     """Of images that have k classes each, the k with the largest scores are the answer.
 
-    `exact_match` is the share of images whose classes are all named, as Sabour et al. (2017) count them. `per_character`
-    is the share of classes that are named, as Mazzia et al. (2021) do; it is larger, so the two cannot be compared.
+    `exact_match` is the share of images whose classes are all named, as Sabour et al. (2017) count them.
+    `per_character` is the share of classes that are named, as Mazzia et al. (2021) do. It is larger, so the two cannot
+    be compared.
 
     Args:
         held_out: number of classes -> which two of them are never together in training, [classes, classes] bool. These

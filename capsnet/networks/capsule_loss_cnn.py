@@ -15,8 +15,8 @@ from .small_cnn import HEAD_UNITS, trunk
 class CapsuleLossCNN(CapsuleNetwork):
     """The layers of `SmallCNN`, then one linear map to a vector for each class, squashed; its length is the score.
 
-    Gu, Tresp & Hu (2021, arXiv:2103.15459) gave a CNN what a capsule network has beside its capsules: squash, the margin
-    loss, and a decoder that draws the vector of one class. What it does, no routing is needed for.
+    Gu, Tresp & Hu (2021, arXiv:2103.15459) gave a CNN what a capsule network has beside its capsules: squash, the
+    margin loss, and a decoder that draws the vector of one class. What this network can do needs no routing.
 
     Args:
         image_shape: (channels, height, width); height and width at least 4.

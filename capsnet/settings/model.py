@@ -123,7 +123,7 @@ class SmallCNN:
 
 @dataclass
 class CapsuleLossCNN:
-    """The small CNN with a vector for each class, squash, margin loss and a decoder, but no routing (Gu et al. 2021)."""
+    """The small CNN with squash, margin loss and a decoder, but no routing (Gu, Tresp & Hu 2021)."""
 
     capsules = False
     suits: ClassVar = {"routing": "none", "optimizer.lr": 0.016}

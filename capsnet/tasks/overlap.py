@@ -180,9 +180,8 @@ class Overlap(Task):
             errors = (f"{rank} {value:.4f}" for rank, value in report["reconstruction_errors"].items())
             rows["drawings' errors"] = f"{', '.join(errors)} (mean squares of the two that were named)"
         for overlap in report["by_overlap"]:
-            share = (
-                "no pairs" if not overlap["pairs"] else f"{overlap['exact_match']:.2%} of {overlap['pairs']:,} pairs"
-            )
+            some = overlap["pairs"]
+            share = f"{overlap['exact_match']:.2%} of {some:,} pairs" if some else "no pairs"
             rows[f"  overlap {overlap['from']:.0%} to {overlap['to']:.0%}"] = share
         names = report["class_names"]
         for label, (name, share) in enumerate(report["per_class_found"].items()):
@@ -287,9 +286,7 @@ def held_out_pairs(classes: int, share: float) -> Tensor:
     pairs = list(itertools.combinations(range(classes), 2))
     count = round(share * len(pairs))
     if share and not count:
-        raise ConfigError(
-            f"task.held_out_pairs={share:g}: {classes} classes make only {len(pairs)} pairs; hold out more"
-        )
+        raise ConfigError(f"task.held_out_pairs={share:g}: {classes} classes make {len(pairs)} pairs; hold out more")
     order = torch.randperm(len(pairs), generator=epoch_generator(SEED, 0, "held out")).tolist()
     left = [pairs[place] for place in order]
     times = [0] * classes
