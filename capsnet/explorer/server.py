@@ -25,7 +25,9 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from torch import Tensor
 
+from ..data.batches import to_float
 from ..data.pictures import BrokenPictureError
+from ..data.source import LabelledImages
 from ..text import on_one_line
 from .drawings import USUAL_EXTENT, prepared_drawing, prepared_upload
 from .looking import UNCHANGED, Change, abilities, between, draw, is_even, look, walk
@@ -70,6 +72,7 @@ def application(exhibit: Exhibit) -> Starlette:
     routes.append(Route("/about", _answering(answers.about, None)))
     for path, (answer, read) in {
         "/samples": (answers.samples, _json),
+        "/arrange": (answers.arrange, _json),
         "/upload": (answers.upload, _bytes),
         "/drawing": (partial(answers.drawing, fit=False), _bytes),
         "/fitted-drawing": (partial(answers.drawing, fit=True), _bytes),
@@ -101,6 +104,8 @@ class _Answers:
                 for name, character in zip(names, self.exhibit.class_characters or [None] * len(names), strict=True)
             ],
             "shape": self.model.image_shape,
+            "singles": self.model.task.singles,
+            "singleShape": self.model.single_shape,
             "dimensions": self.abilities.dimensions,
             "decoder": self.abilities.decoder,
             "routing": self.abilities.routing,
@@ -110,15 +115,29 @@ class _Answers:
             "mostBytes": MOST_BYTES,
         }
 
-    def samples(self, question: Question) -> Any:
-        images = self.exhibit.test_images
-        if images is None:
+    def _test_images(self) -> LabelledImages:
+        if self.exhibit.test_images is None:
             raise QuestionError(f"There are no test images: {self.exhibit.why_none}", 404)
+        return self.exhibit.test_images
+
+    def samples(self, question: Question) -> Any:
+        images = self._test_images()
         label = None if question.get("label") is None else self._label(question)
         return [
             {"number": number, "label": int(images.labels[number]), "pixels": _encoded(images.images[number])}
             for number in chosen_samples(images, label, _whole(question, "page", 0, 10**6))
         ]
+
+    def arrange(self, question: Question) -> Any:
+        """The picture that the task makes of some test images, each moved by whole pixels."""
+        images, placed = self._test_images(), question.get("placed")
+        if not isinstance(placed, list) or not 0 < len(placed) <= self.model.task.singles:
+            raise QuestionError(f"placed must be a list of 1 to {self.model.task.singles} test images.")
+        numbers = [_whole(one, "number", 0, len(images.labels) - 1) for one in placed]
+        most = max(self.model.image_shape[1:])
+        shifts = [[_whole(one, key, -most, most) for key in ("down", "right")] for one in placed]
+        arranged = self.model.task.arrange(to_float(images.images[numbers]), torch.tensor(shifts))
+        return {"pixels": _encoded(arranged)}
 
     def upload(self, content: bytes) -> Any:
         return self._prepared(lambda: prepared_upload(self.model, content), "This file")
@@ -144,6 +163,7 @@ class _Answers:
         return {
             "seen": _encoded(found.seen),
             "scores": _finite(found.scores),
+            "answers": found.answers,
             "capsules": None if found.capsules is None else _finite(found.capsules),
             "drawn": found.drawn,
             "drawings": [] if found.drawings is None else [_encoded(drawing) for drawing in found.drawings],
