@@ -18,7 +18,6 @@ import contextlib
 import itertools
 import json
 import logging
-import math
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -44,11 +43,9 @@ class Row:
     """What is said about one file."""
 
     file: str
-    class_name: str | list[str] | None = None
-    """A list of those that are named, where the task names several."""
-    score: float | list[float] | None = None
+    class_name: str | None = None
+    score: float | None = None
     second_class: str | None = None
-    """The class with the largest score among those that are not named; None if all are."""
     second_score: float | None = None
     looks_inverted: bool = False
     """Against the training images."""
@@ -58,12 +55,6 @@ class Row:
     def record(self) -> dict[str, Any]:
         """For programs."""
         return {"class" if key == "class_name" else key: value for key, value in asdict(self).items()}
-
-    def named(self) -> list[tuple[str, float]]:
-        """The classes that are named, with their scores."""
-        if isinstance(self.class_name, list):
-            return list(zip(self.class_name, self.score, strict=True))
-        return [(self.class_name, self.score)]
 
 
 def main() -> None:
@@ -78,7 +69,7 @@ def main() -> None:
     model = load(arguments.run, arguments.plugin)
     rows = list(predict(model, files, arguments.invert))
     if arguments.csv:
-        write_csv(arguments.csv, list(Row("").record()), [_in_cells(row.record()) for row in rows])
+        write_csv(arguments.csv, list(Row("").record()), [row.record() for row in rows])
     if arguments.json:
         print(json.dumps([row.record() for row in rows], indent=1, ensure_ascii=False))
     else:
@@ -109,11 +100,6 @@ def _check_csv(path: Path) -> None:
         raise ConfigError(f"--csv {path}: is {'a folder' if path.is_dir() else 'not a regular file'}; name a file")
     if not os.access(path.parent, os.W_OK):
         raise ConfigError(f"--csv {path}: {path.parent} cannot be written")
-
-
-def _in_cells(record: dict[str, Any]) -> dict[str, Any]:
-    """A record whose lists are texts, as in a + b."""
-    return {key: " + ".join(map(str, value)) if isinstance(value, list) else value for key, value in record.items()}
 
 
 def picture_files(given: Path) -> list[Path]:
@@ -159,18 +145,14 @@ def _classified(model: "TrainedModel", batch: Sequence[tuple[Path, Any]], invert
 
     pixels = [found ^ 255 if invert else found for _, found in batch if not isinstance(found, str)]
     images = torch.from_numpy(np.stack(pixels)) if pixels else torch.empty(0, *model.image_shape)
-    said = model.classify(images)
-    named = said.labels if said.labels.ndim == 2 else said.labels[:, None]
-    scores = said.scores.gather(1, named).view(said.labels.shape)
-    others = said.scores.scatter(1, named, -torch.inf).max(1)
-    answers = iter(zip(pixels, said.names, scores.tolist(), *(part.tolist() for part in others), strict=True))
+    best = iter(zip(pixels, *(part.tolist() for part in model.classify(images).scores.topk(2)), strict=True))
     for path, found in batch:
         if isinstance(found, str):
             yield Row(str(path), error=found)
             continue
-        own, name, score, second_score, second = next(answers)
-        left = (model.class_names[second], second_score) if second_score > -math.inf else (None, None)
-        yield Row(str(path), name, score, *left, model.looks_inverted(own))
+        own, (score, second_score), (label, second) = next(best)
+        names = model.class_names[label], model.class_names[second]
+        yield Row(str(path), names[0], score, names[1], second_score, model.looks_inverted(own))
 
 
 def _table(rows: Sequence[Row]) -> str:
@@ -179,11 +161,9 @@ def _table(rows: Sequence[Row]) -> str:
         if row.error:
             cells.append((_shown(row.file), "-", "", "", row.error))
             continue
-        second = f"{row.second_class} {row.second_score:.3f}" if row.second_class else ""
+        second = f"{row.second_class} {row.second_score:.3f}"
         note = "looks inverted" if row.looks_inverted else ""
-        names, scores = zip(*row.named(), strict=True)
-        shown = " + ".join(names), " + ".join(f"{score:.3f}" for score in scores)
-        cells.append((_shown(row.file), *shown, second, note))
+        cells.append((_shown(row.file), str(row.class_name), f"{row.score:.3f}", second, note))
     widths = [max(len(row[column]) for row in cells) for column in range(4)]
     lines = []
     for *padded, last in cells:
