@@ -35,11 +35,11 @@ class Pairs(Metric):
     def update(self, output: Output, targets: Targets) -> None:
         labels = targets.labels
         answers = best(output.scores, labels.shape[1])
-        found = (labels.unsqueeze(2) == answers.unsqueeze(1)).any(2).double()  # [batch, k]
+        found = (labels.unsqueeze(2) == answers.unsqueeze(1)).any(2).float()  # [batch, k]
         counted = torch.stack([torch.ones_like(found[:, 0]), found.amin(1), found.mean(1)])
         apart = torch.zeros_like(found[:, 0])
         if self.held_out is not None and labels.shape[1] == 2:
-            apart = self.held_out(output.scores.shape[1]).to(labels.device)[labels[:, 0], labels[:, 1]].double()
+            apart = self.held_out(output.scores.shape[1]).to(labels.device)[labels[:, 0], labels[:, 1]].float()
         sums = counted @ torch.stack([1 - apart, apart], 1)
         self.sums = sums if self.sums is None else self.sums + sums
 

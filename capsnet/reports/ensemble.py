@@ -75,7 +75,7 @@ def evaluate_ensemble(
         "dataset": {
             "name": first.dataset.name,
             "official": first.dataset.official,
-            "test": len(first.dataset.read_test_images().labels),
+            "test": len(sums[0]),
         },
         "monitor": first.config.task.monitor,
         "members": members,

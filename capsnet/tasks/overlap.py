@@ -13,6 +13,7 @@ from ..augment import Augmentation
 from ..augment.shift import shift
 from ..data.batches import Generators, Sample, epoch_generator
 from ..errors import ConfigError
+from ..metrics.counts import confusion_matrix
 from ..metrics.pairs import Pairs, best
 from ..output import Output, Targets
 from .task import Network, Task, Tested
@@ -26,7 +27,7 @@ OVERLAPS = (0.0, 0.1, 0.2, 0.3, 0.4, 1.0)
 EXAMPLES = 12
 """Pairs in the figure that are right, and as many that are wrong."""
 MOST_PAIRS = 200
-"""Of classes, up to which the figure of the confusion has a row for each."""
+"""Of classes, up to which the figure of the confusion has a row for each; otherwise for each class."""
 
 
 class Overlap(Task):
@@ -150,8 +151,7 @@ class Overlap(Task):
         labels, answers = tested.details["labels"], tested.details["answers"]
         names = tested.class_names
         exact = (labels == answers).all(1)
-        confusion = torch.zeros(len(names), len(names), dtype=torch.int64)
-        confusion.index_put_((labels.flatten(), answers.flatten()), torch.ones(labels.numel(), dtype=torch.int64), True)
+        confusion = confusion_matrix(labels.flatten(), answers.flatten(), len(names))
         found = zip(names, confusion.diagonal().tolist(), confusion.sum(1).tolist(), strict=True)
         return {
             "pairs": len(labels),
@@ -198,7 +198,6 @@ class Overlap(Task):
         shown = torch.cat([order[exact[order]][:EXAMPLES], order[~exact[order]][:EXAMPLES]])
         images = tested.images(shown.tolist())
         drawn = drawings(tested.network, tested.network(images), answers[shown].to(images.device))
-        pairs = list(itertools.combinations(range(len(names)), 2))
         figures = {
             "pairs": draw.pairs(
                 images.cpu(),
@@ -207,16 +206,16 @@ class Overlap(Task):
                 (int(exact.sum()), len(exact)),
             )
         }
-        if len(pairs) <= MOST_PAIRS:
-            number = torch.zeros(len(names), len(names), dtype=torch.int64)
-            for place, (first, second) in enumerate(pairs):
-                number[first, second] = number[second, first] = place
-            counts = torch.zeros(len(pairs), len(pairs), dtype=torch.int64)
-            true, named = (number[some[:, 0], some[:, 1]] for some in (labels, answers))
-            counts.index_put_((true, named), torch.ones_like(true), True)
-            pair_names = [f"{names[first]} + {names[second]}" for first, second in pairs]
-            figures["confusion"] = draw.confusion(counts, pair_names, f"{title}, pairs")
-        return figures
+        pairs = list(itertools.combinations(range(len(names)), 2))
+        if len(pairs) > MOST_PAIRS:
+            counts = confusion_matrix(labels.flatten(), answers.flatten(), len(names))
+            return {**figures, "confusion": draw.confusion(counts, names, title)}
+        number = torch.zeros(len(names), len(names), dtype=torch.int64)
+        for place, (first, second) in enumerate(pairs):
+            number[first, second] = number[second, first] = place
+        counts = confusion_matrix(*(number[some[:, 0], some[:, 1]] for some in (labels, answers)), len(pairs))
+        pair_names = [f"{names[first]} + {names[second]}" for first, second in pairs]
+        return {**figures, "confusion": draw.confusion(counts, pair_names, f"{title}, pairs")}
 
 
 def merged(drawn: Tensor) -> Tensor:
