@@ -1,5 +1,6 @@
 """Claims about two characters on top of each other: how pairs are made, drawn, measured, and go everywhere."""
 
+import gzip
 import itertools
 import json
 import shutil
@@ -13,12 +14,13 @@ from conftest import DIGITS, REPO, digits_config, record_of, run_in_process, tab
 from explorer.serving import decoded, encoded, served
 from PIL import Image
 
-from capsnet import CapsNet, Output, Targets, load
+from capsnet import Output, Targets, load
 from capsnet.augment import Augmentation
 from capsnet.data.batches import Batches, TrainingBatches
 from capsnet.data.source import LabelledImages
 from capsnet.errors import ConfigError
 from capsnet.metrics.pairs import Pairs
+from capsnet.runs.checkpoints import build_network
 from capsnet.settings.parse import config_from_dict
 from capsnet.tasks.overlap import Overlap, by_overlap, ink_overlap
 from capsnet.training.datamodule import ImageDataModule
@@ -187,18 +189,28 @@ def test_overlap_of_ink_is_intersection_over_union_and_counted_in_bins():
     assert bins[3] == {"from": 0.3, "to": 0.4, "pairs": 1, "exact_match": 1.0}
 
 
-def test_multimnist_has_the_papers_canvas_and_parameters():
-    config = config_from_dict({}, {"data": "mnist", "data.root": "../shared", "task": "overlap"})
-    shape = config.task.build().image_shape((1, 28, 28))
-    assert shape == (1, 36, 36)
-    assert sum(weight.numel() for weight in CapsNet(shape).parameters()) == 11_361_808
-    if not (SHARED / "MNIST").is_dir():
-        pytest.skip("../shared/MNIST, beside this checkout, is not there: counted, but not read")
-    config = config_from_dict({}, {"data": "mnist", "data.root": str(SHARED), "task": "overlap"})
-    dataset = config.data.build(0)
-    data = ImageDataModule(dataset, 100, config.augment.build(), 0, config.task.build())
+@pytest.mark.parametrize(("bias", "parameters"), [(False, 11_361_808), (True, 11_361_968)])
+def test_multimnist_has_the_papers_canvas_and_parameters(bias, parameters):
+    given = {"data": "mnist", "data.root": "../shared", "task": "overlap", "routing.bias": bias}
+    network = build_network(config_from_dict({}, given), (1, 28, 28), 10)
+    assert network.image_shape == (1, 36, 36)
+    assert sum(weight.numel() for weight in network.parameters()) == parameters
+
+
+def test_multimnist_is_made_of_the_digits_that_lie_beside_the_checkout(tmp_path):
+    archives = sorted((SHARED / "MNIST/raw").glob("*.gz"))
+    if not archives:
+        pytest.skip("../shared/MNIST, beside this checkout, is not there")
+    raw = tmp_path / "MNIST/raw"
+    raw.mkdir(parents=True)
+    for archive in archives:
+        (raw / archive.stem).write_bytes(gzip.decompress(archive.read_bytes()))
+    config = config_from_dict({}, {"data": "mnist", "data.root": str(tmp_path), "task": "overlap"})
+    data = ImageDataModule(config.data.build(0), 100, config.augment.build(), 0, config.task.build())
     data.setup("test")
-    images, targets = data.test_dataloader().take(range(50_000)[::1000])
+    batches = data.test_dataloader()
+    assert sum(batches.sizes) == 50_000
+    images, targets = batches.take(range(0, 50_000, 1000))
     assert images.shape == (50, 1, 36, 36)
     assert targets.labels.shape == (50, 2)
 
