@@ -186,7 +186,7 @@ def test_overlap_of_ink_is_intersection_over_union_and_counted_in_bins():
     assert overlap.tolist() == pytest.approx([1 / 3, 0])  # the second has no ink at all
     bins = by_overlap(overlap, torch.tensor([True, False]))
     assert [(found["pairs"], found["exact_match"]) for found in bins if found["pairs"]] == [(1, 0.0), (1, 1.0)]
-    assert bins[3] == {"from": 0.3, "to": 0.4, "pairs": 1, "exact_match": 1.0}
+    assert bins[-1] == {"from": 0.25, "to": 1.0, "pairs": 1, "exact_match": 1.0}
 
 
 def test_multimnist_has_the_papers_canvas_and_parameters():
