@@ -112,6 +112,7 @@ class Loss:
 RESERVED_NAMES = {
     *("accuracy", "balanced_accuracy", "checkpoint", "class_names", "config", "confusion", "dataset", "differences"),
     *("epoch", "f1", "per_class_accuracy", "precision", "recall", "shifts"),
+    *("by_overlap", "held_out_pairs", "pairs", "per_class_found", "reconstruction_errors"),
 }
 """What evaluation.json calls something else, so that a loss cannot use it."""
 

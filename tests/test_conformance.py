@@ -32,6 +32,7 @@ PARAMETERS = {
     "cnn": 35_445_522,
     "small_capsnet": 2_117_072,
     "small_cnn": 161_578,
+    "capsule_loss_cnn": 1_597_072,
     "resnet18": 11_172_810,
 }
 """As the documentation has them, at 28x28x1 pixels and 10 classes."""

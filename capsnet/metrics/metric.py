@@ -20,6 +20,9 @@ class Metric:
     on the device, and are added up over processes before `compute` is called.
     """
 
+    several_classes = False
+    """It takes targets with several classes an image, too; otherwise a task that has such leaves it out."""
+
     def update(self, output: Output, targets: Targets) -> None:
         """Add a batch.
 

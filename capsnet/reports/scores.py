@@ -40,7 +40,7 @@ def score(network: nn.Module, batches: Batches, task: Task, loss: Loss, metrics:
         metrics: new ones, by name.
     """
     network.eval()
-    outputs = ((task.output(network, images), targets) for images, targets in batches)
+    outputs = ((task.output(network, images, targets, choose=True), targets) for images, targets in batches)
     return score_outputs(outputs, task, metrics, loss)
 
 

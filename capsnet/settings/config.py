@@ -292,4 +292,16 @@ def check(config: Config) -> None:
         raise ConfigError(f"data.val_size={val_size}: must be a share below 1, or a whole number of images")
     if val_size == 0 and patience is not None:
         raise ConfigError(f"early_stopping.patience={patience}: needs validation images, but data.val_size=0")
+    if getattr(config.task, "several_classes", False):
+        _check_several_classes(config)
     foreign.check_sections(config)
+
+
+def _check_several_classes(config: Config) -> None:
+    """Raise ConfigError for what has one class an image, where the task has several."""
+    task = name_of("task", config.task)
+    if config.augment.mixup:
+        raise ConfigError(f"augment.mixup={config.augment.mixup:g}: task={task} lays images over each other already")
+    for name, option in config.metrics.options.items():
+        if name not in type(config.metrics).default and not getattr(option, "several_classes", False):
+            raise ConfigError(f"metrics={name}: is for one class an image, and task={task} has several")

@@ -161,6 +161,23 @@ class SmallCNN:
 
 
 @dataclass
+class CapsuleLossCNN:
+    """The small CNN with squash, margin loss and a decoder, but no routing (Gu, Tresp & Hu 2021)."""
+
+    capsules = False
+    suits: ClassVar = {"routing": "none", "optimizer.lr": 0.016}
+
+    class_dim: int = setting(16, "dimensions of the vector of a class", at_least=1)
+    decoder: str = setting("dense", DECODER, one_of=DECODERS)
+    dropout: float = setting(0.0, "dropout on the decoder's hidden layers", at_least=0, below=1)
+
+    def build(self, image_shape: tuple[int, int, int], num_classes: int, routing: Any):
+        from ..networks.capsule_loss_cnn import CapsuleLossCNN
+
+        return CapsuleLossCNN(image_shape, num_classes, **vars(self))
+
+
+@dataclass
 class ResNet18:
     """ResNet-18 (He et al. 2016), with the usual stem for small images."""
 
@@ -181,5 +198,6 @@ OPTIONS = {
     "matrix_capsnet": MatrixCapsNet,
     "cnn": CNN,
     "small_cnn": SmallCNN,
+    "capsule_loss_cnn": CapsuleLossCNN,
     "resnet18": ResNet18,
 }

@@ -4,7 +4,6 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +94,7 @@ class EpochLog(Callback):
         if not _is_finite(metrics, pl_module):
             stop_diverged(trainer, self.run_dir, "at its end")
         seconds = self._count(trainer)
-        self._add_row(trainer, pl_module.measurements["train"].names, metrics)
+        self._add_row(trainer, pl_module.measurements, metrics)
         self._keep_best(trainer, metrics)
         if trainer.is_global_zero:
             self.steps.write(trainer)
@@ -114,8 +113,10 @@ class EpochLog(Callback):
         self.stopped_at = trainer.max_epochs if stopped else None
         return seconds
 
-    def _add_row(self, trainer: pl.Trainer, names: Sequence[str], metrics: dict[str, float]) -> None:
-        self.columns = ["epoch", "step", "lr", *(f"{split}/{name}" for split in ("train", "val") for name in names)]
+    def _add_row(self, trainer: pl.Trainer, measured: dict[str, Any], metrics: dict[str, float]) -> None:
+        train = measured["train"].names
+        names = {"train": train, "val": measured["val"].names or train}
+        self.columns = ["epoch", "step", "lr", *(f"{split}/{name}" for split, own in names.items() for name in own)]
         self.rows.append({"epoch": self.epochs, "step": trainer.global_step, **metrics})
         if self.monitor.name not in self.columns:
             raise ConfigError(f"monitor={self.monitor.name}: is not measured; there are {', '.join(metrics)}")

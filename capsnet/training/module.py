@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..data.balance import balanced_weights
 from ..errors import ConfigError
@@ -26,7 +26,7 @@ class CapsNetModule(pl.LightningModule):
 
     Args:
         config: the whole config; it is saved in every checkpoint.
-        image_shape: (channels, height, width).
+        single_shape: (channels, height, width) of the dataset's images.
         num_classes: number of classes.
         class_counts: training images of each class, [classes]; None: all have as many.
 
@@ -37,16 +37,16 @@ class CapsNetModule(pl.LightningModule):
     def __init__(
         self,
         config: Config,
-        image_shape: tuple[int, int, int],
+        single_shape: tuple[int, int, int],
         num_classes: int,
         class_counts: Tensor | None = None,
     ):
         super().__init__()
         self.config, self.num_classes = config, num_classes
         self.task = config.task.build()
-        self.network = build_network(config, image_shape, num_classes)
+        self.network = build_network(config, single_shape, num_classes)
         self.loss = build_loss(config.loss)
-        self._compiled = _compiled(self.network) if config.trainer.compile else None
+        self._compiled = _compiled(self._output) if config.trainer.compile else None
         self._full_batch: int | None = None
         self._class_counts = None if class_counts is None else class_counts.tolist()
         self._weights: Tensor | None = None
@@ -67,29 +67,31 @@ class CapsNetModule(pl.LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Targets], batch_index: int) -> Tensor:
         images, targets = batch
-        network = self.network
+        output_of = self._output
         if self._compiled is not None:
             self._full_batch = self._full_batch or len(images)
             if len(images) == self._full_batch:  # a smaller last batch is not worth compiling for
-                network = self._compiled
+                output_of = self._compiled
         if self._weights is not None:
             self._weights = self._weights.to(images.device)
-            targets = targets._replace(
-                weights=targets.presence(self.num_classes).to(self._weights.dtype) @ self._weights
-            )
-        loss = self._measure("train", self.task.output(network, images, targets), targets)
+            presence = targets.presence(self.num_classes).to(self._weights.dtype)
+            targets = targets._replace(weights=presence @ self._weights / presence.sum(1))
+        loss = self._measure("train", output_of(images, targets), targets)
         if self._trainer is None or self.trainer.world_size == 1:
             return loss
         # The processes' gradients are averaged. This weights each by its share of the batch's images.
         return loss * (len(images) * self.trainer.world_size / self.trainer.train_dataloader.sizes[batch_index])
 
+    def _output(self, images: Tensor, targets: Targets) -> Output:
+        return self.task.output(self.network, images, targets)
+
     def validation_step(self, batch: tuple[Tensor, Targets], batch_index: int) -> Tensor:
         images, targets = batch
-        return self._measure("val", self.task.output(self.network, images), targets)
+        return self._measure("val", self.task.output(self.network, images, targets, choose=True), targets)
 
     def test_step(self, batch: tuple[Tensor, Targets], batch_index: int) -> None:
         images, targets = batch
-        self._measure("test", self.task.output(self.network, images), targets)
+        self._measure("test", self.task.output(self.network, images, targets, choose=True), targets)
 
     def predict_step(self, batch: tuple[Tensor, Targets], batch_index: int) -> Tensor:
         """The classes that the task answers with, [batch] or [batch, k]."""
@@ -168,7 +170,7 @@ class CapsNetModule(pl.LightningModule):
             checkpoint[PLUGIN_KEY] = plugin
 
 
-def _compiled(network: nn.Module) -> Callable[..., Output]:
+def _compiled(output_of: Callable[..., Output]) -> Callable[..., Output]:
     """The network's forward and backward pass, compiled. Jobs of one process share compiled code where they can."""
     torch._dynamo.config.recompile_limit = 256  # with the default of 8, a sweep's ninth setting would not be compiled
-    return torch.compile(network.forward, dynamic=False)
+    return torch.compile(output_of, dynamic=False)
