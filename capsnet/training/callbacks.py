@@ -36,13 +36,12 @@ class EpochLog(Callback):
         steps: writes the curves by step, which come before those by epoch.
     """
 
-    STATE = ("epochs", "best_epoch", "best_value", "images", "training_seconds", "stopped_at", "columns", "rows")
+    STATE = ("epochs", "best_epoch", "images", "training_seconds", "stopped_at", "columns", "rows")
 
     def __init__(self, run_dir: Path, monitor: Monitor, steps: StepCurves):
         self.run_dir, self.monitor, self.steps = run_dir, monitor, steps
         self.epochs = 0
         self.best_epoch: int | None = None
-        self.best_value: float | None = None  # of the monitored metric
         self.images, self.training_seconds = 0, 0.0  # of finished epochs
         self.earlier_seconds, self.fit_began = 0.0, time.perf_counter()  # before and after the last resumption
         self.validation_seconds = 0.0
@@ -124,11 +123,11 @@ class EpochLog(Callback):
 
     def _keep_best(self, trainer: pl.Trainer, metrics: dict[str, float]) -> None:
         """Is this epoch the best so far? One that is cut short is not, unless it is the only one."""
-        value, best = metrics.get(self.monitor.name), self.best_value
+        value, best = metrics.get(self.monitor.name), self.best_row.get(self.monitor.name)
         if value is None and trainer.limit_val_batches == 0:
             self.best_epoch = self.epochs  # without validation, the newest counts as the best
         elif value is not None and (best is None or (self.monitor.is_better(value, best) and trainer.is_last_batch)):
-            self.best_epoch, self.best_value = self.epochs, value
+            self.best_epoch = self.epochs
 
     def _line(self, max_epochs: int, metrics: dict[str, float], seconds: float) -> str:
         """What the terminal says of the epoch."""

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from ..data.cache import user_cache
 from ..files import make_folder, read_json, write_json
+from ..losses import END
 from ..networks.fourier import FourierConv2d, choose_fourier, worth_fourier
 from ..runs.provenance import processor_name, versions
 from ..settings.config import Config, as_dict
@@ -217,7 +218,7 @@ class Steps:
         began = time.perf_counter()
         with torch.autocast("cpu", torch.bfloat16, enabled=choice.precision == "bf16-mixed"):
             output = self.module.task.output(self.module.network, images, targets)
-            loss: Tensor = self.module.loss(output, targets)["loss"]
+            loss: Tensor = self.module.loss(output, targets, END)["loss"]
         loss.backward()
         return time.perf_counter() - began
 

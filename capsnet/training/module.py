@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..data.balance import balanced_weights
 from ..errors import ConfigError
-from ..losses import BEGINNING, Progress
+from ..losses import END, Progress
 from ..metrics.metric import Measurements
 from ..output import Output, Targets
 from ..runs.checkpoints import CONFIG_KEY, DATASET_KEY, PLUGIN_KEY, build_network
@@ -60,7 +60,7 @@ class CapsNetModule(pl.LightningModule):
         self._steps = 1  # of the whole training, known once it begins
 
     def _new_measurements(self) -> Measurements:
-        return Measurements(self.task.metrics(build_metrics(self.config), self._class_counts))
+        return Measurements(self.task.metrics(build_metrics(self.config), self._class_counts), self.loss.logits)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Output:
         return self.network(images, labels)
@@ -99,7 +99,7 @@ class CapsNetModule(pl.LightningModule):
 
     def _measure(self, split: str, output: Output, targets: Targets) -> Tensor:
         """Add a batch to the epoch's measurements; gives the loss."""
-        losses = self.loss(output, targets, self._progress())
+        losses = self.loss(output, targets, self._progress() if split == "train" else END)
         self.measurements[split].update(losses, output, targets)
         if split == "train":
             self.latest_loss = losses["loss"].detach()
@@ -107,11 +107,12 @@ class CapsNetModule(pl.LightningModule):
 
     def _progress(self) -> Progress:
         if self._trainer is None:
-            return BEGINNING
+            return END
         return Progress(self.global_step, self._steps, self.current_epoch, self.trainer.max_epochs or 1)
 
     def on_train_start(self) -> None:
-        self._steps = int(self.trainer.estimated_stepping_batches)
+        steps = int(self.trainer.estimated_stepping_batches)
+        self._steps = min(steps, self.config.trainer.max_steps or steps)
 
     def running_means(self) -> dict[str, float]:
         """This epoch's training metrics so far, in this process. Waits for the device."""
@@ -151,8 +152,7 @@ class CapsNetModule(pl.LightningModule):
         self.epoch_metrics.update(named)
         # For other callbacks. The loggers get those of training and validation later, at the epoch's last step.
         reported = self.epoch_metrics if split == "train" else named
-        to_loggers = split == "test" and bool(self.trainer.loggers)
-        self.log_dict(reported, logger=to_loggers, sync_dist=True)
+        self.log_dict(reported, logger=split == "test", sync_dist=True)
 
     def _add_up(self, sums: Tensor) -> Tensor:
         return self.trainer.strategy.reduce(sums.clone(), reduce_op="sum")

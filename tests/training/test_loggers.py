@@ -1,12 +1,13 @@
 """Claims about loggers and callbacks: what reaches them, and that nothing runs because a saved config names it."""
 
 import math
+import os
 from typing import Any
 
 import pytest
 import pytorch_lightning as pl
 import torch
-from conftest import DIGITS, curves_of, digits_config, record_of, run_in_process, table
+from conftest import DIGITS, TWO_PROCESSES, curves_of, digits_config, record_of, run_command, run_in_process, table
 from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint
 from pytorch_lightning.loggers.logger import Logger
 
@@ -41,6 +42,9 @@ class Recorder(Logger):
 
     def log_image(self, key, images, step=None):
         self.images.append(key)
+
+    def finalize(self, status):
+        self.status = status
 
 
 class Watcher(pl.Callback):
@@ -81,10 +85,13 @@ def test_loss_learning_rate_and_the_norm_of_all_gradients_are_logged_by_step(wat
     assert list(logger.scalars["step/gradient_norm"].values()) == pytest.approx(callback.norms[1::2])
 
 
+OWN = ("hparam/val_accuracy", "hparam/test_accuracy", "mine/step", "mine/epoch")
+
+
 def test_every_logger_gets_the_same_scalars_as_tensorboard(watched):
     run, logger, _ = watched
     curves = curves_of(run)
-    for name in ("train/loss", "val/accuracy", "lr", "epoch", "step/loss", "test/accuracy", "mine/step", "mine/epoch"):
+    for name in ("train/loss", "val/accuracy", "lr", "epoch", "step/loss", "test/accuracy", *OWN):
         events = {event.step: event.value for event in curves.Scalars(name)}
         assert logger.scalars[name] == pytest.approx(events), name
     rows = table(run / "metrics.csv")
@@ -95,6 +102,7 @@ def test_a_logger_gets_hyperparameters_and_figures_if_it_can_take_them(watched):
     run, logger, _ = watched
     assert logger.hyperparameters["data.batch_size"] == 64
     assert "visuals/confusion" in logger.images
+    assert logger.status == "success"
     assert record_of(run)["foreign"] == ["test_loggers.Watcher", "test_loggers.Recorder"]
 
 
@@ -117,6 +125,7 @@ def test_an_epoch_that_is_not_finite_reaches_neither_the_table_nor_a_logger(tmp_
         train(digits_config(), tmp_path, callbacks=[BreakAtTheEnd()], loggers=[logger])
     assert [row["epoch"] for row in table(tmp_path / "metrics.csv")] == ["1"]
     assert list(logger.scalars["epoch"].values()) == [1]
+    assert logger.status == "failed"
 
 
 def test_lightnings_callbacks_work(tmp_path):
@@ -184,3 +193,18 @@ def test_a_yaml_file_of_your_own_adds_a_callback_also_to_a_run_that_is_resumed(t
     assert record_of(tmp_path / "run")["foreign"] == targets
     assert not list((tmp_path / "run").rglob("events.out.tfevents.*"))
     assert "mine/epoch" in (tmp_path / "run/csv/version_0/metrics.csv").read_text()
+
+
+def test_a_callback_by_name_is_in_every_process_that_the_runner_starts(tmp_path):
+    (tmp_path / "ranks.py").write_text(
+        "from pathlib import Path\nfrom pytorch_lightning.callbacks import Callback\n"
+        "class Ranks(Callback):\n    def on_train_end(self, trainer, pl_module):\n"
+        "        Path(f'rank{trainer.global_rank}').touch()\n"
+    )
+    (tmp_path / "mine/callbacks").mkdir(parents=True)
+    (tmp_path / "mine/callbacks/ranks.yaml").write_text("ranks:\n  _target_: ranks.Ranks\n")
+    arguments = ("--config-dir=mine", "callbacks=ranks", *DIGITS, *TWO_PROCESSES, "trainer.max_epochs=1")
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    done = run_command("train.py", *arguments, cwd=tmp_path, PYTHONPATH=path)
+    assert done.returncode == 0, done.stderr
+    assert {file.name for file in tmp_path.glob("rank?")} == {"rank0", "rank1"}
