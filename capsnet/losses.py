@@ -266,7 +266,7 @@ class SpreadLoss(Loss):
         grown = min(1.0, progress.step / max(1.0, self.growth * progress.steps)) if self.growth else 1.0
         return self.first_margin + grown * (self.last_margin - self.first_margin)
 
-    def __call__(self, output: Output, targets: Targets, progress: Progress = BEGINNING) -> dict[str, Tensor]:
+    def __call__(self, output: Output, targets: Targets, progress: Progress = END) -> dict[str, Tensor]:
         spread = spread_loss(output.scores, targets.classes, self.margin(progress), targets.weights)
         return with_reconstruction({"spread_loss": spread}, output, targets, self.reconstruction_weight)
 
