@@ -160,8 +160,8 @@ class TestCache:
     def read(self, root, cache, monkeypatch):
         """The training images, and how many files were decoded for them."""
         decoded = []
-        original = folder.pixels_or_reason
-        monkeypatch.setattr(folder, "pixels_or_reason", lambda *given: decoded.append(given) or original(*given))
+        original = folder.fitted_or_reason
+        monkeypatch.setattr(folder, "fitted_or_reason", lambda *given: decoded.append(given) or original(*given))
         data = opened(root, cache=str(cache), val_size=6)
         monkeypatch.undo()
         return data.train_split.images, len(decoded)
