@@ -71,11 +71,8 @@ class PictureFile(NamedTuple):
     """Size and times; empty if they cannot be found out."""
     leads_outside: bool
     """It is a link to a file that is not below the root."""
-
-    @property
-    def below_class(self) -> str:
-        """The name below the class's folder, such as 1.png."""
-        return self.name.split("/", 2 if self.part else 1)[-1]
+    below_class: str
+    """The name below the class's folder, such as 1.png."""
 
 
 class Folder(Source):
@@ -469,13 +466,14 @@ def _add_class(found: _Found, part: str, folder: str, root: Path, inside: str, c
             if _is_hidden(entry.name):
                 continue
             name = f"{folder}/{entry.name}"
-            leads_outside = entry.is_symlink() and not _is_below(entry.path, inside)
+            leads_outside = entry.is_symlink() and not is_below(entry.path, inside)
             if entry.is_dir() and not entry.is_symlink():
                 inner.append(name)
             elif entry.is_dir() or not (has_picture_name(entry.name) or (not leads_outside and is_picture(entry.path))):
                 found.ignored.append(name)
             else:
-                pictures.append(PictureFile(part, class_name, name, _state(entry), leads_outside))
+                below_class = name.split("/", 2 if part else 1)[-1]
+                pictures.append(PictureFile(part, class_name, name, state_of(entry), leads_outside, below_class))
     pictures.sort(key=lambda file: natural_order(file.name))
     found.files.extend(pictures)
     if deeper:
@@ -484,7 +482,7 @@ def _add_class(found: _Found, part: str, folder: str, root: Path, inside: str, c
         _add_class(found, part, name, root, inside, class_name)
 
 
-def _state(entry: os.DirEntry | Path) -> tuple[int, ...]:
+def state_of(entry: os.DirEntry | Path) -> tuple[int, ...]:
     """Size and times of a file; the last time also shows changed rights. Empty if they cannot be found out."""
     try:
         status = entry.stat()
@@ -498,12 +496,12 @@ def _folders(folder: Path, inside: str) -> list[str]:
     with os.scandir(folder) as entries:
         folders = [entry for entry in entries if not _is_hidden(entry.name) and entry.is_dir()]
     for entry in folders:
-        if entry.is_symlink() and not _is_below(entry.path, inside):
+        if entry.is_symlink() and not is_below(entry.path, inside):
             raise DataError(f"{entry.path}: a link that leads out of the folder; move or copy its images here")
     return sorted((entry.name for entry in folders), key=natural_order)
 
 
-def _is_below(path: str, folder: str) -> bool:
+def is_below(path: str, folder: str) -> bool:
     return Path(os.path.realpath(path)).is_relative_to(folder)
 
 

@@ -8,8 +8,11 @@ from typing import Any, ClassVar
 
 from .setting import setting
 
-DECODER = "what draws the images. dense: two hidden layers, as in the paper; convolutional: fewer parameters"
-DECODERS = ("dense", "convolutional")
+DECODER = (
+    "what draws the images. dense: two hidden layers, as in the paper; convolutional: fewer parameters;"
+    " auto: dense up to 64x64 pixels"
+)
+DECODERS = ("auto", "dense", "convolutional")
 WITHOUT_CAPSULES = {"routing": "none", "loss": "cross_entropy"}
 
 
@@ -25,11 +28,12 @@ class CapsNet:
         1,
         "stride of the first convolution; null: what suits the images' size: 1 below 45 pixels, 2 below 63, 3 below 81",
         at_least=1,
+        at_most=9,
     )
     primary_capsules: int = setting(32, "types of primary capsules", at_least=1)
     primary_dim: int = setting(8, "dimensions of a primary capsule", at_least=1)
     class_dim: int = setting(16, "dimensions of a class capsule", at_least=1)
-    decoder: str = setting("dense", DECODER, one_of=DECODERS)
+    decoder: str = setting("auto", DECODER, one_of=DECODERS)
     dropout: float = setting(0.0, "dropout on the decoder's hidden layers", at_least=0, below=1)
 
     def build(self, image_shape: tuple[int, int, int], num_classes: int, routing: Any):
@@ -49,6 +53,7 @@ class SmallCapsNet(CapsNet):
         None,
         "stride of the first convolution; null: what suits the images' size: 1 below 45 pixels, 2 below 63, 3 below 81",
         at_least=1,
+        at_most=9,
     )
     primary_capsules: int = setting(8, "types of primary capsules", at_least=1)
 
@@ -62,7 +67,7 @@ class EfficientCapsNet:
 
     primary_dim: int = setting(8, "dimensions of a primary capsule; it divides 128", at_least=1, at_most=128)
     class_dim: int = setting(16, "dimensions of a class capsule", at_least=1)
-    decoder: str = setting("dense", DECODER, one_of=DECODERS)
+    decoder: str = setting("auto", DECODER, one_of=DECODERS)
     dropout: float = setting(0.0, "dropout on the decoder's hidden layers", at_least=0, below=1)
 
     def build(self, image_shape: tuple[int, int, int], num_classes: int, routing: Any):
@@ -82,13 +87,32 @@ class ResCapsNet:
     blocks: int = setting(2, "residual blocks in a stage, of two convolutions each", at_least=1)
     primary_dim: int = setting(8, "dimensions of a primary capsule; it divides four times the width", at_least=1)
     class_dim: int = setting(16, "dimensions of a class capsule", at_least=1)
-    decoder: str = setting("dense", DECODER, one_of=DECODERS)
+    decoder: str = setting("auto", DECODER, one_of=DECODERS)
     dropout: float = setting(0.0, "dropout on the decoder's hidden layers", at_least=0, below=1)
 
     def build(self, image_shape: tuple[int, int, int], num_classes: int, routing: Any):
         from ..networks.res_capsnet import ResCapsNet
 
         return ResCapsNet(image_shape, num_classes, routing=routing, **vars(self))
+
+
+@dataclass
+class PooledCapsNet:
+    """Convolutions whose features are averaged over the image and read as capsules: for images of your own."""
+
+    capsules = True
+    suits: ClassVar = {"optimizer.lr": 0.008}
+
+    features: int = setting(160, "channels of the last convolution", at_least=1)
+    primary_dim: int = setting(8, "dimensions of a primary capsule; it divides the features", at_least=1)
+    class_dim: int = setting(16, "dimensions of a class capsule", at_least=1)
+    decoder: str = setting("convolutional", DECODER, one_of=DECODERS)
+    dropout: float = setting(0.0, "dropout on the decoder's hidden layers", at_least=0, below=1)
+
+    def build(self, image_shape: tuple[int, int, int], num_classes: int, routing: Any):
+        from ..networks.pooled_capsnet import PooledCapsNet
+
+        return PooledCapsNet(image_shape, num_classes, routing=routing, **vars(self))
 
 
 @dataclass
@@ -139,6 +163,7 @@ OPTIONS = {
     "small_capsnet": SmallCapsNet,
     "efficient_capsnet": EfficientCapsNet,
     "res_capsnet": ResCapsNet,
+    "pooled_capsnet": PooledCapsNet,
     "cnn": CNN,
     "small_cnn": SmallCNN,
     "resnet18": ResNet18,

@@ -156,9 +156,11 @@ class TestDamage:
         (raw / FILES[2]).write_bytes((raw / FILES[2]).read_bytes() + b"0")
         assert re.search(f"{FILES[2]}: too long, 39,217 bytes instead of 39,216", refusal(kmnist_root))
 
-    def test_compressed(self, kmnist_root, raw):
-        (raw / FILES[0]).write_bytes(gzip.compress((raw / FILES[0]).read_bytes()))
-        assert "gunzip" in refusal(kmnist_root)
+    def test_compressed_and_damaged(self, kmnist_root, raw):
+        content = gzip.compress((raw / FILES[0]).read_bytes())
+        for damaged in (content[:-20], content[:30] + b"nonsense" + content[38:]):
+            (raw / FILES[0]).write_bytes(damaged)
+            assert "is compressed and damaged" in refusal(kmnist_root)
 
     def test_a_folder_in_its_place(self, kmnist_root, raw):
         (raw / FILES[0]).unlink()
