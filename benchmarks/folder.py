@@ -10,8 +10,8 @@ Each row of the table is a set of pictures, made here without a download:
 - photographs: crops of these two photographs, which are the two classes;
 - letters26, letters62, letters100: characters in Pillow's font, of any size and a little turned, anywhere.
 
-Of N pictures of a class, a fifth is left out, as `data=folder` does without test/. The test is on 300 other pictures, or
-on ten of each class. Runs that are there already, in the folder of the results, are not repeated, so an interrupted
+Of N pictures of a class, a fifth is left out, as `data=folder` does without test/. The test is on 300 other pictures,
+or on ten of each class. Runs that are there already, in the folder of the results, are not repeated, so an interrupted
 benchmark goes on.
 """
 

@@ -230,14 +230,17 @@ class Dataset:
             "files": files,
             **self.counts,
             **self.source.details,
-            **(self._training_images()._asdict() if self.train_split else {}),
+            **(self._training_images() if self.train_split else {}),
         }
 
-    def _training_images(self) -> TrainingImages:
+    def _training_images(self) -> dict[str, Any]:
+        """The fields of `TrainingImages`."""
         assert self.train_split is not None
         if self._brightness is None:
             self._brightness = border_brightness(self.train_split.images)
-        return TrainingImages(self.image_shape, self.class_names, self._brightness, dict(self.source.reading))
+        about = TrainingImages(self.image_shape, self.class_names, self._brightness)._asdict()
+        reading = dict(self.source.reading)
+        return about | {"reading": reading} if reading else {key: about[key] for key in about if key != "reading"}
 
 
 def _off(key: str) -> str:

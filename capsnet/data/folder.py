@@ -448,10 +448,10 @@ def _where_classes_are(folder: Path, inside: str) -> Path:
 def _pictures_in(folder: Path) -> int:
     """Pictures that lie in a folder itself."""
     with os.scandir(folder) as entries:
-        return sum(entry.is_file() and not _is_hidden(entry.name) and is_picture(entry.path) for entry in entries)
+        return sum(entry.is_file() and not is_hidden(entry.name) and is_picture(entry.path) for entry in entries)
 
 
-def _is_hidden(name: str) -> bool:
+def is_hidden(name: str) -> bool:
     """Is it a system's, not the person's?"""
     return name.startswith(".") or name.lower() in SYSTEM_NAMES
 
@@ -463,7 +463,7 @@ def _add_class(found: _Found, part: str, folder: str, root: Path, inside: str, c
     pictures, inner = [], []
     with os.scandir(root / folder) as entries:
         for entry in entries:
-            if _is_hidden(entry.name):
+            if is_hidden(entry.name):
                 continue
             name = f"{folder}/{entry.name}"
             leads_outside = entry.is_symlink() and not is_below(entry.path, inside)
@@ -494,7 +494,7 @@ def state_of(entry: os.DirEntry | Path) -> tuple[int, ...]:
 def _folders(folder: Path, inside: str) -> list[str]:
     """Names of the folders in a folder, in natural order. Raises DataError for a link that leads out of `inside`."""
     with os.scandir(folder) as entries:
-        folders = [entry for entry in entries if not _is_hidden(entry.name) and entry.is_dir()]
+        folders = [entry for entry in entries if not is_hidden(entry.name) and entry.is_dir()]
     for entry in folders:
         if entry.is_symlink() and not is_below(entry.path, inside):
             raise DataError(f"{entry.path}: a link that leads out of the folder; move or copy its images here")
@@ -543,13 +543,11 @@ def _what_is_there(root: Path, folders: Sequence[str]) -> str:
 
 def _endings(root: Path) -> str:
     """How the names of the files in a folder end."""
-    names = (name for _, _, names in os.walk(root) for name in names if not _is_hidden(name))
+    names = (name for _, _, names in os.walk(root) for name in names if not is_hidden(name))
     endings = Counter(Path(name).suffix.lower() for name in itertools.islice(names, MOST_LOOKED_AT))
     if not endings:
         return ""
-    kinds = [
-        f"{count:,} {f'with {ending}' if ending else 'without an ending'}" for ending, count in endings.most_common(3)
-    ]
+    kinds = [f"{count:,} {ending or 'without an ending'}" for ending, count in endings.most_common(3)]
     advice = "; unpack the archive" if set(endings) & {".zip", ".gz", ".tar", ".tgz", ".rar", ".7z"} else ""
     return f"; its files are no pictures: {', '.join(kinds)}{advice}"
 
@@ -668,5 +666,5 @@ def read_pictures(
 def _fitted_or_reason(root: Path, size: tuple[int, int], channels: int | None, file: PictureFile) -> Fitted | str:
     """A file's picture, or why it cannot be used."""
     if file.leads_outside:
-        return "is a link that leads out of the folder"
+        return "lies outside data.root" if file.name.startswith("..") else "is a link that leads out of the folder"
     return fitted_or_reason(root / file.name, *size, channels)

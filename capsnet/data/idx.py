@@ -116,7 +116,9 @@ class IdxSource(Source):
     def _read(self, train: bool) -> LabelledImages:
         kind = "train" if train else "t10k"
         labels = _labels(self.raw / f"{kind}-labels-idx1-ubyte")
-        return LabelledImages(_images(self.raw / f"{kind}-images-idx3-ubyte"), torch.from_numpy(labels).long())
+        return LabelledImages(
+            _images(self.raw / f"{kind}-images-idx3-ubyte"), torch.from_numpy(labels.astype(np.int64))
+        )
 
     def _missing(self) -> list[str]:
         return [name for name in self.files if not os.path.lexists(_compressed_or_not(self.raw / name))]

@@ -94,7 +94,8 @@ def grouped_split(
     taken, chosen = np.zeros(len(sizes)), set()
     for group, own in of_group.items():
         has = own > 0
-        if (taken + own / 2 <= wanted)[has].all() and (sizes - taken - own >= least_kept)[has].all():
+        fits = taken.sum() + own.sum() <= held_out
+        if fits and (taken + own / 2 <= wanted)[has].all() and (sizes - taken - own >= least_kept)[has].all():
             taken += own
             chosen.add(group)
     for label in np.flatnonzero((taken == 0) & (sizes > 0)):  # too small for its share: its smallest group

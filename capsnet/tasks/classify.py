@@ -1,5 +1,6 @@
 """One class for each image."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from ..output import Output, Targets, confidences
 from .task import Task, Tested
 
 SHOWN_RECONSTRUCTIONS = 36
+STANDARD_ERRORS = 2  # above chance, from which on a network is better than chance
 MOST_CLASSES, WORST_CLASSES = 25, 15
 """With more classes, the terminal lists only the worst; all of them are in evaluation.json."""
 
@@ -81,12 +83,15 @@ class Classify(Task):
         }
 
     def rows(self, report: Mapping[str, Any]) -> dict[str, str]:
-        """Accuracy, its mean over the classes if that says something else, and each class's, the worst if many."""
+        """Accuracy, its mean over the classes if that says something else, means of precision, recall and F1, and each
+        class's accuracy, which is its recall, precision and F1, of the worst if there are many."""
         names, confusion = report["class_names"], report["confusion"]
         sizes = [sum(row) for row in confusion]
         rows = {"accuracy": f"{report['accuracy']:.2%} of {sum(sizes):,} images"}
         if are_unbalanced(sizes):
             rows["balanced accuracy"] = f"{report['balanced_accuracy']:.2%}, the mean over the classes"
+        means = f"precision {report['precision']:.2%}, recall {report['recall']:.2%}, F1 {report['f1']:.2%}"
+        rows["means"] = f"{means}, over the classes"
         by_class = list(enumerate(report["per_class_accuracy"].values()))
         if len(names) > MOST_CLASSES:  # the worst first
             rows["classes"] = f"{len(names)}, of which these {WORST_CLASSES} are recognized worst:"
@@ -96,8 +101,26 @@ class Classify(Task):
             mistakes = [count if predicted != label else 0 for predicted, count in enumerate(confusion[label])]
             most = max(mistakes)
             often = f"   most often taken for {names[mistakes.index(most)]} ({most})" if most else ""
-            rows[f"  {names[label]}"] = "no images" if accuracy is None else f"{accuracy:7.2%}{often}"
+            predicted = sum(row[label] for row in confusion)
+            precision = confusion[label][label] / predicted if predicted else 0.0
+            f1 = 2 * confusion[label][label] / (predicted + sizes[label]) if predicted + sizes[label] else 0.0
+            scores = f"{accuracy or 0:7.2%}   precision {precision:7.2%}, F1 {f1:7.2%}"
+            rows[f"  {names[label]}"] = "no images" if accuracy is None else f"{scores}{often}"
         return rows
+
+    def note(self, report: Mapping[str, Any]) -> str | None:
+        """That the network is no better than one that always gives the same answer, as far as the images can tell."""
+        sizes = [sum(row) for row in report["confusion"]]
+        count, largest = sum(sizes), max(sizes)
+        chance = largest / count
+        if report["accuracy"] > chance + STANDARD_ERRORS * math.sqrt(chance * (1 - chance) / count):
+            return None
+        name = report["class_names"][sizes.index(largest)]
+        return (
+            f"The network has learned nothing that holds for other images: always saying {name} would be right in"
+            f" {chance:.1%} of the {count:,} test images, and it is in {report['accuracy']:.1%}. Try trainer.max_epochs"
+            " twice as high, optimizer.lr a quarter, or model=small_cnn; look at figures/mistakes.png"
+        )
 
     def figures(self, draw: Any, tested: Tested, names: Sequence[str], title: str) -> dict[str, Any]:
         """Confusion and mistakes; reconstructions of a network that draws, perturbations of one that can draw any

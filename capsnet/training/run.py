@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
 from ..data.dataset import Dataset
-from ..errors import ConfigError, DivergedError, StorageError
+from ..errors import ConfigError, DivergedError, StorageError, TooLittleMemoryError
 from ..networks.normalization import set_normalization
 from ..reports.evaluation import evaluate
 from ..reports.terminal import run_outcome, run_summary
@@ -46,6 +47,7 @@ from .loggers import (
     log_figures,
     log_outcome,
 )
+from .memory import available_memory, memory_errors_in_one_line, memory_line, memory_need, refuse_too_large
 from .module import CapsNetModule
 from .probabilities import refuse_without_probabilities
 from .processes import OneMachine, further_processes, share_of_threads
@@ -105,7 +107,7 @@ def train(
         return _train(
             config, run_dir, overrides, callbacks, resume, environment, label, computing, loggers, foreign, lambda: None
         )
-    with locked(run_dir), run_log(run_dir / LOG_FILE) as start_log:
+    with locked(run_dir), run_log(run_dir / LOG_FILE) as start_log, memory_errors_in_one_line():
         if not resume:
             refuse_existing_run(run_dir)
         return _train(
@@ -129,6 +131,11 @@ def _train(
     began = time.perf_counter()
     data = _read_training_images(config)
     epoch_log = EpochLog(run_dir, monitor_of(config), StepCurves())
+    dataset = data.dataset
+    need = memory_need(config, dataset.image_shape, len(dataset.class_names), sum(dataset.counts.values()))
+    free = available_memory(on_cpu=not torch.cuda.is_available() or config.trainer.accelerator == "cpu")
+    if need is not None:
+        refuse_too_large(need, free)
     module = _build_module(config, data.dataset)
     if resume and (run_dir / RECORD_FILE).exists():
         computing = recorded_computing(read_record(run_dir))
@@ -145,14 +152,16 @@ def _train(
     results = _first_record(config, data.dataset, module, trainer, overrides)
     results.foreign = _foreign(run_dir, [*callbacks, *loggers], foreign)
     results.computing = decision.record()
-    is_main = trainer.is_global_zero
+    is_main, on_cpu = trainer.is_global_zero, trainer.strategy.root_device.type == "cpu"
     if is_main:
         remove_drafts(run_dir)
         results.write(run_dir)
         start_log()
-        log.info("%s\n", run_summary(config, data.dataset, results, run_dir, trainer.world_size))
-    with _outcome_recorded(results, config, run_dir, epoch_log, trainer, began):
-        on_cpu = trainer.strategy.root_device.type == "cpu"
+        memory = memory_line(need, free, on_cpu) if need is not None else ""
+        log.info("%s\n", run_summary(config, data.dataset, results, run_dir, trainer.world_size, memory))
+        if note := getattr(config.optimizer, "note", lambda epochs: None)(config.trainer.max_epochs):
+            log.info("%s\n", note)
+    with _outcome_recorded(results, config, run_dir, epoch_log, trainer, began), memory_errors_in_one_line():
         with (
             _processes(trainer, environment, config, run_dir, resume, decision),
             freed_memory_kept() if on_cpu else contextlib.nullcontext(),
@@ -245,7 +254,7 @@ def _outcome_recorded(
     except DivergedError as error:
         results.status, results.reason = "diverged", str(error)
         raise
-    except StorageError as error:
+    except (StorageError, TooLittleMemoryError) as error:
         results.status, results.reason = "failed", str(error)
         raise
     except OSError as error:
@@ -329,6 +338,8 @@ def _test(
     network = module.network.to(trainer.strategy.root_device)
     evaluation = evaluate(network, dataset, module.config, epoch_log.run_dir, best, results.best_epoch)
     report = evaluation.report
+    if note := module.task.note(report):
+        log.info("\n%s", note)
     results.inference_images_per_second = round(evaluation.images_per_second, 1)
     results.metrics |= {f"test/{name}": value for name, value in report.items() if isinstance(value, float)}
     log_figures(trainer.loggers, evaluation.figures, trainer.global_step)

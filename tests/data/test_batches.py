@@ -12,8 +12,9 @@ from capsnet.tasks.classify import Classify
 COUNT = 50
 UNCHANGED = Augmentation()
 SPLIT = LabelledImages(
-    torch.arange(COUNT, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 1, 20, 20), torch.arange(COUNT)
+    torch.arange(COUNT, dtype=torch.uint8).view(-1, 1, 1, 1).repeat(1, 1, 20, 20), torch.arange(COUNT)
 )
+SPLIT.images[..., 5:15, 5:15] += 100  # a box on a ground
 
 
 class Labelled(list):
