@@ -16,7 +16,6 @@ from .splits import grouped_split, stratified_split, take_rows
 
 log = logging.getLogger(__name__)
 
-SAME_GROUND = 0.05  # difference of two colors in [0, 1] up to which they count as the same
 VAL_SIZE = 0.1  # share of the training images, unless `val_size` says otherwise
 
 
@@ -199,10 +198,7 @@ class Dataset:
         return {name: len(split.labels) for name, split in splits.items() if split is not None}
 
     def normalization(self) -> tuple[Tensor, Tensor]:
-        """Center and spread of the training images' channels in [0, 1], [channels] each.
-
-        The center is the color of the ground if most images have the same, and the mean if not.
-        """
+        """Mean and standard deviation of the training images' channels in [0, 1], [channels] each."""
         assert self.train_split is not None
         images = self.train_split.images.numpy()
         channels = images.shape[1]
@@ -214,10 +210,7 @@ class Dataset:
         count = images.size / channels
         mean = sums / count
         spread = np.sqrt(np.maximum(squares / count - mean**2, 1e-6))
-        grounds = np.median(border(images), axis=2) / 255  # [n, channels]
-        ground = np.median(grounds, axis=0)
-        common = (np.abs(grounds - ground) < SAME_GROUND).all(axis=1).mean() > 0.5
-        return torch.from_numpy(ground if common else mean).float(), torch.from_numpy(spread).float()
+        return torch.from_numpy(mean).float(), torch.from_numpy(spread).float()
 
     def record(self) -> dict[str, Any]:
         """What `results.json` says about the dataset: name, digests of what was read, counts, and what a network that

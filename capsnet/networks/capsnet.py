@@ -15,13 +15,13 @@ KERNEL = 9  # both convolutions, section 4 of the paper
 PRIMARY_STRIDE = 2
 PAPERS_GRID = 6  # rows and columns of primary capsules at 28x28 pixels
 LEAST_MAP = KERNEL + PRIMARY_STRIDE * (PAPERS_GRID - 1)  # rows and columns of the first map that give them
-LARGEST_STRIDE = KERNEL - 1  # of the first convolution
+LARGEST_STRIDE = KERNEL  # of the first convolution
 
 
 def suitable_stride(height: int, width: int) -> int:
     """The largest stride of the first convolution that leaves as many primary capsules as the paper has, or more.
 
-    1 for the paper's 28x28 pixels, 2 from 45x45 on, 3 from 63x63 on; 8 is the most, so that no pixel is passed over.
+    1 for the paper's 28x28 pixels, 2 from 45x45 on, 3 from 63x63 on; 9 is the most, so that no pixel is passed over.
     """
     return min(LARGEST_STRIDE, max(1, (min(height, width) - KERNEL) // (LEAST_MAP - 1)))
 

@@ -28,8 +28,8 @@ class Data:
 
     normalize: str | None = setting(
         None,
-        "channels: a network sees each channel minus the color of the ground, or its mean if there is no common ground,"
-        " divided by its standard deviation; null: as it is, from 0 to 1",
+        "channels: a network sees each channel minus its mean over the training images, divided by its standard"
+        " deviation; null: as it is, from 0 to 1",
         one_of=("channels",),
         evaluated=False,
     )

@@ -22,8 +22,8 @@ KILLED = "its process was killed, probably for lack of memory: fewer jobs at a t
 class Persistent:
     """A launcher that survives the death of a worker process.
 
-    Libraries such as loky then end all workers. The jobs that have not ended are launched again, one after the other. One
-    that kills its process once more, alone, has failed.
+    Libraries such as loky then end all workers. The jobs that have not ended are launched again, one after the other.
+    One that kills its process once more, alone, has failed.
 
     Args:
         launcher: Hydra's.

@@ -90,8 +90,12 @@ class Classify(Task):
         rows = {"accuracy": f"{report['accuracy']:.2%} of {sum(sizes):,} images"}
         if are_unbalanced(sizes):
             rows["balanced accuracy"] = f"{report['balanced_accuracy']:.2%}, the mean over the classes"
-        means = f"precision {report['precision']:.2%}, recall {report['recall']:.2%}, F1 {report['f1']:.2%}"
-        rows["means"] = f"{means}, over the classes"
+        of_classes = [_precision_recall_f1(confusion, label) for label in range(len(names))]
+        met = [
+            numbers for label, numbers in enumerate(of_classes) if sizes[label] or any(row[label] for row in confusion)
+        ]
+        means = [sum(numbers) / len(met) for numbers in zip(*met, strict=True)]
+        rows["means"] = "precision {:.2%}, recall {:.2%}, F1 {:.2%}, over the classes".format(*means)
         by_class = list(enumerate(report["per_class_accuracy"].values()))
         if len(names) > MOST_CLASSES:  # the worst first
             rows["classes"] = f"{len(names)}, of which these {WORST_CLASSES} are recognized worst:"
@@ -101,10 +105,8 @@ class Classify(Task):
             mistakes = [count if predicted != label else 0 for predicted, count in enumerate(confusion[label])]
             most = max(mistakes)
             often = f"   most often taken for {names[mistakes.index(most)]} ({most})" if most else ""
-            predicted = sum(row[label] for row in confusion)
-            precision = confusion[label][label] / predicted if predicted else 0.0
-            f1 = 2 * confusion[label][label] / (predicted + sizes[label]) if predicted + sizes[label] else 0.0
-            scores = f"{accuracy or 0:7.2%}   precision {precision:7.2%}, F1 {f1:7.2%}"
+            precision, recall, f1 = of_classes[label]
+            scores = f"{recall:7.2%}   precision {precision:7.2%}, F1 {f1:7.2%}"
             rows[f"  {names[label]}"] = "no images" if accuracy is None else f"{scores}{often}"
         return rows
 
@@ -146,6 +148,13 @@ class Classify(Task):
             labels = true[examples].to(capsules.device)
             figures["perturbations"] = draw.perturbations(tested.network.decode, capsules, labels, names, title)
         return figures
+
+
+def _precision_recall_f1(confusion: Sequence[Sequence[int]], label: int) -> tuple[float, float, float]:
+    """Of a class; 0 where there is nothing to divide by."""
+    right, tested, predicted = confusion[label][label], sum(confusion[label]), sum(row[label] for row in confusion)
+    precision, recall = (right / count if count else 0.0 for count in (predicted, tested))
+    return precision, recall, 2 * right / (tested + predicted) if tested + predicted else 0.0
 
 
 def _one_per_class(true: Tensor, predicted: Tensor, classes: int) -> list[int]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import math
 import os
 import traceback
 from collections.abc import Iterator
@@ -37,17 +38,32 @@ class Need(NamedTuple):
         return self.weights + self.batch + self.images
 
 
-def memory_need(config: Config, image_shape: tuple[int, int, int], num_classes: int, images: int) -> Need | None:
-    """What a training needs on its device; nothing is allocated for it.
+def refuse_too_large(
+    config: Config, image_shape: tuple[int, int, int], num_classes: int, available: float | None
+) -> None:
+    """Raise TooLittleMemoryError if the weights of a network alone would not fit. Nothing is allocated for that."""
+    try:
+        with torch.device("meta"):
+            network = build_network(config, image_shape, num_classes)
+    except Exception:  # it is built again, where what is wrong is said; and some cannot be built without memory
+        return
+    needed = COPIES * _bytes_of(network)
+    if available is not None and needed > available:
+        raise TooLittleMemoryError(
+            f"the weights of this network, their gradients and means need {in_gigabytes(needed)} of memory, but"
+            f" {in_gigabytes(available)} are free: {REMEDY}"
+        )
+
+
+@torch.no_grad()
+def memory_need(network: nn.Module, image_shape: tuple[int, int, int], batch_size: int, images: int) -> Need:
+    """What the training of a network needs, found by showing it one image.
 
     Args:
-        config: of the run.
+        network: of any kind; it stays as it is.
         image_shape: (channels, height, width).
-        num_classes: number of classes.
+        batch_size: images in a step.
         images: in all splits.
-
-    Returns:
-        None if the network cannot be built without memory, as some from outside this project.
     """
     given: list[int] = []
 
@@ -55,18 +71,19 @@ def memory_need(config: Config, image_shape: tuple[int, int, int], num_classes: 
         if isinstance(output, Tensor):
             given.append(output.numel() * output.element_size())
 
-    try:
-        with torch.device("meta"):
-            network = build_network(config, image_shape, num_classes)
-            weights = sum(weight.numel() * weight.element_size() for weight in network.parameters())
-            for layer in network.modules():
-                if not list(layer.children()):
-                    layer.register_forward_hook(count)
-            batch = min(config.data.batch_size, images)
-            network(torch.zeros(batch, *image_shape), torch.zeros(batch, dtype=torch.int64))
-    except Exception:  # not all that a network may do works without memory
-        return None
-    return Need(COPIES * weights, SHARES * sum(given), images * image_shape[0] * image_shape[1] * image_shape[2])
+    layers = [layer for layer in network.modules() if not list(layer.children())]
+    hooks = [layer.register_forward_hook(count) for layer in layers]
+    was_training = network.training
+    network.eval()
+    network(torch.zeros(1, *image_shape))
+    network.train(was_training)
+    for hook in hooks:
+        hook.remove()
+    return Need(COPIES * _bytes_of(network), SHARES * batch_size * sum(given), images * math.prod(image_shape))
+
+
+def _bytes_of(network: nn.Module) -> int:
+    return sum(weight.numel() * weight.element_size() for weight in network.parameters())
 
 
 def available_memory(on_cpu: bool) -> float | None:
@@ -95,15 +112,6 @@ def _free_of_group() -> float | None:
         return None if limit == "max" else float(limit) - float(used)
     except (OSError, ValueError):
         return None
-
-
-def refuse_too_large(need: Need, available: float | None) -> None:
-    """Raise TooLittleMemoryError if the weights alone, or twice what there is, would not fit."""
-    if available is not None and (need.weights > available or need.total > 2 * available):
-        raise TooLittleMemoryError(
-            f"this training needs about {in_gigabytes(need.total)} of memory, of which"
-            f" {in_gigabytes(need.weights)} for the weights, but {in_gigabytes(available)} are free: {REMEDY}"
-        )
 
 
 def memory_line(need: Need, available: float | None, on_cpu: bool) -> str:

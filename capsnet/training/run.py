@@ -132,11 +132,11 @@ def _train(
     data = _read_training_images(config)
     epoch_log = EpochLog(run_dir, monitor_of(config), StepCurves())
     dataset = data.dataset
-    need = memory_need(config, dataset.image_shape, len(dataset.class_names), sum(dataset.counts.values()))
     free = available_memory(on_cpu=not torch.cuda.is_available() or config.trainer.accelerator == "cpu")
-    if need is not None:
-        refuse_too_large(need, free)
+    refuse_too_large(config, dataset.image_shape, len(dataset.class_names), free)
     module = _build_module(config, data.dataset)
+    held = sum(dataset.counts.values())
+    need = memory_need(module.network, dataset.image_shape, min(config.data.batch_size, held), held)
     if resume and (run_dir / RECORD_FILE).exists():
         computing = recorded_computing(read_record(run_dir))
     decision = _decide(config, module, data.dataset, computing)
@@ -157,7 +157,7 @@ def _train(
         remove_drafts(run_dir)
         results.write(run_dir)
         start_log()
-        memory = memory_line(need, free, on_cpu) if need is not None else ""
+        memory = memory_line(need, free, on_cpu)
         log.info("%s\n", run_summary(config, data.dataset, results, run_dir, trainer.world_size, memory))
         if note := getattr(config.optimizer, "note", lambda epochs: None)(config.trainer.max_epochs):
             log.info("%s\n", note)

@@ -203,7 +203,7 @@ class TestMixup:
         torch.testing.assert_close(labels.sum(1), torch.ones(COUNT))
         assert ((labels > 0).sum(1) <= 2).all()
         expected = labels @ torch.arange(COUNT, dtype=torch.float32) / 255  # each image has its label as brightness
-        torch.testing.assert_close(images, expected.view(-1, 1, 1, 1).expand_as(images))
+        torch.testing.assert_close(images[..., :5, :], expected.view(-1, 1, 1, 1).expand(-1, 1, 5, 20))
 
     def test_each_image_has_the_larger_share_once_and_the_other_may_be_any(self):
         labels = torch.cat(

@@ -204,7 +204,7 @@ def jpeg(picture):
     ("content", "reason"),
     [
         (b"", "is empty"),
-        (b"<html><body>404</body></html>", "is not a picture"),
+        (b"<html><body>404</body></html>", "is no picture but a web page"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "is not a picture"),  # Pillow would start a program
         (jpeg(colors())[:600], "is damaged"),
         (large_png(20_000, 20_000), "too many pixels"),
