@@ -55,6 +55,10 @@ class WholeMapCapsules(nn.Module):
         """What a map is multiplied with, [channels, height, width]."""
         return self.weight * self.gain
 
+    def parts(self, features: Tensor) -> Tensor:
+        """What each place adds to each capsule before squashing, [batch, channels / dim, dim, height, width]."""
+        return (features * self.kernel).unflatten(1, (-1, self.dim))
+
     def forward(self, features: Tensor) -> Tensor:
         """[batch, channels, height, width] -> [batch, channels / dim, dim], lengths in [0, 1]."""
         places, kernel = features.permute(0, 2, 3, 1).flatten(1, 2), self.kernel.flatten(1).T.contiguous()

@@ -30,6 +30,10 @@ class MeanCapsules(nn.Module):
         super().__init__()
         self.dim = dim
 
+    def parts(self, features: Tensor) -> Tensor:
+        """What each place adds to each capsule before squashing, [batch, channels / dim, dim, height, width]."""
+        return (features / features[0, 0].numel()).unflatten(1, (-1, self.dim))
+
     def forward(self, features: Tensor) -> Tensor:
         """[batch, channels, height, width] -> [batch, channels / dim, dim], lengths in [0, 1]."""
         means = features.float().mean((2, 3))  # also under autocast: squash needs the precision
@@ -86,16 +90,16 @@ class PooledCapsNet(CapsuleNetwork):
                 layers += _layers(channels, out_channels, 3)
                 channels = out_channels
             if block is not BLOCKS[-1]:
-                layers.append(nn.MaxPool2d(2, ceil_mode=True))
+                layers.append(nn.MaxPool2d((2, 2), padding=(0, 0), ceil_mode=True))
         layers += _layers(channels, features, 1)
         self.stem = channels_last(nn.Sequential(*layers))
         self.primary = MeanCapsules(primary_dim)
         self.routing = build_routing(routing, features // primary_dim, primary_dim, num_classes, class_dim)
         self.decoder = DECODERS[decoder](num_classes, class_dim, self.image_shape, dropout)
 
-    def convolutions(self) -> list[nn.Conv2d]:
-        """From the image to the map that the primary capsules see, one after another."""
-        return [layer for layer in self.stem if isinstance(layer, nn.Conv2d)]
+    def convolutions(self) -> list[nn.Conv2d | nn.MaxPool2d]:
+        """And poolings, from the image to the map that the primary capsules see, one after another."""
+        return [layer for layer in self.stem if isinstance(layer, nn.Conv2d | nn.MaxPool2d)]
 
 
 def _layers(in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> list[nn.Module]:
