@@ -229,7 +229,7 @@ class Folder(Source):
     def _groups(self, files: Sequence[PictureFile], digests: Sequence[bytes]) -> np.ndarray:
         """Which images belong together: the same number for copies, pixel for pixel, and for what `group` finds."""
         keys: list[list[Any]] = [[digest] for digest in digests]
-        if self.group is not None:
+        if self.group is not None and not self._network_wants:
             unknown = []
             for own, file in zip(keys, files, strict=True):
                 found = self.group.search(file.below_class)

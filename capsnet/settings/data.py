@@ -140,7 +140,7 @@ class Folder:
         "data.batch_size": 32,
         "data.normalize": "channels",
         "optimizer.schedule": "cosine",
-        "trainer.max_epochs": 40,
+        "trainer.max_epochs": 60,
     }
 
     root: str = _location(MISSING, "the folder with your images")

@@ -101,7 +101,7 @@ class PooledCapsNet:
     """Convolutions whose features are averaged over the image and read as capsules: for images of your own."""
 
     capsules = True
-    suits: ClassVar = {"optimizer.lr": 0.008}
+    suits: ClassVar = {"optimizer.lr": 0.004, "optimizer.warmup_epochs": 1}
 
     features: int = setting(160, "channels of the last convolution", at_least=1)
     primary_dim: int = setting(8, "dimensions of a primary capsule; it divides the features", at_least=1)

@@ -498,6 +498,12 @@ class TestPicturesAsPeopleHaveThem:
         assert torch.bincount(data.val_split.labels).tolist() in ([8, 8], [4, 4])
         with pytest.raises(ConfigError, match=r"data.group=nobody: is found in no file's name"):
             opened(tmp_path, group="nobody")
+        about = recorded_training_images(data.record())
+        make_folder_of_digits(tmp_path.with_name("others"), {"a": 2}, classes=2)
+        for name, new in (("zero", "a"), ("one", "b")):
+            (tmp_path.with_name("others") / "a" / name).rename(tmp_path.with_name("others") / "a" / new)
+        new = dataset(tmp_path.with_name("others") / "a", trained_on=about, group=r"patient(\d+)_")
+        assert len(new.read_test_images().labels) == 4
 
     def test_a_class_of_four_has_an_image_in_every_part(self, tmp_path):
         make_folder_of_digits(tmp_path, {"": 100})
