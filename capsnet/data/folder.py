@@ -190,7 +190,7 @@ class Folder(Source):
         if len(self.class_names) < 2:
             raise DataError(
                 f"{self.root}: has images of one class only, {self.class_names[0]}; two are the least, each in a folder"
-                f" of its own"
+                " of its own"
             )
         self.class_characters = _characters(self.class_names)
 
@@ -233,10 +233,11 @@ class Folder(Source):
             unknown = []
             for own, file in zip(keys, files, strict=True):
                 found = self.group.search(file.below_class)
-                if found is None:
+                key = found and found[min(1, self.group.groups)]
+                if key is None:
                     unknown.append(file.name)
-                    continue
-                own.append(found[1] if self.group.groups else found[0])
+                else:
+                    own.append(key)
             if len(unknown) == len(files):
                 pattern = self.group.pattern
                 raise ConfigError(f"data.group={pattern}: is found in no file's name, such as {printable(unknown[0])}")
@@ -379,6 +380,8 @@ def _find_pictures(root: Path, inside: str) -> list[PictureFile]:
         )
     if empty:
         raise DataError(f"{empty[0]}: has no images{_endings(empty[0])}; put some there, or remove the folder")
+    if beside := _pictures_in(root) if parts == [""] else 0:
+        log.warning("%s: not read: %s beside the class folders", printable(str(root)), counted(beside, "image"))
     if found.ignored:
         log.warning("%s: not read, as they are no pictures: %s", printable(str(root)), _shortened(found.ignored))
     if found.deeper:
@@ -469,17 +472,22 @@ def _add_class(found: _Found, part: str, folder: str, root: Path, inside: str, c
             leads_outside = entry.is_symlink() and not is_below(entry.path, inside)
             if entry.is_dir() and not entry.is_symlink():
                 inner.append(name)
-            elif entry.is_dir() or not (has_picture_name(entry.name) or (not leads_outside and is_picture(entry.path))):
-                found.ignored.append(name)
-            else:
+            elif not entry.is_dir() and (has_picture_name(entry.name) or _begins_as_picture(entry, leads_outside)):
                 below_class = name.split("/", 2 if part else 1)[-1]
                 pictures.append(PictureFile(part, class_name, name, state_of(entry), leads_outside, below_class))
+            else:
+                found.ignored.append(name)
     pictures.sort(key=lambda file: natural_order(file.name))
     found.files.extend(pictures)
     if deeper:
         found.deeper.extend(file.name for file in pictures)
     for name in sorted(inner, key=natural_order):
         _add_class(found, part, name, root, inside, class_name)
+
+
+def _begins_as_picture(entry: os.DirEntry, leads_outside: bool) -> bool:
+    """Only of a file that is in the folder; and reading what is no file might wait for ever."""
+    return not leads_outside and entry.is_file() and is_picture(entry.path)
 
 
 def state_of(entry: os.DirEntry | Path) -> tuple[int, ...]:

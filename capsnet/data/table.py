@@ -6,12 +6,11 @@ import os
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from ..errors import DataError
 from ..files import user_path
 from ..text import printable
-from .folder import OTHER_NAMES, PARTS, Folder, PictureFile, is_below, state_of
+from .folder import OTHER_NAMES, PARTS, TEST_SIZE, Folder, PictureFile, is_below, state_of
 from .pictures import SUFFIXES
 
 DELIMITERS = ",;\t"
@@ -26,7 +25,7 @@ class Table(Folder):
         labels: the CSV file, in UTF-8, with commas, semicolons or tabs, and names of the columns in its first row.
         root: the folder that the files' names are in; None: that of the CSV file. A name may leave out its ending.
         file_column, label_column, split_column: names of the columns.
-        others: of `Folder`.
+        test_size, image_size, channels, skip_broken, group, cache: as of `Folder`.
     """
 
     def __init__(
@@ -36,10 +35,16 @@ class Table(Folder):
         file_column: str = "file",
         label_column: str = "label",
         split_column: str = "split",
-        **others: Any,
+        test_size: float = TEST_SIZE,
+        image_size: int | None = None,
+        channels: int | None = None,
+        skip_broken: bool = False,
+        group: str | None = None,
+        cache: str | None = "auto",
     ):
         self.labels = user_path(labels)
-        super().__init__(str(self.labels.parent) if root is None else root, **others)
+        folder = str(self.labels.parent) if root is None else root
+        super().__init__(folder, test_size, image_size, channels, skip_broken, group, cache)
         self.title = printable(self.labels.stem)
         self.columns = file_column, label_column, split_column
 

@@ -100,6 +100,12 @@ def test_an_epochs_random_numbers_are_its_own():
     assert len(set(numbers.values())) == len(numbers)  # also where seed and epoch have the same sum, or are swapped
 
 
+def test_a_last_batch_of_less_than_an_eighth_is_joined_to_the_one_before_in_training_alone():
+    assert training(24).sizes == [24, 26]
+    assert training(16).sizes == [16, 16, 16, 2]
+    assert Batches(SPLIT, 24).sizes == [24, 24, 2]
+
+
 def test_augmentation_changes_every_epoch():
     augmentation = Augmentation(max_shift=2, cutout_size=6)
     first, second = (by_label(training(epoch=epoch, augmentation=augmentation)) for epoch in (0, 1))
