@@ -110,13 +110,8 @@ def test_a_folder_is_trained_on_evaluated_and_predicted(tmp_path):
     digits = tmp_path / "Meine Bücher (it's)"
     make_folder_of_digits(digits, {"train": 40, "test": 20}, classes=2)
     (digits / "train/one/0.png").write_bytes(b"")
-    small = (
-        "model=small_capsnet",
-        "model.conv_channels=4",
-        "model.primary_capsules=2",
-        "trainer=cpu",
-        "trainer.max_epochs=4",
-    )
+    small = ("model=small_capsnet", "model.conv_channels=4", "model.primary_capsules=2", "trainer=cpu")
+    small = (*small, "trainer.max_epochs=4", "optimizer.schedule=exponential", "data.normalize=null")
     train = ("train.py", "data=folder", f"data.root={digits.name}", "data.batch_size=8", *small)
     refused = run_in_process(*train, cwd=tmp_path)
     assert refused.returncode == 2
