@@ -13,12 +13,12 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import setup_globals
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+from omegaconf.errors import OmegaConfBaseException
 
 from ..errors import ConfigError, PluginError
-from ..settings.config import ALL_OPTIONS, COMBINABLE, OPTIONS, Config, fields_of, settings_of, suits_of
+from ..settings.config import COMBINABLE, OPTIONS, Config, fields_of, settings_of, suits_of
 from ..settings.foreign import SECTIONS
-from ..settings.parse import DEFAULT_OPTIONS, Names, explain, flat, quoted
+from ..settings.parse import explain, flat, quoted
 from ..settings.plugins import load_plugin
 from ..text import either
 from . import CONFIGS
@@ -170,23 +170,6 @@ def explain_hydra(error: Exception) -> str:
     if isinstance(cause, OmegaConfBaseException) and cause.full_key:
         key = str(cause.full_key)
         typed = [argument for argument in sys.argv[1:] if argument.lstrip("+~").startswith((f"{key}=", f"{key}."))]
-        names = _chosen_options(sys.argv[1:]) if isinstance(cause, ConfigKeyError | ConfigAttributeError) else None
-        return explain(cause, names, override=typed[-1] if typed else None)
+        return explain(cause, override=typed[-1] if typed else None)
     override = getattr(error, "override", None)
     return f"{override}: {flat(str(error))}" if override else flat(str(error) or str(cause))
-
-
-def _chosen_options(arguments: list[str]) -> Names:
-    """The option of each group that a command line chooses, whatever is wrong with its other arguments."""
-    groups = {*ALL_OPTIONS, *SECTIONS, "experiment", "sweep"}
-    choices = [argument for argument in arguments if argument.partition("=")[0] in groups]
-    GlobalHydra.instance().clear()
-    try:
-        with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
-            composed = hydra.compose("config", overrides=choices)
-        names: Names = {group: str(composed[group].name) for group in OPTIONS}
-        for group, options in COMBINABLE.items():
-            names[group] = tuple(name for name in composed[group] if name in options)
-        return names
-    except Exception:  # the arguments have more than one fault; the one that is reported is enough
-        return DEFAULT_OPTIONS

@@ -2,8 +2,8 @@
 
 import textwrap
 
-from ..settings.config import ALL_OPTIONS, OPTIONS
-from ..settings.parse import DEFAULT_OPTIONS, known_keys
+from ..settings.config import ALL_OPTIONS, OPTIONS, known_settings
+from ..settings.parse import DEFAULT_OPTIONS
 from . import CONFIGS
 
 TRAIN = """\
@@ -80,7 +80,7 @@ def evaluate_help() -> str:
 def _groups() -> str:
     """Every group with its options, the default one first."""
     lines = []
-    sections = dict.fromkeys(key.partition(".")[0] for key in known_keys(DEFAULT_OPTIONS) if "." in key)
+    sections = dict.fromkeys(key.partition(".")[0] for key, _ in known_settings() if "." in key)
     for group in dict.fromkeys([*sections, *ALL_OPTIONS, "logger", "callbacks", "experiment", "sweep"]):
         names = option_names(group)
         if not names:

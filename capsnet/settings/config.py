@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any, NamedTuple, get_type_hints
 
 from ..errors import ConfigError
+from ..text import either
 from . import augment, data, foreign, loss, metrics, model, optimizer, routing, task
 from .combination import Combination
 from .early_stopping import EarlyStopping
@@ -36,10 +37,8 @@ ALL_OPTIONS = OPTIONS | COMBINABLE
 SHARED: dict[str, type] = {"data": data.Data}
 """Settings that all options of a group share; the option itself is the field `source`."""
 
-
-def _by_name(help: str) -> dict[str, Setting]:
-    """The metadata of a section {name: {...}} that is not checked against a schema; see `foreign.py`."""
-    return {"setting": Setting(help, trained=False, evaluated=False, hyperparameter=False)}
+SINGLE: dict[str, type] = {"trainer": Trainer, "early_stopping": EarlyStopping}
+"""Sections without options, by name."""
 
 
 @dataclass
@@ -69,12 +68,8 @@ class Config:
     )
     figures: bool = setting(True, "draw figures after the test", trained=False, hyperparameter=False)
     plugin: str | None = setting(None, "a Python file with more options", trained=False, hyperparameter=False)
-    logger: dict[str, Any] = dataclasses.field(
-        default_factory=lambda: {"tensorboard": {}}, metadata=_by_name("loggers, chosen by logger=[NAME,NAME]")
-    )
-    callbacks: dict[str, Any] = dataclasses.field(
-        default_factory=dict, metadata=_by_name("Lightning's callbacks or yours, chosen by callbacks=[NAME,NAME]")
-    )
+    logger: dict[str, Any] = foreign.section("loggers, chosen by logger=[NAME,NAME]", "tensorboard")
+    callbacks: dict[str, Any] = foreign.section("Lightning's callbacks or yours, chosen by callbacks=[NAME,NAME]")
 
 
 class Leaf(NamedTuple):
@@ -124,11 +119,30 @@ class Monitor(NamedTuple):
 
 
 def monitor_of(config: Config) -> Monitor:
-    """By what a run's best epoch is chosen. Lower losses are better, and higher metrics unless their option says so."""
-    split, _, name = (config.monitor or config.task.monitor).rpartition("/")
-    option = COMBINABLE["metrics"].get(name)
-    lower = getattr(option, "lower_is_better", False) if option else name != config.task.monitor
+    """By what a run's best epoch is chosen."""
+    return monitor_named(config.monitor, config.task)
+
+
+def monitor_named(monitor: str | None, task: Any) -> Monitor:
+    """What `monitor=NAME` means. Lower losses are better, and higher metrics unless their option says so.
+
+    Args:
+        monitor: such as balanced_accuracy or val/loss; None: the task's own.
+        task: its option.
+    """
+    split, _, name = (monitor or task.monitor).rpartition("/")
+    option = COMBINABLE["metrics"].get(measured_by(name))
+    lower = getattr(option, "lower_is_better", False) if option else name not in _names(task.monitor, task)
     return Monitor(f"{split or 'val'}/{name}", lower)
+
+
+def measured_by(name: str) -> str | None:
+    """The metric, of all options, that measures this name: its own, or one of those in its class's attribute `also`."""
+    return next((own for own, option in COMBINABLE["metrics"].items() if name in _names(own, option)), None)
+
+
+def _names(own: str, option: Any) -> tuple[str, ...]:
+    return (own, *getattr(option, "also", ()))
 
 
 def build_loss(option: Any) -> Any:
@@ -142,9 +156,9 @@ def build_loss(option: Any) -> Any:
 def build_metrics(config: Config) -> dict[str, Any]:
     """New metrics by name: those that are chosen, and the one by which the best epoch is."""
     options = dict(config.metrics.options)
-    name = monitor_of(config).name.rpartition("/")[2]
-    if name not in options and name in COMBINABLE["metrics"]:
-        options[name] = COMBINABLE["metrics"][name]()
+    monitored = measured_by(monitor_of(config).name.rpartition("/")[2])
+    if monitored is not None and monitored not in options:
+        options[monitored] = COMBINABLE["metrics"][monitored]()
     return {name: option.build() for name, option in options.items()}
 
 
@@ -203,20 +217,28 @@ def _combined_leaves(group: str, section: Combination) -> Iterator[Leaf]:
             yield Leaf(f"{group}.{name}.{field.name}", getattr(option, field.name), combined_setting(group, field))
 
 
+def known_settings() -> Iterator[tuple[str, Setting]]:
+    """Every setting that a config can have, with any options. Options of a group may have settings of the same key."""
+    for entry in dataclasses.fields(Config):
+        group, section = entry.name, section_class(entry.name)
+        if group in OPTIONS:
+            for name in OPTIONS[group]:
+                yield from ((f"{group}.{field.name}", setting_of(field)) for _, field in fields_of(group, name))
+        elif dataclasses.is_dataclass(section):
+            yield from ((f"{group}.{field.name}", setting_of(field)) for field in settings_of(section))
+        else:
+            yield group, setting_of(entry)
+        for name, option in COMBINABLE.get(group, {}).items():
+            for field in dataclasses.fields(option):
+                yield f"{group}.{name}.{field.name}", combined_setting(group, field)
+
+
 def untrained_keys() -> set[str]:
     """The keys of all options that are not part of what is trained, such as data.root and figures."""
-    keys = {entry.name for entry in dataclasses.fields(Config) if not setting_of(entry).trained}
-    for group, section in get_type_hints(Config).items():
-        fields = [field for name in OPTIONS.get(group, ()) for _, field in fields_of(group, name)]
-        if group not in OPTIONS and dataclasses.is_dataclass(section):
-            fields = settings_of(section)
-        keys |= {f"{group}.{field.name}" for field in fields if not setting_of(field).trained}
+    keys = {key for key, setting in known_settings() if not setting.trained}
     for group, options in COMBINABLE.items():
         if not section_class(group).purpose.trained:
             keys |= {f"{group}.{name}" for name in ("names", *options)}
-        for name, option in options.items():
-            fields = [field for field in dataclasses.fields(option) if not combined_setting(group, field).trained]
-            keys |= {f"{group}.{name}.{field.name}" for field in fields}
     return keys
 
 
@@ -256,6 +278,12 @@ def check(config: Config) -> None:
         raise ConfigError(f"routing={routing}: model={model} has no capsules to route; use routing=none")
     if capsules and routing == "none":
         raise ConfigError(f"routing=none: model={model} needs a routing, such as routing=dynamic")
+    build = "build_matrices" if getattr(config.model, "matrices", False) else "build"
+    if capsules and not hasattr(config.routing, build):
+        possible = either(
+            name for name, option in OPTIONS["routing"].items() if hasattr(option, build) and name != "none"
+        )
+        raise ConfigError(f"routing={routing}: cannot route the capsules of model={model}; choose {possible}")
     warmup, epochs = getattr(config.optimizer, "warmup_epochs", 0), config.trainer.max_epochs
     if warmup > epochs:
         raise ConfigError(f"optimizer.warmup_epochs={warmup}: there are only trainer.max_epochs={epochs} epochs")
@@ -264,4 +292,16 @@ def check(config: Config) -> None:
         raise ConfigError(f"data.val_size={val_size}: must be a share below 1, or a whole number of images")
     if val_size == 0 and patience is not None:
         raise ConfigError(f"early_stopping.patience={patience}: needs validation images, but data.val_size=0")
+    if getattr(config.task, "several_classes", False):
+        _check_several_classes(config)
     foreign.check_sections(config)
+
+
+def _check_several_classes(config: Config) -> None:
+    """Raise ConfigError for what has one class an image, where the task has several."""
+    task = name_of("task", config.task)
+    if config.augment.mixup:
+        raise ConfigError(f"augment.mixup={config.augment.mixup:g}: task={task} lays images over each other already")
+    for name, option in config.metrics.options.items():
+        if name not in type(config.metrics).default and not getattr(option, "several_classes", False):
+            raise ConfigError(f"metrics={name}: is for one class an image, and task={task} has several")

@@ -66,7 +66,7 @@ def run_job(composed: DictConfig) -> float | None:
 
 
 class OtherJobError(ConfigError):
-    """The folder contains a job of another sweep."""
+    """The folder contains a job of another sweep, or the sweep's YAML file has changed since."""
 
 
 def record_of(run_dir: Path, overrides: list[str]) -> dict[str, Any] | None:

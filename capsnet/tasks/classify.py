@@ -14,7 +14,7 @@ from ..data.balance import are_unbalanced
 from ..data.batches import Generators, Sample
 from ..metrics.balanced_accuracy import BalancedAccuracy, class_accuracies
 from ..metrics.counts import confusion_matrix
-from ..output import Output, Targets, confidences
+from ..output import Output, Targets
 from .task import Task, Tested
 
 SHOWN_RECONSTRUCTIONS = 36
@@ -31,9 +31,13 @@ class Classify(Task):
     """
 
     def plan(
-        self, labels: Tensor, augmentation: Augmentation | None = None, generator_of: Generators | None = None
+        self,
+        labels: Tensor,
+        classes: int,
+        augmentation: Augmentation | None = None,
+        generator_of: Generators | None = None,
     ) -> dict[str, Tensor]:
-        plan = super().plan(labels, augmentation, generator_of)
+        plan = super().plan(labels, classes, augmentation, generator_of)
         if augmentation is not None and augmentation.mixup is not None:
             assert generator_of is not None
             plan["mixed with"], plan["own share"] = augmentation.mixup.draw(len(labels), generator_of("mixup"))
@@ -49,6 +53,12 @@ class Classify(Task):
         one_hot = (F.one_hot(some, classes).float() for some in (labels, other_labels))
         return images, Targets(labels, images, mix(*one_hot, shares))
 
+    def prediction(self, scores: Tensor, class_names: Sequence[str]) -> dict[str, Any]:
+        """The class with the largest score, and the second choice."""
+        (score, second_score), (label, second) = (part.tolist() for part in scores.topk(2))
+        first = {"class": class_names[label], "score": score}
+        return first | {"second_class": class_names[second], "second_score": second_score}
+
     def metrics(self, chosen: Mapping[str, Any], class_counts: Sequence[int] | None = None) -> dict[str, Any]:
         """Those that were chosen; and balanced accuracy, where classes differ so much that accuracy alone misleads."""
         adds = class_counts is not None and are_unbalanced(class_counts)
@@ -56,7 +66,7 @@ class Classify(Task):
 
     def details(self, output: Output, targets: Targets, logits: bool) -> dict[str, Tensor]:
         """True classes, predicted ones, and the scores of these."""
-        scores = confidences(output, logits).amax(1).float()
+        scores = self.confidences(output, logits).amax(1).float()
         return {"labels": targets.labels, "predictions": output.scores.argmax(1), "scores": scores}
 
     def report(self, tested: Tested) -> dict[str, Any]:

@@ -27,21 +27,13 @@ def error_line(done: subprocess.CompletedProcess[str]) -> str:
         ("data=imagenet", "data=imagenet: no such option; choose digits, "),
         ("experiment=none_such", "experiment=none_such: no such option; choose best, best_2017, best_full, "),
         ("optimizer.lr=.nan", "optimizer.lr=.nan: "),
-        ("optimizer.lr=nan", "optimizer.lr=nan: must be a finite number"),
         ("model=[1,2]", "model"),
         ("nonsense", "nonsense"),
         ("hydra.run.dir=/x(1)", "hydra.run.dir=/x(1)"),
         ("trainer.devices=many", "trainer.devices=many: must be a number of devices"),
-        (
-            "trainer.limit_train_batches=0",
-            "trainer.limit_train_batches=0: must be a number of batches, at least 1",
-        ),
-        ("trainer.max_time=soon", "DD:HH:MM:SS"),
-        ("trainer.max_time=00:00:00:00", "trainer.max_time=00:00:00:00: must be a time above zero, as DD:HH:MM:SS"),
         ("trainer.limit_test_batches=2", "does nothing here, since the test always scores every image"),
         ("trainer.logger=false", "does nothing here, since logger=NAME chooses them"),
         ("~seed", "~seed: a setting cannot be removed; leave it out to get its default"),
-        ("~model.dropout", "~model.dropout: a setting cannot be removed"),
         ("~augment=shift", "~augment=shift: a setting cannot be removed"),
     ],
 )
@@ -52,7 +44,7 @@ def test_in_a_setting(tmp_path, argument, named):
 
 def test_a_setting_of_another_option_says_where_it_belongs(tmp_path):
     done = run_in_process("train.py", "routing=uniform", "routing.iters=3", cwd=tmp_path)
-    assert "routing.iters=3: belongs to routing=dynamic, not to routing=uniform" in error_line(done)
+    assert "routing.iters=3: belongs to routing=dynamic, which is not chosen" in error_line(done)
 
 
 def test_a_launcher_that_is_not_installed_names_its_package(tmp_path, monkeypatch):
