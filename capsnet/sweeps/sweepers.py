@@ -20,6 +20,7 @@ from ..settings.config import OPTIONS, Monitor, monitor_named
 from ..settings.parse import quoted
 from ..text import relative
 from .jobs import read_jobs
+from .killed_workers import Persistent
 from .plan import (
     NOT_REPEATED,
     PLAN_FILE,
@@ -50,6 +51,7 @@ class GridSweeper(BasicSweeper):
                 config.hydra.sweep.dir = folder
                 config.hydra.overrides.hydra.append(f"hydra.sweep.dir={quoted(folder)}")  # for the jobs
         super().setup(config=config, **more)
+        self.launcher = Persistent(self.launcher, Path(config.hydra.sweep.dir))
 
     def sweep(self, arguments: list[str]) -> Any:
         assert self.config is not None
