@@ -42,8 +42,8 @@ def composed_config(*overrides: str) -> Config:
     """The config that the command line composes of such overrides."""
     import hydra
 
-    from capsnet.cli import CONFIGS
-    from capsnet.cli.composing import prepare_hydra
+    from capsnet.settings import CONFIGS
+    from capsnet.settings.composing import prepare_hydra
 
     prepare_hydra([])
     with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):

@@ -26,7 +26,7 @@ def main() -> None:
     if len(sys.argv) < 2 or {"-h", "--help"} & set(sys.argv):
         print(__doc__)
         sys.exit(0 if len(sys.argv) > 1 else 2)
-    run_program(lambda: compare_folders([Path(argument) for argument in sys.argv[1:]]))
+    compare_folders([Path(argument) for argument in sys.argv[1:]])
 
 
 def compare_folders(folders: list[Path]) -> None:
@@ -86,4 +86,4 @@ def _completed(folders: list[Path]) -> list[RunResult]:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

@@ -25,6 +25,7 @@ from .config import (
     suits_of,
 )
 from .foreign import SECTIONS
+from .hints import CALLBACKS, of_other_projects
 from .setting import AS_SAVED, setting_of
 from .trainer import NO_EFFECT
 
@@ -416,6 +417,8 @@ def unknown_key(override: str, names: Names) -> str:
     group, _, name = key.partition(".")
     if group == "trainer" and name in NO_EFFECT:
         return f"{override}: does nothing here, since {NO_EFFECT[name]}"
+    if group == "callbacks" and (advice := CALLBACKS.get(name.partition(".")[0])):
+        return f"{override}: no such key; {advice}"
     if group in SECTIONS and name:
         return (
             f"{override}: no such key; choose {group}=NAME first, and add an argument by +{group}.NAME.ARGUMENT=VALUE"
@@ -424,6 +427,8 @@ def unknown_key(override: str, names: Names) -> str:
         return f"{override}: belongs to {group}={either(owners)}, not to {group}={names[group]}"
     if group in COMBINABLE and (option := name.partition(".")[0]) in COMBINABLE[group].keys() - {*names[group]}:
         return f"{override}: belongs to {group}={option}, which is not chosen"
+    if instead := of_other_projects(key, override.partition("=")[2] or None):
+        return f"{override}: no such key; {instead}"
     known = known_keys(names)
     siblings = [other.partition(".")[2] for other in known if other.startswith(f"{group}.")]
     groups = sorted({*ALL_OPTIONS, *(other.partition(".")[0] for other in known)})

@@ -6,7 +6,7 @@ import sys
 import pytest
 from conftest import DIGITS, REPO, run_command, run_in_process
 
-import capsnet.cli.composing
+import capsnet.settings.composing
 
 
 def error_line(done: subprocess.CompletedProcess[str]) -> str:
@@ -56,7 +56,7 @@ def test_a_setting_of_another_option_says_where_it_belongs(tmp_path):
 
 
 def test_a_launcher_that_is_not_installed_names_its_package(tmp_path, monkeypatch):
-    monkeypatch.setitem(capsnet.cli.composing.LAUNCHER_PACKAGES, "none_such", "hydra-none-such-launcher")
+    monkeypatch.setitem(capsnet.settings.composing.LAUNCHER_PACKAGES, "none_such", "hydra-none-such-launcher")
     done = run_in_process("train.py", "-m", "hydra/launcher=none_such", "seed=1", cwd=tmp_path)
     assert "hydra/launcher: needs another package: pip install hydra-none-such-launcher" in error_line(done)
 
