@@ -206,22 +206,8 @@ class TestFoldersOfSomebodyElse:
         refused_unchanged(tmp_path, "train.py", *DIGITS, "hydra.run.dir=.")
         refused_unchanged(tmp_path, "train.py", "-m", *DIGITS, "seed=1,2", "hydra.sweep.dir=.")
 
-    @pytest.mark.parametrize("argument", ["trainer.limit_train_batches=0.0001", "model.class_dim=99999999999999999999"])
-    def test_a_folder_that_a_refused_setting_would_have_had_is_not_there(self, tmp_path, argument):
-        settings = [setting for setting in DIGITS if not setting.startswith("model.class_dim")]
-        refused_unchanged(tmp_path, "train.py", *settings, argument, "hydra.run.dir=a/b/run")
-
 
 class TestCommandLine:
-    def test_the_flag_for_a_sweep_may_stand_between_settings(self, tmp_path):
-        done = run_in_process("train.py", *DIGITS, "-m", "routing.iters=0,0", cwd=tmp_path)
-        assert "usage" not in done.stdout + done.stderr
-        assert "2 jobs" in done.stdout
-
-    @pytest.mark.parametrize("argument", ["~loss", "~data.limit"])
-    def test_a_setting_or_group_cannot_be_taken_away(self, tmp_path, argument):
-        assert "cannot be removed" in refused_unchanged(tmp_path, "train.py", argument)
-
     def test_a_rank_left_in_the_environment_without_the_number_of_processes_is_refused(self, tmp_path, monkeypatch):
         monkeypatch.delenv("WORLD_SIZE", raising=False)
         monkeypatch.setenv("LOCAL_RANK", "1")
@@ -238,8 +224,3 @@ class TestCommandLine:
         assert done.returncode == 0, done.stderr
         assert "test accuracy" in done.stdout
         assert record_of(tmp_path / "run")["status"] == "completed"
-
-    def test_an_interrupted_run_names_the_command_that_continues_it(self, tmp_path):
-        run = interrupted_run(tmp_path)
-        log = (run / "train.log").read_text()
-        assert "train.py resume=run" in log

@@ -156,7 +156,7 @@ def test_a_plugins_keys_are_checked_as_the_projects_own(plugin, tmp_path):
     for argument, named in (
         ("routing.gain=0", "routing.gain=0.0: must be above 0"),
         ("routing.gains=1", "did you mean routing.gain?"),
-        ("routing.iters=3", "belongs to routing=dynamic, not to routing=mean"),
+        ("routing.iters=3", "belongs to routing=dynamic, which is not chosen"),
         ("model=none_such", f"choose {either(sorted([*OPTIONS['model'], 'tiny']))}"),
     ):
         refused = run("train.py", quoted, *SETTINGS, "routing=mean", argument, cwd=tmp_path, code=2)

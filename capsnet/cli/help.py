@@ -5,8 +5,8 @@ import textwrap
 
 from ..settings import CONFIGS
 from ..settings.composing import option_names
-from ..settings.config import ALL_OPTIONS, OPTIONS
-from ..settings.parse import DEFAULT_OPTIONS, known_keys
+from ..settings.config import ALL_OPTIONS, OPTIONS, known_settings
+from ..settings.parse import DEFAULT_OPTIONS
 
 TRAIN = """\
 Train a network, test its best checkpoint, and leave everything in outputs/.
@@ -89,7 +89,7 @@ def _as_installed(text: str) -> str:
 def _groups() -> str:
     """Every group with its options, the default one first."""
     lines = []
-    sections = dict.fromkeys(key.partition(".")[0] for key in known_keys(DEFAULT_OPTIONS) if "." in key)
+    sections = dict.fromkeys(key.partition(".")[0] for key, _ in known_settings() if "." in key)
     for group in dict.fromkeys([*sections, *ALL_OPTIONS, "logger", "callbacks", "experiment", "sweep"]):
         names = option_names(group)
         if not names:

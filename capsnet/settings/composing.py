@@ -17,7 +17,7 @@ from hydra.core.utils import setup_globals
 from hydra.errors import HydraException, MissingConfigException
 from hydra.initialize import get_gh_backup, restore_gh_from_backup
 from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+from omegaconf.errors import OmegaConfBaseException
 
 from ..errors import ConfigError, PluginError
 from ..text import either
@@ -25,7 +25,7 @@ from . import CONFIGS
 from .config import ALL_OPTIONS, COMBINABLE, OPTIONS, Config, fields_of, settings_of, suits_of
 from .foreign import SECTIONS
 from .hints import CALLBACKS
-from .parse import DEFAULT_OPTIONS, Names, config_from_omegaconf, explain, flat, quoted
+from .parse import config_from_omegaconf, explain, flat, quoted
 from .plugins import load_plugin
 
 PATH_KEYS = (
@@ -303,8 +303,7 @@ def explain_hydra(error: Exception, arguments: Sequence[str]) -> str:
     if isinstance(cause, OmegaConfBaseException) and cause.full_key and not str(cause.full_key).startswith("hydra."):
         key = str(cause.full_key)
         typed = [argument for argument in arguments if argument.lstrip("+~").startswith((f"{key}=", f"{key}."))]
-        names = _chosen_options(arguments) if isinstance(cause, ConfigKeyError | ConfigAttributeError) else None
-        return explain(cause, names, override=typed[-1] if typed else None)
+        return explain(cause, override=typed[-1] if typed else None)
     override = getattr(error, "override", None)
     if str(error).startswith("Ambiguous value"):
         typed = next((argument for argument in arguments if f"'{argument}'" in str(error)), "")
@@ -316,16 +315,3 @@ def explain_hydra(error: Exception, arguments: Sequence[str]) -> str:
 def option_names(group: str) -> set[str]:
     """What can be chosen by GROUP=NAME."""
     return {file.stem for file in (CONFIGS / group).glob("*.yaml")} | set(ALL_OPTIONS.get(group, ()))
-
-
-def _chosen_options(arguments: Sequence[str]) -> Names:
-    """The option of each group that a command line chooses, whatever is wrong with its other arguments."""
-    groups = {*ALL_OPTIONS, *SECTIONS, "experiment", "sweep"}
-    try:
-        with composed([argument for argument in arguments if argument.partition("=")[0] in groups]) as config:
-            names: Names = {group: str(config[group].name) for group in OPTIONS}
-            for group, options in COMBINABLE.items():
-                names[group] = tuple(name for name in config[group] if name in options)
-            return names
-    except Exception:  # the arguments have more than one fault; the one that is reported is enough
-        return DEFAULT_OPTIONS

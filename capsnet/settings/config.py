@@ -36,10 +36,8 @@ ALL_OPTIONS = OPTIONS | COMBINABLE
 SHARED: dict[str, type] = {"data": data.Data}
 """Settings that all options of a group share; the option itself is the field `source`."""
 
-
-def _by_name(help: str) -> dict[str, Setting]:
-    """The metadata of a section {name: {...}} that is not checked against a schema; see `foreign.py`."""
-    return {"setting": Setting(help, trained=False, evaluated=False, hyperparameter=False)}
+SINGLE: dict[str, type] = {"trainer": Trainer, "early_stopping": EarlyStopping}
+"""Sections without options, by name."""
 
 
 @dataclass
@@ -69,12 +67,8 @@ class Config:
     )
     figures: bool = setting(True, "draw figures after the test", trained=False, hyperparameter=False)
     plugin: str | None = setting(None, "a Python file with more options", trained=False, hyperparameter=False)
-    logger: dict[str, Any] = dataclasses.field(
-        default_factory=lambda: {"tensorboard": {}}, metadata=_by_name("loggers, chosen by logger=[NAME,NAME]")
-    )
-    callbacks: dict[str, Any] = dataclasses.field(
-        default_factory=dict, metadata=_by_name("Lightning's callbacks or yours, chosen by callbacks=[NAME,NAME]")
-    )
+    logger: dict[str, Any] = foreign.section("loggers, chosen by logger=[NAME,NAME]", tensorboard={})
+    callbacks: dict[str, Any] = foreign.section("Lightning's callbacks or yours, chosen by callbacks=[NAME,NAME]")
 
 
 class Leaf(NamedTuple):
@@ -124,11 +118,31 @@ class Monitor(NamedTuple):
 
 
 def monitor_of(config: Config) -> Monitor:
-    """By what a run's best epoch is chosen. Lower losses are better, and higher metrics unless their option says so."""
-    split, _, name = (config.monitor or config.task.monitor).rpartition("/")
-    option = COMBINABLE["metrics"].get(name)
-    lower = getattr(option, "lower_is_better", False) if option else name != config.task.monitor
+    """By what a run's best epoch is chosen."""
+    return monitor_named(config.monitor, config.task)
+
+
+def monitor_named(monitor: str | None, task: Any) -> Monitor:
+    """What `monitor=NAME` means. Lower losses are better, and higher metrics unless their option says so.
+
+    Args:
+        monitor: such as balanced_accuracy or val/loss; None: the task's own.
+        task: its option.
+    """
+    split, _, name = (monitor or task.monitor).rpartition("/")
+    option = metric_option(name)
+    lower = getattr(option, "lower_is_better", False) if option else name not in _measured_by(task.monitor, task)
     return Monitor(f"{split or 'val'}/{name}", lower)
+
+
+def metric_option(name: str) -> type | None:
+    """The option of the metric that measures this name: its own, or one of those in its class's attribute `also`."""
+    options = COMBINABLE["metrics"].items()
+    return next((option for own, option in options if name in _measured_by(own, option)), None)
+
+
+def _measured_by(own: str, option: Any) -> tuple[str, ...]:
+    return (own, *getattr(option, "also", ()))
 
 
 def build_loss(option: Any) -> Any:
@@ -203,20 +217,28 @@ def _combined_leaves(group: str, section: Combination) -> Iterator[Leaf]:
             yield Leaf(f"{group}.{name}.{field.name}", getattr(option, field.name), combined_setting(group, field))
 
 
+def known_settings() -> Iterator[tuple[str, Setting]]:
+    """Every setting that a config can have, with any options. Options of a group may have settings of the same key."""
+    for entry in dataclasses.fields(Config):
+        group, section = entry.name, section_class(entry.name)
+        if group in OPTIONS:
+            for name in OPTIONS[group]:
+                yield from ((f"{group}.{field.name}", setting_of(field)) for _, field in fields_of(group, name))
+        elif dataclasses.is_dataclass(section):
+            yield from ((f"{group}.{field.name}", setting_of(field)) for field in settings_of(section))
+        else:
+            yield group, setting_of(entry)
+        for name, option in COMBINABLE.get(group, {}).items():
+            for field in dataclasses.fields(option):
+                yield f"{group}.{name}.{field.name}", combined_setting(group, field)
+
+
 def untrained_keys() -> set[str]:
     """The keys of all options that are not part of what is trained, such as data.root and figures."""
-    keys = {entry.name for entry in dataclasses.fields(Config) if not setting_of(entry).trained}
-    for group, section in get_type_hints(Config).items():
-        fields = [field for name in OPTIONS.get(group, ()) for _, field in fields_of(group, name)]
-        if group not in OPTIONS and dataclasses.is_dataclass(section):
-            fields = settings_of(section)
-        keys |= {f"{group}.{field.name}" for field in fields if not setting_of(field).trained}
+    keys = {key for key, setting in known_settings() if not setting.trained}
     for group, options in COMBINABLE.items():
         if not section_class(group).purpose.trained:
             keys |= {f"{group}.{name}" for name in ("names", *options)}
-        for name, option in options.items():
-            fields = [field for field in dataclasses.fields(option) if not combined_setting(group, field).trained]
-            keys |= {f"{group}.{name}.{field.name}" for field in fields}
     return keys
 
 

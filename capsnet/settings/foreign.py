@@ -4,12 +4,14 @@ They are other people's code. `instantiated` is for a config that this process h
 the YAML files that it names. A config from a checkpoint or a run's folder keeps these sections as plain data.
 """
 
+import dataclasses
 from typing import Any
 
 from omegaconf import OmegaConf
 
 from ..errors import ConfigError
 from ..text import on_one_line
+from .setting import Setting
 
 SECTIONS = ("logger", "callbacks")
 BUILT_IN_LOGGERS = ("tensorboard", "csv")
@@ -17,6 +19,12 @@ BUILT_IN_LOGGERS = ("tensorboard", "csv")
 
 PACKAGES = {"MLFlowLogger": "mlflow", "WandbLogger": "wandb", "RichProgressBar": "rich"}
 """What classes of Lightning's need beside Lightning."""
+
+
+def section(help: str, **default: dict[str, Any]) -> Any:
+    """A field of the config that is {name: {...}}, not checked against a dataclass."""
+    known = Setting(help, trained=False, evaluated=False, hyperparameter=False)
+    return dataclasses.field(default_factory=lambda: dict(default), metadata={"setting": known})
 
 
 def check_sections(config: Any) -> None:

@@ -1,4 +1,8 @@
-"""What is measured beside the loss, in training, validation and test: `metrics=[accuracy,f1]`."""
+"""What is measured beside the loss, in training, validation and test: `metrics=[accuracy,f1]`.
+
+A class whose metric measures more than its own name says so in `also`, a tuple of names. `lower_is_better = True` says
+that the lowest value is best, and counts for all of them.
+"""
 
 from dataclasses import dataclass
 

@@ -26,8 +26,6 @@ MAX_LABEL = 40  # characters
 CODE = ("plugin", *SECTIONS)
 """What chooses code: it is never restored from a sweep's folder."""
 
-_SETTING = re.compile(r"[+~]*([A-Za-z_]\w*)(\.\w+)*(=|$)")
-
 
 @dataclass
 class Plan:
@@ -162,9 +160,7 @@ def _group(override: str) -> str:
 
 def _is_setting(override: str) -> bool:
     """Does an override set a key of ours, or choose an option of one of our groups by its name?"""
-    key = _SETTING.match(override)
+    key, _, value = override.partition("=")
     known = {entry.name for entry in dataclasses.fields(Config)} | {"experiment", "sweep"}
-    if key is None or key[1] not in known or "_target_" in override or "${" in override:
-        return False
-    names_option = key[2] is None  # which is the name of a file
-    return not (names_option and "/" in override)
+    names_another_file = "/" in key or "@" in key or ("." not in key and "/" in value)
+    return _group(override) in known and not names_another_file and "_target_" not in value and "${" not in value

@@ -30,8 +30,6 @@ JOBS_FILE, SETTINGS_FILE, PICTURE_FILE = "sweep.csv", "summary.csv", "sweep.png"
 SEED = "seed"
 SIZE_AND_SPEED = ["parameters", "train/s", "infer/s"]
 
-Setting = Repetitions[Job]
-
 
 def summarize(folder: Path) -> str:
     """Write sweep.csv, summary.csv and sweep.png into a sweep's folder, and return its table as text.
@@ -72,11 +70,11 @@ def summarize(folder: Path) -> str:
     return "\n".join(lines)
 
 
-def _completed(settings: list[Setting]) -> list[Job]:
+def _completed(settings: list[Repetitions[Job]]) -> list[Job]:
     return [job for setting in settings for job in setting.completed]
 
 
-def _best(settings: list[Setting], swept: list[str], keys: list[str], monitor: Monitor) -> list[str]:
+def _best(settings: list[Repetitions[Job]], swept: list[str], keys: list[str], monitor: Monitor) -> list[str]:
     """The best setting, and its first job: the luckiest seed says less about it."""
     first, job = settings[0].spread(monitor.name), settings[0].completed[0]
     means = [measured.mean for setting in settings if (measured := setting.spread(monitor.name))]
@@ -99,7 +97,7 @@ def _write_jobs(path: Path, jobs: list[Job], swept: list[str], names: list[str])
     write_csv(path, ["job", *swept, *measured], rows)
 
 
-def _write_settings(path: Path, settings: list[Setting], keys: list[str], names: list[str]) -> None:
+def _write_settings(path: Path, settings: list[Repetitions[Job]], keys: list[str], names: list[str]) -> None:
     header = [*keys, *Repetitions([]).summed(names)]
     write_csv(path, header, [setting.runs[0].values | setting.summed(names) for setting in settings])
 
@@ -119,7 +117,7 @@ def _table_of_jobs(jobs: list[Job], swept: list[str], names: list[str]) -> str:
     return columns([["job", *swept, *map(heading_of, names), *SIZE_AND_SPEED, "time", "status"], *rows])
 
 
-def _table_of_settings(settings: list[Setting], keys: list[str], names: list[str]) -> str:
+def _table_of_settings(settings: list[Repetitions[Job]], keys: list[str], names: list[str]) -> str:
     rows = [
         [
             *_values(setting.runs[0], keys),
@@ -136,12 +134,12 @@ def _values(job: Job, keys: list[str]) -> list[str]:
     return [printable(job.values.get(key, "")) for key in keys]
 
 
-def _size_and_speed(setting: Setting) -> list[str]:
+def _size_and_speed(setting: Repetitions[Job]) -> list[str]:
     """Parameters; images per second in training and in the test."""
     return [whole(setting.parameters), *(whole(setting.mean(name)) for name in SPEEDS)]
 
 
-def _draw(path: Path, settings: list[Setting], keys: list[str], monitor: Monitor) -> bool:
+def _draw(path: Path, settings: list[Repetitions[Job]], keys: list[str], monitor: Monitor) -> bool:
     """Draw sweep.png if there is something to draw: the monitored metric if all jobs have it, else that of the test."""
     completed, tested = _completed(settings), in_test(monitor.name)
     name = monitor.name if are_comparable(completed, monitor) else tested

@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -17,7 +16,7 @@ from ..reports.terminal import command
 from ..runs.folder import LOCK_FILE, SWEEP_FILE, locked, new_folder, refuse_foreign_files
 from ..runs.measures import in_words
 from ..runs.record import FINISHED
-from ..settings.config import OPTIONS, Monitor, monitor_of
+from ..settings.config import OPTIONS, Monitor, monitor_named
 from ..settings.parse import quoted
 from ..text import relative
 from .jobs import read_jobs
@@ -169,7 +168,7 @@ class TpeSweeper(GridSweeper):
     def _monitor(self, overrides: list[str]) -> Monitor:
         """What jobs with these overrides are searched by. Raises ConfigError if they do not measure it."""
         composed = self.hydra_context.config_loader.load_sweep_config(self.config, overrides)
-        monitor = monitor_of(SimpleNamespace(monitor=composed.monitor, task=OPTIONS["task"][composed.task.name]))
+        monitor = monitor_named(composed.monitor, OPTIONS["task"][composed.task.name])
         for key in ("data.val_size", "trainer.limit_val_batches"):
             if monitor.name.startswith("val/") and OmegaConf.select(composed, key) == 0:
                 raise ConfigError(f"sweep=optuna: searches by {in_words(monitor.name)}, so {key}=0 is refused")

@@ -28,7 +28,7 @@ def test_a_setting_is_a_dataclass_field_with_its_default():
 
 
 def test_a_field_knows_its_meaning_range_and_purpose():
-    assert known("size") == Setting("a size", bounds={"at least": 1, "below": 10})
+    assert known("size") == Setting("a size", at_least=1, below=10)
     assert known("size").range == "at least 1 and below 10"
     assert known("kind").one_of == ("a", "b")
     assert (known("size").trained, known("even").trained) == (True, False)

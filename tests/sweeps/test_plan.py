@@ -35,7 +35,6 @@ class TestContinuingArguments:
             "+model.x={_target_:os.system}",
             "experiment=../../evil",
             "data.root=${oc.env:SECRET}",
-            "~seed.x y",
         ],
     )
     def test_overrides_that_could_choose_code_are_refused(self, tmp_path, override):
