@@ -315,3 +315,6 @@ def explain_hydra(error: Exception, arguments: Sequence[str]) -> str:
 def option_names(group: str) -> set[str]:
     """What can be chosen by GROUP=NAME."""
     return {file.stem for file in (CONFIGS / group).glob("*.yaml")} | set(ALL_OPTIONS.get(group, ()))
+
+
+OmegaConf.register_new_resolver("capsnet.suffix", lambda name: f"_{name}" if name else "", replace=True)

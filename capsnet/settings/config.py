@@ -5,6 +5,7 @@ files under `configs/` contain only what differs from the defaults.
 """
 
 import dataclasses
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -64,6 +65,26 @@ class Config:
         "by what the best epoch is chosen, such as balanced_accuracy or val/loss; null: by what suits the task",
         evaluated=False,
         hyperparameter=False,
+    )
+    name: str | None = setting(
+        None,
+        "letters, digits and . _ + = - that label the run: its folder, its record, what loggers show",
+        check=lambda name: re.fullmatch(r"[\w.+=-]+", name) is not None,
+        trained=False,
+        evaluated=False,
+    )
+    tags: list[str] = dataclasses.field(
+        default_factory=list,
+        metadata={"setting": Setting("words by which `capsnet runs --tag WORD` finds the run", trained=False, evaluated=False)},
+    )
+    init: str | None = setting(
+        None,
+        "begin with the weights of a run's folder, a checkpoint or a model that comes with the project",
+        evaluated=False,
+        when_saved=None,
+    )
+    freeze: bool = setting(
+        False, "with init: train only the class layer and what follows it", evaluated=False
     )
     figures: bool = setting(True, "draw figures after the test", trained=False, hyperparameter=False)
     plugin: str | None = setting(None, "a Python file with more options", trained=False, hyperparameter=False)
