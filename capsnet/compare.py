@@ -39,7 +39,7 @@ def compare_folders(folders: list[Path]) -> None:
     runs = _completed(folders)
     # These load torch, so only if there is something to compare.
     from .reports.comparison import PICTURE_FILE, TABLE_FILE, comparison_table, group_and_label, write_comparison
-    from .reports.distortions import DISTORTIONS
+    from .reports.distortions import UNITS
 
     monitor = common_monitor(runs)
     compared, also = group_and_label(runs, monitor)
@@ -52,7 +52,7 @@ def compare_folders(folders: list[Path]) -> None:
     picture = figures.comparison(
         {one.label: one.training for one in shown},
         {one.label: one.robustness for one in shown},
-        {distortion.name: distortion.unit for distortion in DISTORTIONS},
+        UNITS,
         monitor,
     )
     folder = new_folder(Path("outputs", "comparisons", time.strftime("%Y-%m-%d_%H-%M-%S")))

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from conftest import make_folder_of_digits, only_run, record_of, run_in_process
 from PIL import Image
 
 from capsnet.data.digits import Digits
+from capsnet.tasks.task import Task
 
 PREDICT = "capsnet.predict"
 
@@ -41,8 +43,17 @@ def test_the_test_images_give_the_accuracy_of_the_evaluation(finished_run, pictu
     places = [(int(file.parent.name), int(file.stem)) for file in files]
     assert places == sorted(places)
     lines = done.stdout.splitlines()
-    assert lines[0].split() == ["file", "class", "score", "second", "choice"]
+    assert lines[0].split() == ["file", "class", "score", "second", "class", "second", "score"]
     assert len(lines) > 360
+
+
+def test_a_task_with_several_answers_names_each_with_its_score():
+    class Pairs(Task):
+        def answers(self, scores):
+            return scores.topk(2, dim=1).indices
+
+    said = Pairs().prediction(torch.tensor([0.125, 0.75, 0.5]), ("o", "ki", "su"))
+    assert said == {"class_1": "ki", "score_1": 0.75, "class_2": "su", "score_2": 0.5}
 
 
 def test_files_that_cannot_be_read_are_rows_with_a_reason_and_exit_code_1(finished_run, pictures, tmp_path):
@@ -84,9 +95,8 @@ def test_inverted_pictures_are_noted_and_can_be_turned_round(finished_run, pictu
         (["nothing", "a.png"], "nothing: there is no such run or checkpoint"),
         (["."], "arguments are required: PICTURE_OR_FOLDER"),
         ([".", "empty"], "empty: has no pictures"),
-        ([".", "a.png", "--csv", "none/found.csv"], "--csv none/found.csv: there is no folder none"),
-        ([".", "a.png", "--csv", "empty"], "--csv empty: is a folder"),
-        ([".", "a.png", "--jsn"], "unrecognized arguments: --jsn"),
+        ([".", "a.png", "--csv", "none/found.csv"], "--csv none/found.csv: cannot be written there"),
+        ([".", "a.png", "--csv", "empty"], "--csv empty: cannot be written there"),
         ([".", "a.png"], "best.ckpt: there is no such checkpoint"),
     ],
 )

@@ -88,9 +88,9 @@ def vote_maps(model: TrainedModel, image: Tensor, label: int) -> VoteMaps | None
         if steps is None:
             return None
         places = _places(network, primary, inputs.get(primary), u)
-        found = [_step(routing, step, u, label, places, image.shape[1:]) for step in steps]
-    grid = tuple(found[0].push.shape) if places else None
-    return VoteMaps(found, grid, places and places.window.side, bool(places) and places.lengths is None)
+        vote_steps = [_step(routing, step, u, label, places, image.shape[1:]) for step in steps]
+    grid = tuple(vote_steps[0].push.shape) if places else None
+    return VoteMaps(vote_steps, grid, places and places.window.side, bool(places) and places.lengths is None)
 
 
 def _step(
@@ -169,16 +169,16 @@ def spread(values: Tensor, weights: Tensor, window: Window, size: Sequence[int])
 @contextlib.contextmanager
 def _inputs_of(*modules: nn.Module | None) -> Iterator[dict[nn.Module, Tensor]]:
     """The first input that each module is given while the block runs; what other threads give it does not count."""
-    found: dict[nn.Module, Tensor] = {}
+    first_inputs: dict[nn.Module, Tensor] = {}
     mine = threading.get_ident()
 
     def keep(module: nn.Module, inputs: tuple[Any, ...]) -> None:
         if threading.get_ident() == mine:
-            found.setdefault(module, inputs[0])
+            first_inputs.setdefault(module, inputs[0])
 
     handles = [module.register_forward_pre_hook(keep) for module in modules if isinstance(module, nn.Module)]
     try:
-        yield found
+        yield first_inputs
     finally:
         for handle in handles:
             handle.remove()

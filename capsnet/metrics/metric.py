@@ -45,11 +45,11 @@ class Measurements:
         self._sums: Tensor | None = None  # of the losses over the images, and the number of images
 
     def update(self, losses: dict[str, Tensor], output: Output, targets: Targets) -> None:
-        """Add a batch, with the means of its losses. Nothing waits for the device."""
+        """Add a batch, with the means of its losses, if there are any. Nothing waits for the device."""
         self._losses = tuple(losses)
-        values = torch.stack([value.detach().float() for value in losses.values()])
-        values = values.cpu().double() if self.exact else values
-        sums = torch.cat([values, values.new_ones(1)]) * len(targets.labels)
+        one = torch.ones((), device=output.scores.device)
+        values = torch.stack([*(value.detach().float() for value in losses.values()), one])
+        sums = (values.cpu().double() if self.exact else values) * len(targets.labels)
         self._sums = sums if self._sums is None else self._sums + sums
         output = Output(*(None if values is None else values.detach() for values in output))
         for metric in self.metrics.values():

@@ -80,3 +80,5 @@ DISTORTIONS = (
     Distortion("noise", "standard deviation", (0, 0.1, 0.2, 0.3, 0.4, 0.5), 0, _add_noise),
     Distortion("occlusion", "of the side", (0, 0.1, 0.2, 0.3, 0.4, 0.5), 0, _occlude),
 )
+UNITS = {distortion.name: distortion.unit for distortion in DISTORTIONS}
+"""Of the levels, by distortion."""

@@ -107,8 +107,8 @@ def command(script: str, argument: str) -> str:
 def _program(name: str) -> str:
     """How to call a program of this Python's environment from here."""
     own = Path(sys.executable).with_name(name)
-    found = shutil.which(name)
-    return name if found is not None and Path(found) == own else shlex.quote(relative(own))
+    on_path = shutil.which(name)
+    return name if on_path is not None and Path(on_path) == own else shlex.quote(relative(own))
 
 
 def evaluation_summary(report: dict[str, Any], rows: dict[str, str]) -> str:

@@ -119,17 +119,13 @@ def _exported(module: nn.Module, inputs: dict[str, Tensor], outputs: list[str], 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Without the notes that the exporter takes for its own authors."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
-    levels = [logger.level for logger in loggers]
+    logging.disable(logging.WARNING)
     try:
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        logging.disable(logging.NOTSET)
 
 
 def compare_with_network(files: OnnxFiles, model: TrainedModel, images: Tensor) -> Comparison:

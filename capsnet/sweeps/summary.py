@@ -149,7 +149,7 @@ def _draw(path: Path, settings: list[Repetitions[Job]], keys: list[str], monitor
     from ..reports import figures  # loads matplotlib, so only if there is something to draw
 
     sized = [
-        figures.Sized(_label(setting.runs[0], keys), setting.parameters, values)
+        figures.Group(_label(setting.runs[0], keys), setting.parameters, values)
         for setting in settings
         if setting.parameters and (values := setting.values(tested))
     ]

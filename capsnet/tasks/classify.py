@@ -47,6 +47,12 @@ class Classify(Task):
         one_hot = (F.one_hot(some, classes).float() for some in (labels, other_labels))
         return images, Targets(labels, images, mix(*one_hot, shares))
 
+    def prediction(self, scores: Tensor, class_names: Sequence[str]) -> dict[str, Any]:
+        """The class with the largest score, and the second choice."""
+        (score, second_score), (label, second) = (part.tolist() for part in scores.topk(2))
+        first = {"class": class_names[label], "score": score}
+        return first | {"second_class": class_names[second], "second_score": second_score}
+
     def metrics(self, chosen: Mapping[str, Any], class_counts: Sequence[int] | None = None) -> dict[str, Any]:
         """Those that were chosen; and balanced accuracy, where classes differ so much that accuracy alone misleads."""
         adds = class_counts is not None and are_unbalanced(class_counts)

@@ -45,6 +45,16 @@ class Task(Composition):
         """The classes that scores [batch, classes] stand for: one of each image, [batch], or k of each, [batch, k]."""
         return scores.argmax(1)
 
+    def prediction(self, scores: Tensor, class_names: Sequence[str]) -> dict[str, Any]:
+        """What is said of one picture with scores [classes], by name: a row of the table of `capsnet.predict`."""
+        labels = self.answers(scores[None]).flatten().tolist()
+        numbered = [""] if len(labels) == 1 else [f"_{number}" for number in range(1, len(labels) + 1)]
+        return {
+            f"{name}{number}": value
+            for label, number in zip(labels, numbered, strict=True)
+            for name, value in (("class", class_names[label]), ("score", float(scores[label])))
+        }
+
     def metrics(self, chosen: Mapping[str, Any], class_counts: Sequence[int] | None = None) -> dict[str, Any]:
         """New metrics, by name: those that were chosen, and those that the task adds.
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..errors import ConfigError, DivergedError
 from ..runs.folder import BEST_CHECKPOINT, LAST_CHECKPOINT, METRICS_FILE
-from ..runs.metrics import append_metrics, write_metrics
+from ..runs.metrics import write_metrics
 from ..settings.config import Monitor
 from ..text import duration, is_loss, shown
 from .averaging import WeightAverage
@@ -101,7 +101,7 @@ class EpochLog(Callback):
         if trainer.is_global_zero:
             self.steps.write(trainer)
             log_scalars(trainer.loggers, metrics | {"epoch": self.epochs}, trainer.global_step)
-            append_metrics(self.run_dir / METRICS_FILE, self.columns, self.rows[-1])
+            write_metrics(self.run_dir / METRICS_FILE, self.columns, self.rows)
             log.info("%s", self._line(trainer.max_epochs, metrics, seconds))
 
     def _count(self, trainer: pl.Trainer) -> float:
@@ -196,7 +196,8 @@ class Checkpoints(Checkpoint):
     """Saves last.ckpt after each epoch, with all that resuming needs, and best.ckpt, weights only, after the best one.
 
     An epoch that is cut short, as by `trainer.max_steps` or `trainer.max_time`, is trained again by a resumed run. So
-    last.ckpt stays that of the epoch before, if there was one, and best.ckpt that of the best whole epoch.
+    last.ckpt stays that of the epoch before, if there was one, and best.ckpt that of the best whole epoch. Lightning's
+    `ModelCheckpoint` knows neither such epochs nor averaged weights.
 
     Args:
         epoch_log: knows which epoch is the best.
@@ -245,8 +246,8 @@ class DivergenceCheck(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         loss = outputs["loss"]
-        found = torch.where(loss.isfinite(), 0, batch_idx + 1)
-        self.first = found if self.first is None else torch.where(self.first > 0, self.first, found)
+        bad = torch.where(loss.isfinite(), 0, batch_idx + 1)
+        self.first = bad if self.first is None else torch.where(self.first > 0, self.first, bad)
         now = time.perf_counter()
         if loss.device.type == "cpu" or trainer.is_last_batch or now - self.checked > GPU_CHECK_SECONDS:
             self.checked = now

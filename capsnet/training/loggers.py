@@ -81,8 +81,8 @@ def hyperparameters(config: Config, results: RunRecord) -> dict[str, Any]:
     """By key, those that were overridden first."""
     values = {
         key: value if isinstance(value, bool | int | float | str) else str(value)
-        for key, value, about in leaves(config)
-        if about.hyperparameter and value is not None
+        for key, value, setting in leaves(config)
+        if setting.hyperparameter and value is not None
     }
     values["trainer.precision"] = results.precision
     keys = [override.partition("=")[0].lstrip("+~") for override in results.overrides]
@@ -91,23 +91,21 @@ def hyperparameters(config: Config, results: RunRecord) -> dict[str, Any]:
     return {name: values[name] for name in dict.fromkeys([*first, *values])}
 
 
-def log_outcome(
-    loggers: Sequence[Logger], config: Config, results: RunRecord, measured: Mapping[str, float], best_step: int
-) -> None:
+def log_outcome(loggers: Sequence[Logger], config: Config, results: RunRecord, best_step: int) -> None:
     """Log how a run ended.
 
     Args:
         loggers: of the run.
         config: of the run.
         results: its record.
-        measured: in the test, by name; empty if it was not reached.
         best_step: the optimizer step of the best epoch.
     """
+    measured = {name: value for name, value in results.metrics.items() if name.startswith("test/")}
     monitored = results.monitor.rpartition("/")[2]
     outcome = {f"hparam/{split}_{monitored}": results.metrics.get(f"{split}/{monitored}") for split in ("val", "test")}
     for logger in loggers:
         if measured:
-            logger.log_metrics(dict(measured), best_step)
+            logger.log_metrics(measured, best_step)
         if isinstance(logger, TensorBoardLogger):
             # TensorBoard takes its columns from the first run it reads, so every run logs all of them. They go into the
             # run's own event file; the writer's own method would add a folder.

@@ -14,15 +14,15 @@ from ..losses import BEGINNING, Progress
 from ..metrics.metric import Measurements
 from ..output import Output, Targets
 from ..runs.checkpoints import CONFIG_KEY, DATASET_KEY, PLUGIN_KEY, build_network
+from ..runs.record import plugin_record
 from ..settings.config import Config, as_dict, build_loss, build_metrics, name_of
-from ..settings.plugins import loaded_plugin
 
 
 class CapsNetModule(pl.LightningModule):
     """A network with its task, its loss and its optimizer.
 
-    Measures what the loss names, and the metrics, under `train/` and `val/` once an epoch, exact over all images and
-    processes.
+    Measures what the loss names, and the metrics, under `train/`, `val/` and `test/` once an epoch, exact over all
+    images and processes.
 
     Args:
         config: the whole config; it is saved in every checkpoint.
@@ -55,7 +55,7 @@ class CapsNetModule(pl.LightningModule):
                 name = name_of("loss", config.loss)
                 raise ConfigError(f"data.class_weights={config.data.class_weights}: loss={name} does not take weights")
             self._weights = balanced_weights(class_counts)
-        self.measurements = {split: self._new_measurements() for split in ("train", "val")}
+        self.measurements = {split: self._new_measurements() for split in ("train", "val", "test")}
         self.epoch_metrics: dict[str, float] = {}
         self._steps = 1  # of the whole training, known once it begins
 
@@ -86,6 +86,14 @@ class CapsNetModule(pl.LightningModule):
     def validation_step(self, batch: tuple[Tensor, Targets], batch_index: int) -> Tensor:
         images, targets = batch
         return self._measure("val", self.task.output(self.network, images), targets)
+
+    def test_step(self, batch: tuple[Tensor, Targets], batch_index: int) -> None:
+        images, targets = batch
+        self._measure("test", self.task.output(self.network, images), targets)
+
+    def predict_step(self, batch: tuple[Tensor, Targets], batch_index: int) -> Tensor:
+        """The classes that the task answers with, [batch] or [batch, k]."""
+        return self.task.answers(self.network(batch[0]).scores)
 
     def _measure(self, split: str, output: Output, targets: Targets) -> Tensor:
         """Add a batch to the epoch's measurements; gives the loss."""
@@ -120,6 +128,12 @@ class CapsNetModule(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         self._finish("val")
 
+    def on_test_epoch_start(self) -> None:
+        self.measurements["test"] = self._new_measurements()
+
+    def on_test_epoch_end(self) -> None:
+        self._finish("test")
+
     def on_train_epoch_end(self) -> None:
         self.finished_epoch()
 
@@ -133,8 +147,9 @@ class CapsNetModule(pl.LightningModule):
         measured = self.measurements[split].compute(self._add_up)
         named = {f"{split}/{name}": value for name, value in measured.items()}
         self.epoch_metrics.update(named)
-        # For other callbacks. The loggers get them at the end of the epoch, at its last step.
-        self.log_dict(named if split == "val" else self.epoch_metrics, logger=False, sync_dist=True)
+        # For other callbacks. The loggers get those of training and validation later, at the epoch's last step.
+        reported = self.epoch_metrics if split == "train" else named
+        self.log_dict(reported, logger=split == "test", sync_dist=True)
 
     def _add_up(self, sums: Tensor) -> Tensor:
         return self.trainer.strategy.reduce(sums.clone(), reduce_op="sum")
@@ -148,8 +163,8 @@ class CapsNetModule(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint[CONFIG_KEY] = as_dict(self.config)
         checkpoint[DATASET_KEY] = self.trainer.datamodule.dataset.record()
-        if plugin := loaded_plugin():
-            checkpoint[PLUGIN_KEY] = {"path": str(plugin.path), "sha256": plugin.sha256}
+        if plugin := plugin_record():
+            checkpoint[PLUGIN_KEY] = plugin
 
 
 def _compiled(network: nn.Module) -> Callable[..., Output]:

@@ -13,7 +13,8 @@ from ..text import duration, shown
 class EpochProgressBar(pl.callbacks.ProgressBar):
     """A bar for each epoch, with the time left for the whole run; on a terminal only.
 
-    It reads the metrics from the device only when it is redrawn.
+    It reads the metrics from the device only when it is redrawn. Lightning's bars read them in every step, count the
+    epochs from 0, and write to files, too.
     """
 
     def __init__(self) -> None:

@@ -30,18 +30,14 @@ def test_only_training_images_are_augmented():
     assert not torch.equal(images.sum(0), (originals.images / 255).sum(0))
 
 
-def test_test_images_are_not_read_for_training():
+def test_only_the_images_of_a_stage_are_read():
     assert digits(stage="fit").dataset.test_split is None
-
-
-def test_training_images_are_not_read_for_the_test():
     assert digits(stage="test").dataset.train_split is None
 
 
-@pytest.mark.parametrize("stage", ["fit", None])
-def test_a_cutout_larger_than_the_images_is_refused(stage):
+def test_a_cutout_larger_than_the_images_is_refused():
     with pytest.raises(ConfigError, match=r"augment.cutout_size=29: larger than the images, 28x28"):
-        digits(Augmentation(cutout_size=29), stage)
+        digits(Augmentation(cutout_size=29))
 
 
 def test_a_batch_larger_than_the_training_set_is_refused_with_one_that_fits():

@@ -48,7 +48,12 @@ class Watcher(pl.Callback):
 
     def __init__(self):
         self.seen: list[dict[str, float]] = []
+        self.norms: list[float] = []
         made.append("Watcher")
+
+    def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+        squares = [weight.grad.double().square().sum() for weight in pl_module.parameters()]
+        self.norms.append(float(torch.stack(squares).sum().sqrt()))
 
     def on_train_epoch_end(self, trainer, pl_module):
         self.seen.append({name: float(value) for name, value in trainer.callback_metrics.items()})
@@ -67,25 +72,13 @@ def watched(tmp_path_factory):
     return run, logger, callback
 
 
-def test_the_loss_by_step_has_more_points_than_there_are_epochs(watched):
-    run, logger, _ = watched
+def test_loss_learning_rate_and_the_norm_of_all_gradients_are_logged_by_step(watched):
+    run, logger, callback = watched
     steps = list(range(2, int(table(run / "metrics.csv")[-1]["step"]) + 1, 2))
     for name in ("step/loss", "step/lr", "step/gradient_norm"):
         assert list(logger.scalars[name]) == steps
         assert all(value > 0 for value in logger.scalars[name].values())
-
-
-def test_the_norm_by_step_is_that_of_all_gradients(tmp_path):
-    class Norms(pl.Callback):
-        values: list[float] = []  # noqa: RUF012
-
-        def on_before_optimizer_step(self, trainer, pl_module, optimizer):
-            squares = [weight.grad.double().square().sum() for weight in pl_module.parameters()]
-            self.values.append(float(torch.stack(squares).sum().sqrt()))
-
-    logger, norms = Recorder(), Norms()
-    train(digits_config(trainer__log_every_n_steps=1), tmp_path, callbacks=[norms], loggers=[logger])
-    assert list(logger.scalars["step/gradient_norm"].values()) == pytest.approx(norms.values)
+    assert list(logger.scalars["step/gradient_norm"].values()) == pytest.approx(callback.norms[1::2])
 
 
 def test_every_logger_gets_the_same_scalars_as_tensorboard(watched):
@@ -99,9 +92,10 @@ def test_every_logger_gets_the_same_scalars_as_tensorboard(watched):
 
 
 def test_a_logger_gets_hyperparameters_and_figures_if_it_can_take_them(watched):
-    _, logger, _ = watched
+    run, logger, _ = watched
     assert logger.hyperparameters["data.batch_size"] == 64
     assert "visuals/confusion" in logger.images
+    assert record_of(run)["foreign"] == ["test_loggers.Watcher", "test_loggers.Recorder"]
 
 
 def test_a_callback_sees_the_metrics_of_the_finished_epoch(watched):
@@ -109,11 +103,6 @@ def test_a_callback_sees_the_metrics_of_the_finished_epoch(watched):
     for seen, row in zip(callback.seen, table(run / "metrics.csv"), strict=True):
         for name in ("train/loss", "val/loss", "val/accuracy", "lr"):
             assert seen[name] == pytest.approx(float(row[name]))
-
-
-def test_a_run_says_what_foreign_code_it_used(watched):
-    run, *_ = watched
-    assert record_of(run)["foreign"] == ["test_loggers.Watcher", "test_loggers.Recorder"]
 
 
 def test_an_epoch_that_is_not_finite_reaches_neither_the_table_nor_a_logger(tmp_path):

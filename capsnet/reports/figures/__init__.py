@@ -15,12 +15,12 @@ from .perturbations import perturbations  # noqa: E402
 from .reconstructions import reconstructions  # noqa: E402
 from .robustness import robustness  # noqa: E402
 from .style import save  # noqa: E402
-from .sweep import Sized, sweep_panels  # noqa: E402
+from .sweep import Group, sweep_panels  # noqa: E402
 
 __all__ = [
     "MOST_MISTAKES",
     "MOST_NETWORKS",
-    "Sized",
+    "Group",
     "comparison",
     "confusion",
     "curves",
