@@ -131,13 +131,6 @@ class TestLossThatIsNotFinite:
             weights = torch.load(path, weights_only=True)["state_dict"]
             assert all(weight.isfinite().all() for weight in weights.values())
 
-    def test_under_the_debugging_preset_is_a_divergence_too(self, tmp_path):
-        arguments = (*DIGITS[:-1], "trainer=debug", "trainer.accelerator=cpu", "optimizer.lr=1e30")
-        done = run_in_process("train.py", *arguments, "hydra.run.dir=run", cwd=tmp_path)
-        assert done.returncode == 1, done.stderr
-        assert len(done.stderr.strip().splitlines()) == 1
-        assert record_of(tmp_path / "run")["status"] == "diverged"
-
 
 class TestData:
     def test_other_readable_files_than_the_run_began_with_are_refused(self, tmp_path):

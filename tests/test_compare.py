@@ -134,13 +134,6 @@ def test_the_same_seed_twice_counts_once(tmp_path):
     assert (row["seeds"], row["val_accuracy_std"]) == ("1", "")
 
 
-def test_a_run_without_metrics_has_no_curves(tmp_path):
-    run = make_run(tmp_path, 0)
-    (run / "metrics.csv").unlink()
-    assert compare(tmp_path, run).returncode == 0
-    comparison(tmp_path)
-
-
 def change_record(run, metrics, **changes):
     """Add to a run's metrics, and replace other parts of its record."""
     record = record_of(run)

@@ -151,18 +151,17 @@ def monitor_named(monitor: str | None, task: Any) -> Monitor:
         task: its option.
     """
     split, _, name = (monitor or task.monitor).rpartition("/")
-    option = metric_option(name)
-    lower = getattr(option, "lower_is_better", False) if option else name not in _measured_by(task.monitor, task)
+    option = COMBINABLE["metrics"].get(measured_by(name))
+    lower = getattr(option, "lower_is_better", False) if option else name not in _names(task.monitor, task)
     return Monitor(f"{split or 'val'}/{name}", lower)
 
 
-def metric_option(name: str) -> type | None:
-    """The option of the metric that measures this name: its own, or one of those in its class's attribute `also`."""
-    options = COMBINABLE["metrics"].items()
-    return next((option for own, option in options if name in _measured_by(own, option)), None)
+def measured_by(name: str) -> str | None:
+    """The metric, of all options, that measures this name: its own, or one of those in its class's attribute `also`."""
+    return next((own for own, option in COMBINABLE["metrics"].items() if name in _names(own, option)), None)
 
 
-def _measured_by(own: str, option: Any) -> tuple[str, ...]:
+def _names(own: str, option: Any) -> tuple[str, ...]:
     return (own, *getattr(option, "also", ()))
 
 
@@ -177,9 +176,9 @@ def build_loss(option: Any) -> Any:
 def build_metrics(config: Config) -> dict[str, Any]:
     """New metrics by name: those that are chosen, and the one by which the best epoch is."""
     options = dict(config.metrics.options)
-    name = monitor_of(config).name.rpartition("/")[2]
-    if name not in options and name in COMBINABLE["metrics"]:
-        options[name] = COMBINABLE["metrics"][name]()
+    monitored = measured_by(monitor_of(config).name.rpartition("/")[2])
+    if monitored is not None and monitored not in options:
+        options[monitored] = COMBINABLE["metrics"][monitored]()
     return {name: option.build() for name, option in options.items()}
 
 

@@ -35,6 +35,9 @@ DEFAULT_OPTIONS: dict[str, Any] = {group: next(iter(options)) for group, options
 }
 """The option of each group that a config has without being told; of groups that combine several, a tuple."""
 
+_WITH_KEYS = {*ALL_OPTIONS, *SINGLE, *SECTIONS}
+"""The parts of a config that are sections."""
+
 Values = dict[str, Any]
 """A config as nested plain values."""
 
@@ -123,7 +126,7 @@ def _has_interpolation(saved: Any) -> bool:
 def _check_form(values: Values) -> None:
     """Raise ConfigError for a value in place of a section. Afterwards all groups with an option each have one."""
     for key, value in values.items():
-        if not isinstance(value, dict) and key in {*ALL_OPTIONS, *SINGLE, *SECTIONS}:
+        if not isinstance(value, dict) and key in _WITH_KEYS:
             raise _has_keys(key, value)
         for name in value if key in COMBINABLE else ():
             if name in COMBINABLE[key] and not isinstance(value[name], dict):
@@ -162,15 +165,16 @@ def _replace(values: Values, key: str, value: Any) -> None:
         _choose_option(values, group, key, value)
     elif key in COMBINABLE:
         _choose_combination(values, group, value)
-    elif not name and isinstance(values.get(key), dict):
+    elif key in _WITH_KEYS:
         raise _has_keys(key, value)
     elif not name:
         values[key] = value
     else:
+        section = values.setdefault(group, {}) if group in _WITH_KEYS else None
         option, dot, inner = name.rpartition(".")
-        section = values.setdefault(group, {})
-        section = section.get(option) if dot and isinstance(section, dict) else section
-        if not isinstance(section, dict) or (dot and option not in COMBINABLE.get(group, ())):
+        if dot and section is not None:  # a setting of an option of which there may be several
+            section = section.get(option) if option in COMBINABLE.get(group, ()) else None
+        if section is None:
             raise _SettingError(key, unknown_key(f"{key}={value}"))
         section[inner] = value
 

@@ -123,9 +123,6 @@ def train(
         begin = checkpoint_to_resume(config, run_dir, earlier, dataset, module, trainer) if resume else Resumption()
         own = built_in_loggers(config, run_dir, curves_folder(run_dir, label), begin.step if resume else None)
         trainer.loggers = [*own, *loggers]
-        if foreign is not None and callbacks and environment is not None and trainer.num_devices > 1:
-            # The runner's other processes get a finished config, from which no class is made.
-            raise ConfigError("callbacks: with several processes, start them all with torchrun or SLURM")
 
         results = new_record(
             "running",
@@ -154,7 +151,7 @@ def train(
                     if on_cpu:
                         training.enter_context(share_of_threads(trainer.num_devices))
                     others = (environment, trainer.num_devices, config, run_dir, resume, decision.choice)
-                    training.enter_context(further_processes(*others))
+                    training.enter_context(further_processes(*others, callbacks=bool(foreign and callbacks)))
                 if on_cpu:
                     training.enter_context(freed_memory_kept())
                 if is_main:

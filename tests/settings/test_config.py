@@ -3,8 +3,9 @@
 import pytest
 
 from capsnet.errors import ConfigError
-from capsnet.settings.config import as_dict, known_settings, leaves, untrained_keys
+from capsnet.settings.config import OPTIONS, as_dict, known_settings, leaves, untrained_keys
 from capsnet.settings.parse import config_from_dict
+from capsnet.text import either
 
 
 def test_the_defaults_are_the_papers_network_on_kmnist():
@@ -61,9 +62,9 @@ def test_where_and_how_a_run_is_computed_is_no_part_of_what_is_trained_and_every
         ("model.dropout", 1.0, "at least 0 and below 1"),
         ("optimizer.lr", 0.0, "above 0"),
         ("optimizer.lr", float("nan"), "finite"),
-        ("data.name", "cifar", "choose kmnist, kmnist_7k, k49, mnist, fashion_mnist, digits, folder or idx"),
-        ("data", "cifar", "choose kmnist, kmnist_7k, k49, mnist, fashion_mnist, digits, folder or idx"),
-        ("routing", "em", "choose dynamic, attention, uniform or none"),
+        ("data.name", "none_such", f"choose {either(OPTIONS['data'])}"),
+        ("data", "none_such", f"choose {either(OPTIONS['data'])}"),
+        ("routing", "none_such", f"choose {either(OPTIONS['routing'])}"),
         ("data.val_size", 1.5, "whole number"),
         ("trainer.precision", "8-true", "one of auto"),
         ("seed", 2**32, "at most 4294967295"),

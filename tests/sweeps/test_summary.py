@@ -252,9 +252,3 @@ class TestCommand:
         assert (sweep / "sweep.csv").is_file()
         monkeypatch.chdir(sweep.parent)
         assert done.stdout == summarize(sweep) + "\n"
-
-    def test_explains_itself(self, tmp_path):
-        for arguments, code in (([], 2), (["--help"], 0)):
-            done = run_in_process("capsnet.sweeps", *arguments, cwd=tmp_path)
-            assert done.returncode == code
-            assert "python -m capsnet.sweeps DIR" in done.stdout
