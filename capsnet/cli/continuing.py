@@ -6,13 +6,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from ..runs.folder import new_folder, removed_unless_started
 from ..runs.record import RunRecord, recorded_computing
 from ..runs.refit import refitting
 from ..runs.rerun import repetition
 from ..runs.resume import resumed
+from ..runs.saved_config import save_config
 from ..settings.composing import compose_foreign, default_run_dir
 from ..settings.config import Config, as_dict
 from ..settings.foreign import SECTIONS, check_sections, given_again, instantiated
@@ -101,9 +100,7 @@ def _train_anew(
     computing: dict[str, Any] | None = None,
 ) -> RunRecord:
     """Train in a new folder, which gets what Hydra writes at the start of a run."""
-    (folder / ".hydra").mkdir()
-    OmegaConf.save(OmegaConf.create(as_dict(config)), folder / ".hydra" / "config.yaml")
-    OmegaConf.save(OmegaConf.create(overrides), folder / ".hydra" / "overrides.yaml")
+    save_config(folder, as_dict(config), overrides)
     start_logging()
     log.info("%s\n", announcement)
     from ..training.run import train  # loads torch, so only if everything is right

@@ -1,6 +1,7 @@
 """A dataset's images, split into training, validation and test."""
 
 import logging
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -199,3 +200,9 @@ def recorded_training_images(record: dict[str, Any]) -> TrainingImages | None:
     """What a record of `Dataset.record`, read from a file, says about the training images; None if it does not."""
     values = [record.get(key) for key in TrainingImages._fields]
     return None if None in values else TrainingImages(*map(tuple, values))
+
+
+def trained_elsewhere(image_shape: tuple[int, int, int], class_names: Sequence[str]) -> dict[str, Any]:
+    """In place of `Dataset.record`, for a network that was trained on images of which only this is known."""
+    anything = (0.5, 1.0)  # such that no picture looks inverted against it
+    return TrainingImages(image_shape, tuple(class_names), anything)._asdict()

@@ -1,6 +1,7 @@
 """The capsule network of Sabour, Frosst & Hinton (2017, arXiv:1710.09829): encoder, class capsules, decoder."""
 
 import math
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -74,6 +75,7 @@ class CapsNet(CapsuleNetwork):
         decoder: dense or convolutional, see `decoder.py`.
         dropout: probability of dropping a unit of the decoder's hidden layers in training (see `Decoder`).
         routing: makes the routing from primary to class capsules, see `build_routing`.
+        routing_iters: its iterations, of a routing class that has them; None: as many as it has by itself.
 
     Raises:
         ValueError: the image is too small for the two convolutions, or a value is out of range.
@@ -91,8 +93,11 @@ class CapsNet(CapsuleNetwork):
         decoder: str = "dense",
         dropout: float = 0.0,
         routing: Any = DynamicRouting,
+        routing_iters: int | None = None,
     ):
         super().__init__()
+        if routing_iters is not None:
+            routing = partial(routing, iters=routing_iters)
         channels, height, width = image_shape
         conv_stride = conv_stride or suitable_stride(height, width)
         rows, columns = primary_grid(height, width, conv_stride)

@@ -80,8 +80,8 @@ def composed(
             with open_dict(config):
                 config.hydra.runtime.output_dir = str((run_dir or Path(config.hydra.run.dir)).absolute())
                 config.hydra.overrides.task = list(overrides)
-            HydraConfig.instance().set_config(config)
-            yield config
+        HydraConfig.instance().set_config(config)
+        yield config
     finally:
         HydraConfig.instance().cfg = kept_config
         restore_gh_from_backup(kept)

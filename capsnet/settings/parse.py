@@ -3,7 +3,7 @@
 import dataclasses
 import difflib
 from collections.abc import Iterable
-from typing import Any, get_type_hints
+from typing import Any, get_origin, get_type_hints
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
@@ -245,7 +245,8 @@ def _typed_config(values: Values) -> Config:
     sections |= {group: values[group] for group in SECTIONS if group in values}
     single = {key: value for key, value in values.items() if key not in sections}
     typed = _assigned(Config, single, "")
-    return Config(**sections | {key: typed[key] for key in single})
+    plain: Any = OmegaConf.to_container(OmegaConf.masked_copy(typed, list(single)))
+    return Config(**sections | plain)
 
 
 def _typed_option(group: str, name: str, values: Values) -> Any:
@@ -299,7 +300,8 @@ def _assigned(section: type, values: Values, where: str) -> DictConfig:
             raise _SettingError(key, unknown_key(given))
         try:
             # The text of a value that may have any type, such as trainer.devices, says which type it has.
-            typed[name] = yaml.safe_load(value) if hints[name] is Any and isinstance(value, str) else value
+            as_yaml = isinstance(value, str) and (hints[name] is Any or get_origin(hints[name]) in (list, dict))
+            typed[name] = yaml.safe_load(value) if as_yaml else value
         except (OmegaConfBaseException, yaml.YAMLError) as error:
             raise _SettingError(key, f"{given}: {flat(str(error))}") from error
     return typed

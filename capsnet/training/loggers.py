@@ -17,7 +17,8 @@ from torch import Tensor
 from torch.utils.tensorboard.summary import hparams
 
 from ..runs.record import RunRecord
-from ..settings.config import OPTIONS, Config, as_dict, leaves
+from ..settings.config import OPTIONS, Config, as_dict
+from ..settings.config import hyperparameters as settings_shown
 
 FIGURES_TAG = "visuals"  # TIME SERIES sorts cards by tag: figures come after the curves, test/ to val/
 CSV_FOLDER = "csv"
@@ -79,11 +80,7 @@ def log_config(loggers: Sequence[Logger], config: Config, results: RunRecord) ->
 
 def hyperparameters(config: Config, results: RunRecord) -> dict[str, Any]:
     """By key, those that were overridden first."""
-    values = {
-        key: value if isinstance(value, bool | int | float | str) else str(value)
-        for key, value, setting in leaves(config)
-        if setting.hyperparameter and value is not None
-    }
+    values = settings_shown(config)
     values["trainer.precision"] = results.precision
     keys = [override.partition("=")[0].lstrip("+~") for override in results.overrides]
     keys = [f"{key}.name" if key in OPTIONS else key for key in keys]
