@@ -1,6 +1,6 @@
 """Compare runs: one table and one picture, with learning curves and, where it was measured, robustness.
 
-python -m capsnet.compare FOLDER...    of runs, of sweeps, whose jobs are averaged over seeds, or with such folders below
+python -m capsnet.compare FOLDER...    of runs or sweeps, or above them; a sweep's jobs are averaged over seeds
 
 Each network is labelled by what tells it from the others. The table and the picture go to a new folder,
 outputs/comparisons/DATE_TIME. `python evaluate.py run=RUN_DIR robustness=true` measures robustness.

@@ -1,5 +1,6 @@
 """Arguments that are not Hydra's: resume=, rerun= and refit= of train.py, and all of evaluate.py."""
 
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -60,6 +61,19 @@ def config_dirs_of(arguments: list[str]) -> list[Path]:
         if not folder.is_dir():
             raise ConfigError(f"--config-dir={folder}: there is no such folder")
     return folders
+
+
+def in_its_folder(arguments: list[str], folder: Path | None) -> list[str]:
+    """Change to the working folder that a sweep was started in; gives the arguments with paths as meant from here."""
+    if folder is None or folder.samefile(Path.cwd()):
+        return arguments
+    absolute = []
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        path = Path(value.strip("'\""))
+        absolute.append(f"{key}={path.absolute()}" if key in ("--config-dir", "plugin") else argument)
+    os.chdir(folder)
+    return absolute
 
 
 def is_config_dir(argument: str) -> bool:

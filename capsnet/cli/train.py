@@ -14,8 +14,8 @@ from ..settings.composing import compose, prepare_hydra, with_quoted_paths
 from ..settings.foreign import instantiated
 from ..settings.parse import config_from_omegaconf
 from ..sweeps.hydra_job import run_job
-from ..sweeps.plan import continuing_arguments
-from .arguments import SHOWS, config_dirs_of, continued_folder, hydra_arguments, overrides_of
+from ..sweeps.plan import as_typed, continuing_arguments, started_in
+from .arguments import SHOWS, config_dirs_of, continued_folder, hydra_arguments, in_its_folder, overrides_of
 from .continuing import refit, rerun, resume
 from .help import train_help
 from .program import one_line_errors
@@ -31,7 +31,7 @@ def train_composed(composed: DictConfig) -> float | None:
         config = config_from_omegaconf(composed)
         from ..training.run import train  # loads torch, so only if the config is right
 
-        overrides = list(job.overrides.task)
+        overrides = as_typed(job.overrides.task)
         results = train(config, run_dir, overrides, **instantiated(config))
     if results.status == "interrupted":
         raise KeyboardInterrupt
@@ -53,7 +53,10 @@ def main() -> None:
     elif word == "resume" and not (folder / SWEEP_FILE).exists():
         resume(folder, others)
     else:
-        arguments = with_quoted_paths(arguments) if word is None else continuing_arguments(folder, others)
+        if word is not None:
+            arguments = continuing_arguments(folder, others)
+            arguments = in_its_folder(arguments, started_in(folder))
+        arguments = with_quoted_paths(arguments)
         if set(SHOWS) & set(arguments):  # what training would refuse is not shown either
             compose(*overrides_of(arguments), config_dirs=config_dirs)
         sys.argv[1:] = arguments

@@ -152,6 +152,7 @@ def _register_files(folder: Path) -> None:
             base = _changed_option(file, group)
             node = {field.name: _default(field) for _, field in fields_of(group, base)}
             ConfigStore.instance().store(group=f"settings/{group}", name=file.stem, node={"name": base, **node})
+            _store_suits(group, file.stem, base)
 
 
 def _changed_option(file: Path, group: str) -> str:
@@ -221,7 +222,7 @@ def _register_options() -> None:
         for name in options:
             defaults = {field.name: _default(field) for _, field in fields_of(group, name)}
             store.store(group=f"settings/{group}", name=name, node={"name": name, **defaults})
-            store.store(group=f"suits/{group}", name=name, node=_suits_node(group, name))
+            _store_suits(group, name, name)
             if not (CONFIGS / group / f"{name}.yaml").exists():  # a plugin's option
                 node = {"defaults": [{f"/suits/{group}@_global_": name}], "name": name}
                 store.store(group=group, name=name, node=node)
@@ -231,13 +232,21 @@ def _register_options() -> None:
             store.store(group=group, name=name, node={name: defaults})
 
 
-def _suits_node(group: str, name: str) -> DictConfig:
-    """What suits an option, as a config that Hydra merges into the whole one."""
-    suits = suits_of(group, name)
-    node = OmegaConf.create({"defaults": [{f"override /{key}": suits[key]} for key in suits if key in OPTIONS]})
+def _store_suits(group: str, name: str, base: str) -> None:
+    """Store what suits an option: other options, which its YAML file includes, and keys, which any file may replace.
+
+    Args:
+        group: of the option.
+        name: of the option, or of a YAML file that changes it.
+        base: the option.
+    """
+    suits = suits_of(group, base)
+    chosen = OmegaConf.create({"defaults": [{f"override /{key}": suits[key]} for key in suits if key in OPTIONS]})
+    keys = OmegaConf.create()
     for key in suits.keys() - OPTIONS.keys():
-        OmegaConf.update(node, key, suits[key])
-    return node
+        OmegaConf.update(keys, key, suits[key])
+    ConfigStore.instance().store(group=f"suits/{group}", name=name, node=chosen)
+    ConfigStore.instance().store(group=f"suited/{group}", name=name, node=keys)
 
 
 def _default(field: dataclasses.Field) -> Any:

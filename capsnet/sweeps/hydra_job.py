@@ -13,13 +13,15 @@ from ..runs.folder import RECORD_FILE
 from ..runs.measures import monitored
 from ..runs.record import new_record, read_record, write_record
 from ..runs.result import read_result
+from ..runs.resume import refuse_changes
+from ..runs.saved_config import saved_config
 from ..settings.config import Config
 from ..settings.foreign import instantiated
 from ..settings.parse import config_from_omegaconf
 from ..settings.plugins import load_plugin
 from ..text import relative
 from ..training.launch_environment import started_by_launcher
-from .plan import NOT_REPEATED, job_label
+from .plan import NOT_REPEATED, as_typed, job_label
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +35,7 @@ def run_job(composed: DictConfig) -> float | None:
         What the best epoch was chosen by, such as its validation accuracy; None if it was not measured.
     """
     job = HydraConfig.get()
-    run_dir, overrides = Path(job.runtime.output_dir), list(job.overrides.task)
+    run_dir, overrides = Path(job.runtime.output_dir), as_typed(job.overrides.task)
     _only_warnings_to_the_terminal()
     if started_by_launcher():
         raise ConfigError("a sweep's job starts its processes itself: leave hydra.launcher.tasks_per_node at 1")
@@ -44,6 +46,8 @@ def run_job(composed: DictConfig) -> float | None:
             return monitored(read_result(run_dir))
         _load_plugin_of(overrides)
         config = config_from_omegaconf(composed)
+        if record is not None and record.get("config"):  # a YAML file may have been edited since
+            refuse_changes(saved_config(run_dir, {})[0], config, may_extend=False)
         from ..training.run import train  # loads torch, so only if the config is right
 
         if multiprocessing.parent_process() is not None:

@@ -1,5 +1,6 @@
 """How Hydra goes through a sweep: every combination, or a search. See `configs/hydra/sweeper/`."""
 
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ from .jobs import read_jobs
 from .plan import (
     NOT_REPEATED,
     PLAN_FILE,
+    as_typed,
     differing_keys,
     is_given,
     read_plan,
@@ -44,7 +46,7 @@ class GridSweeper(BasicSweeper):
     """
 
     def setup(self, *, config: DictConfig, **more: Any) -> None:
-        if not is_given("hydra.sweep.dir", config.hydra.overrides.hydra):
+        if not is_given("hydra.sweep.dir", as_typed(config.hydra.overrides.hydra)):
             folder = str(new_folder(Path(config.hydra.sweep.dir)))  # also if two sweeps start in the same second
             with flag_override(config, "readonly", False):
                 config.hydra.sweep.dir = folder
@@ -54,12 +56,14 @@ class GridSweeper(BasicSweeper):
     def sweep(self, arguments: list[str]) -> Any:
         assert self.config is not None
         folder = Path(self.config.hydra.sweep.dir)
-        if OmegaConf.to_container(self.config.hydra.sweep, resolve=False)["subdir"] != "${hydra.job.num}":
-            raise ConfigError("hydra.sweep.subdir: cannot change, because a sweep's folders are named by job number")
+        subdir = OmegaConf.to_container(self.config.hydra.sweep, resolve=False)["subdir"]
+        if not re.fullmatch(r"\$\{hydra\.job\.num\}(_.*)?", subdir) or "/" in subdir:
+            example = "'hydra.sweep.subdir=${hydra.job.num}_seed${seed}'"
+            raise ConfigError(f"hydra.sweep.subdir={subdir}: must begin with the job's number, as {example}")
         refuse_foreign_files(folder, sweep=True)
         make_folder(folder)
         with locked(folder):
-            refuse_other_sweep(folder, list(self.config.hydra.overrides.task))
+            refuse_other_sweep(folder, as_typed(self.config.hydra.overrides.task))
             try:
                 with progress_lines(folder):
                     returned = self._launch_all(arguments)
