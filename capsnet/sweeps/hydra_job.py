@@ -15,7 +15,7 @@ from ..runs.record import new_record, read_record, write_record
 from ..runs.result import read_result
 from ..runs.resume import refuse_changes
 from ..runs.saved_config import saved_config
-from ..settings.config import Config
+from ..settings.config import Config, monitor_of
 from ..settings.foreign import instantiated
 from ..settings.parse import config_from_omegaconf
 from ..settings.plugins import load_plugin
@@ -24,6 +24,11 @@ from ..training.launch_environment import started_by_launcher
 from .plan import NOT_REPEATED, as_typed, job_label
 
 log = logging.getLogger(__name__)
+
+RUNNING_TRIALS: dict[int, Any] = {}
+"""Optuna's trials whose jobs run in this process, by job number: a pruner is asked about them."""
+PRUNED = "ended early by the search,"
+"""How the reason of a job begins that a pruner has ended."""
 
 
 def run_job(composed: DictConfig) -> float | None:
@@ -49,11 +54,19 @@ def run_job(composed: DictConfig) -> float | None:
         if record is not None and record.get("config"):  # a YAML file may have been edited since
             refuse_changes(saved_config(run_dir, {})[0], config, may_extend=False)
         from ..training.run import train  # loads torch, so only if the config is right
+        from .pruning import Pruning
 
         if multiprocessing.parent_process() is not None:
             _share_machine(config, job.job.num)
-        label = job_label(run_dir, overrides)
-        results = train(config, run_dir, overrides, resume=record is not None, label=label, **instantiated(config))
+        label, made = job_label(run_dir, overrides), instantiated(config)
+        pruning = None
+        if (trial := RUNNING_TRIALS.get(job.job.num)) is not None:
+            pruning = Pruning(trial, monitor_of(config).name)
+            made["callbacks"].append(pruning)
+        results = train(config, run_dir, overrides, resume=record is not None, label=label, **made)
+        if pruning is not None and pruning.pruned:
+            results.reason = f"{PRUNED} after epoch {results.epochs}"
+            results.write(run_dir)
     except FolderInUseError as error:
         log.warning("%s", error)
         return None
