@@ -87,12 +87,6 @@ class CapsNetModule(pl.LightningModule):
             return None
         return begin_with(self.network, self.config, self.image_shape, self.class_names)
 
-    def train(self, mode: bool = True) -> Self:
-        super().train(mode)
-        for part in self._frozen:
-            part.eval()
-        return self
-
     @classmethod
     def load_from_checkpoint(cls, checkpoint_path: str | Path, map_location: Any = None) -> Self:
         """A module with the weights and the settings of a checkpoint, of the runner or of another Trainer.
@@ -217,6 +211,8 @@ class CapsNetModule(pl.LightningModule):
         return self.measurements["train"].compute()
 
     def on_train_epoch_start(self) -> None:
+        for part in self._frozen:
+            part.eval()
         self.measurements["train"] = self._new_measurements()
         self.epoch_metrics = {"lr": self.optimizers().param_groups[0]["lr"]}
 
