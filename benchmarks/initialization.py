@@ -13,6 +13,7 @@ import sys
 import torch
 from tqdm import tqdm
 
+from capsnet.losses import END
 from capsnet.reports.scores import score
 from capsnet.routing.transformation import GAIN
 from capsnet.runs.checkpoints import build_network
@@ -52,7 +53,7 @@ def accuracy_after(epochs: int, seed: int, batch_size: int, gain: float) -> floa
     for epoch in range(epochs):
         batches.epoch = lambda epoch=epoch: epoch
         for images, targets in batches:
-            losses = loss(task.output(network, images, targets), targets)
+            losses = loss(task.output(network, images, targets), targets, END)
             optimizer.zero_grad()
             losses["loss"].backward()
             optimizer.step()

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from .output import Output as Output
     from .output import Targets as Targets
     from .routing.dynamic import dynamic_routing as dynamic_routing
+    from .routing.matrices import LayerVotes as LayerVotes
+    from .routing.matrices import MatrixRouting as MatrixRouting
+    from .routing.matrices import Routed as Routed
     from .routing.squash import squash as squash
     from .runs.saving import save as save
     from .runs.trained import load as load
@@ -38,6 +41,9 @@ _MODULES = {
     "Source": ".data.source",
     "dynamic_routing": ".routing.dynamic",
     "squash": ".routing.squash",
+    "MatrixRouting": ".routing.matrices",
+    "LayerVotes": ".routing.matrices",
+    "Routed": ".routing.matrices",
     "margin_loss": ".losses",
     "reconstruction_loss": ".losses",
     "load": ".runs.trained",

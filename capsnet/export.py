@@ -18,7 +18,7 @@ import argparse
 import importlib.util
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,9 +52,9 @@ def main() -> None:
 
     opened = open_run(arguments.run, arguments.plugin, arguments.root)
     print(f"{opened.title}, from {relative(arguments.run)}", flush=True)
-    images, kind = _images_to_compare(opened)
+    batches, kind = _images_to_compare(opened)
     files = to_onnx(opened.model, opened.title)
-    comparison = compare_with_network(files, opened.model, images)
+    comparison = compare_with_network(files, opened.model, batches)
     if not comparison.difference <= TOLERANCE:
         raise ExportError(
             f"what was exported differs from the network by {comparison.difference:.1e}, so it is not written"
@@ -64,14 +64,14 @@ def main() -> None:
     _report(comparison, kind)
 
 
-def _images_to_compare(opened: "OpenedRun") -> tuple["Tensor", str]:
-    """Images to show to the network and to the files, and what they are."""
+def _images_to_compare(opened: "OpenedRun") -> tuple["Iterable[Tensor]", str]:
+    """Batches of images to show to the network and to the files, and what they are."""
     import torch
 
-    if opened.test_images is not None:
-        return opened.test_images.images, "test image"
+    if batches := opened.test_batches():
+        return (images for images, _ in batches), "test image"
     print(f"compared on random images, since there are no test images: {opened.why_no_test_images}")
-    return torch.randint(256, (RANDOM_IMAGES, *opened.model.image_shape), dtype=torch.uint8), "random image"
+    return [torch.rand(RANDOM_IMAGES, *opened.model.image_shape)], "random image"
 
 
 def _write(path: Path, content: bytes | None) -> None:

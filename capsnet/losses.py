@@ -62,6 +62,9 @@ def reconstruction_loss(reconstruction: Tensor, images: Tensor) -> Tensor:
     return error.square().mean()
 
 
+LEAST_PROBABILITY = 1e-7  # of an activation in the cross-entropy, so that the gradient is finite
+
+
 def _at_least_float32(values: Tensor) -> Tensor:
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
@@ -69,17 +72,18 @@ def _at_least_float32(values: Tensor) -> Tensor:
 class Progress(NamedTuple):
     """How far a training is, for losses that change while it goes on."""
 
-    step: int = 0
+    step: int
     """Steps of the optimizer so far."""
-    steps: int = 1
+    steps: int
     """Steps of the whole training."""
-    epoch: int = 0
+    epoch: int
     """Whole epochs so far."""
-    epochs: int = 1
+    epochs: int
     """Epochs of the whole training."""
 
 
-BEGINNING = Progress()
+END = Progress(step=1, steps=1, epoch=1, epochs=1)
+"""Of a training that is over. Validation and test use it, so that the losses of different epochs can be compared."""
 
 
 class Loss:
@@ -94,13 +98,13 @@ class Loss:
     takes_weights = True
     """It weights the images by `Targets.weights`."""
 
-    def __call__(self, output: Output, targets: Targets, progress: Progress = BEGINNING) -> dict[str, Tensor]:
+    def __call__(self, output: Output, targets: Targets, progress: Progress = END) -> dict[str, Tensor]:
         """Scalars, means over the batch: "loss" is what is minimized, the others are its parts.
 
         Args:
             output: of the network.
             targets: what is wanted of it.
-            progress: of the training.
+            progress: of the training; in validation and test, its end.
         """
         raise NotImplementedError
 
@@ -108,6 +112,7 @@ class Loss:
 RESERVED_NAMES = {
     *("accuracy", "balanced_accuracy", "checkpoint", "class_names", "config", "confusion", "dataset", "differences"),
     *("epoch", "f1", "per_class_accuracy", "precision", "recall", "shifts"),
+    *("by_overlap", "held_out_pairs", "pairs", "per_class_found", "reconstruction_errors"),
 }
 """What evaluation.json calls something else, so that a loss cannot use it."""
 
@@ -130,7 +135,7 @@ class AdaptedLoss(Loss):
         self.takes_targets = names[1:2] == ["targets"]
         self.takes_weights = self.takes_targets or "weights" in names
 
-    def __call__(self, output: Output, targets: Targets, progress: Progress = BEGINNING) -> dict[str, Tensor]:
+    def __call__(self, output: Output, targets: Targets, progress: Progress = END) -> dict[str, Tensor]:
         if self.takes_targets:
             losses = self.function(output, targets, progress)
         else:
@@ -157,7 +162,7 @@ class MarginLoss(Loss):
         self.margins = (m_pos, m_neg, down_weight)
         self.reconstruction_weight = reconstruction_weight
 
-    def __call__(self, output: Output, targets: Targets, progress: Progress = BEGINNING) -> dict[str, Tensor]:
+    def __call__(self, output: Output, targets: Targets, progress: Progress = END) -> dict[str, Tensor]:
         one_class_each = targets.classes.ndim == 1 or targets.probabilities is not None
         labels = targets.classes if one_class_each else targets.presence(output.scores.shape[1])
         margin = margin_loss(output.scores, labels, *self.margins, targets.weights)
@@ -171,16 +176,27 @@ class CrossEntropyLoss(Loss):
 
     Args:
         label_smoothing: share of the target spread evenly over all classes; with softmax only.
+        activations: class capsules that have activations are "probabilities", in proportion to each other; or these are
+            taken as "logits", as Ribeiro et al. (2020) do, so that the loss stays far above 0.
         reconstruction_weight: weight of `reconstruction_loss`.
     """
 
     logits = True
 
-    def __init__(self, label_smoothing: float = 0.0, reconstruction_weight: float = 0.392):
+    def __init__(
+        self,
+        label_smoothing: float = 0.0,
+        activations: str = "probabilities",
+        reconstruction_weight: float = 0.392,
+    ):
         self.label_smoothing, self.reconstruction_weight = label_smoothing, reconstruction_weight
+        self.activations = activations
 
-    def __call__(self, output: Output, targets: Targets, progress: Progress = BEGINNING) -> dict[str, Tensor]:
+    def __call__(self, output: Output, targets: Targets, progress: Progress = END) -> dict[str, Tensor]:
         scores, weights = _at_least_float32(output.scores), targets.weights
+        if output.activations is not None and self.activations == "probabilities":
+            present = scores.clamp(LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)
+            scores = present.log() if targets.labels.ndim == 1 else present.logit()
         if targets.labels.ndim == 2:
             presence = targets.presence(scores.shape[1]).to(scores.dtype)
             of_images = F.binary_cross_entropy_with_logits(scores, presence, reduction="none").sum(1)
@@ -194,6 +210,65 @@ class CrossEntropyLoss(Loss):
             else:
                 entropy = (weights * F.cross_entropy(scores, labels, **smoothing, reduction="none")).mean()
         return with_reconstruction({"cross_entropy": entropy}, output, targets, self.reconstruction_weight)
+
+
+def spread_loss(scores: Tensor, labels: Tensor, margin: float = 0.9, weights: Tensor | None = None) -> Tensor:
+    """Let the true class's score exceed every other one by a margin (Hinton, Sabour & Frosst 2018, eq. 3).
+
+    Args:
+        scores: activations of the class capsules, [batch, classes].
+        labels: true classes, [batch], integers in [0, classes); or [batch, k], of the k things in each image, whose
+            classes need not exceed each other; or class probabilities, floating point [batch, classes], by which the
+            losses of the classes are weighted.
+        margin: m of the paper.
+        weights: of the images in the mean, [batch]; None: all are 1.
+
+    Returns:
+        Scalar: Σ_t Σ_i max(0, m - (a_t - a_i))² over true classes t and others i, mean over the batch, in float32 at
+        least.
+    """
+    scores = _at_least_float32(scores)
+    classes = scores.shape[1]
+    costs = (margin - (scores.unsqueeze(2) - scores.unsqueeze(1))).clamp(min=0).square()  # [batch, t, i]
+    if labels.is_floating_point():
+        true, other = labels.to(scores.dtype), ~torch.eye(classes, dtype=torch.bool, device=scores.device)
+        pairs = true.unsqueeze(2) * other
+    else:
+        true = F.one_hot(labels.view(len(labels), -1), classes).amax(1).to(scores.dtype)
+        pairs = true.unsqueeze(2) * (1 - true).unsqueeze(1)
+    of_images = (pairs * costs).sum((1, 2))
+    return of_images.mean() if weights is None else (weights * of_images).mean()
+
+
+class SpreadLoss(Loss):
+    """Spread loss with a growing margin, plus a weighted reconstruction loss if the network reconstructs.
+
+    The margin grows in a straight line. Small ones at the beginning keep capsules from dying (Hinton et al. 2018).
+
+    Args:
+        first_margin, last_margin: m at the beginning, and when it has grown.
+        growth: share of the training's steps during which it grows.
+        reconstruction_weight: weight of `reconstruction_loss`.
+    """
+
+    def __init__(
+        self,
+        first_margin: float = 0.2,
+        last_margin: float = 0.9,
+        growth: float = 0.5,
+        reconstruction_weight: float = 0.392,
+    ):
+        self.first_margin, self.last_margin, self.growth = first_margin, last_margin, growth
+        self.reconstruction_weight = reconstruction_weight
+
+    def margin(self, progress: Progress) -> float:
+        """m at some point of the training."""
+        grown = min(1.0, progress.step / max(1.0, self.growth * progress.steps)) if self.growth else 1.0
+        return self.first_margin + grown * (self.last_margin - self.first_margin)
+
+    def __call__(self, output: Output, targets: Targets, progress: Progress = END) -> dict[str, Tensor]:
+        spread = spread_loss(output.scores, targets.classes, self.margin(progress), targets.weights)
+        return with_reconstruction({"spread_loss": spread}, output, targets, self.reconstruction_weight)
 
 
 def with_reconstruction(

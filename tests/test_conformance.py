@@ -28,9 +28,11 @@ PARAMETERS = {
     "capsnet": 8_215_568,
     "efficient_capsnet": 1_573_168,
     "res_capsnet": 2_132_592,
+    "matrix_capsnet": 68_404,
     "cnn": 35_445_522,
     "small_capsnet": 2_117_072,
     "small_cnn": 161_578,
+    "capsule_loss_cnn": 1_597_072,
     "resnet18": 11_172_810,
 }
 """As the documentation has them, at 28x28x1 pixels and 10 classes."""
@@ -122,7 +124,9 @@ class TestNetworks:
         assert torch.isfinite(output.scores).all()
         if output.capsules is not None:
             assert output.capsules.shape[:2] == (3, 7)
-            torch.testing.assert_close(output.capsules.norm(dim=-1), output.scores)
+            lengths = output.capsules.norm(dim=-1)
+            torch.testing.assert_close(lengths if output.activations is None else output.activations, output.scores)
+            assert ((output.scores >= 0) & (output.scores <= 1)).all()
         if output.reconstruction is not None:
             assert output.reconstruction.shape == (3, *shape)
             assert ((output.reconstruction >= 0) & (output.reconstruction <= 1)).all()
@@ -188,7 +192,12 @@ def test_a_network_can_be_explored(name):
         assert votes.steps[-1].push_map.shape == shape[1:]
 
 
-@pytest.mark.parametrize("name", [name for name in OPTIONS["routing"] if name != "none"])
+def routings(method):
+    """The names of routings that have a method: of vectors, or of matrices."""
+    return [name for name, option in OPTIONS["routing"].items() if hasattr(option, method) and name != "none"]
+
+
+@pytest.mark.parametrize("name", routings("build"))
 class TestRoutings:
     def test_routes_any_number_of_capsules_to_capsules_shorter_than_one(self, name):
         for in_caps, in_dim, out_caps, out_dim in ((1, 1, 1, 1), (7, 3, 5, 4), (40, 8, 3, 16)):
@@ -219,6 +228,58 @@ class TestRoutings:
     def test_routes_each_image_by_itself(self, name):
         routing, u = option("routing", name).build(6, 4, 3, 5), torch.rand(3, 6, 4)
         torch.testing.assert_close(routing(u[1:2]), routing(u)[1:2])
+
+
+@pytest.mark.parametrize("name", routings("build_matrices"))
+class TestRoutingsOfMatrices:
+    def network(self, name, num_classes=3, **settings):
+        small = {"conv_channels": 4, "primary_capsules": 2, "first_capsules": 3, "second_capsules": 2}
+        config = config_from_dict({"model": {"name": "matrix_capsnet", **small, **settings}, "routing": {"name": name}})
+        return config.model.build((1, 20, 23), num_classes, config.routing)
+
+    @pytest.mark.parametrize("images", [torch.rand(3, 1, 20, 23), torch.zeros(1, 1, 20, 23), torch.ones(2, 1, 20, 23)])
+    def test_gives_activations_in_0_to_1_and_every_parameter_a_finite_gradient(self, name, images):
+        for classes in (2, 60):
+            built = self.network(name, classes)
+            output = built(images)
+            assert output.capsules.shape == (len(images), classes, 16)
+            assert ((output.activations >= 0) & (output.activations <= 1)).all()
+            (output.activations.square().sum() + output.capsules.square().sum()).backward()
+            for key, parameter in built.named_parameters():
+                assert parameter.grad is not None, key
+                assert torch.isfinite(parameter.grad).all(), key
+
+    def test_works_under_bf16_autocast_and_gives_float32(self, name):
+        built, images = self.network(name).eval(), torch.rand(2, 1, 20, 23)
+        plain = built(images)
+        with torch.autocast("cpu", torch.bfloat16):
+            output = built(images)
+        assert output.activations.dtype == output.capsules.dtype == torch.float32
+        torch.testing.assert_close(output.activations, plain.activations, rtol=5e-2, atol=2e-2)
+
+    def test_computes_in_float64_if_the_network_does(self, name):
+        built, images = self.network(name).double().eval(), torch.rand(2, 1, 20, 23)
+        output = built(images.double())
+        assert output.activations.dtype == torch.float64
+        torch.testing.assert_close(built.float()(images).activations.double(), output.activations, rtol=1e-3, atol=1e-4)
+
+    def test_routes_each_image_by_itself_in_evaluation(self, name):
+        built, images = self.network(name).eval(), torch.rand(3, 1, 20, 23)
+        torch.testing.assert_close(built(images[1:2]).activations, built(images).activations[1:2])
+
+    def test_shows_its_iterations_of_which_the_last_gives_the_scores(self, name):
+        built = self.network(name).eval()
+        model = TrainedModel(built, TrainingImages((1, 20, 23), ("a", "b", "c"), (0.0, 0.0)), logits=False)
+        image = torch.rand(1, 20, 23)
+        found = vote_maps(model, image, 1)
+        assert len(found.steps) == built.routing.iters
+        assert found.steps[-1].length == pytest.approx(float(model.output(image[None]).scores[0, 1]), rel=1e-4)
+        assert all(float(step.push.sum()) == pytest.approx(1, rel=1e-4) for step in found.steps)
+
+    def test_can_draw_the_pose_of_a_class(self, name):
+        built = self.network(name, decoder="dense").eval()
+        output = built(torch.rand(2, 1, 20, 23), torch.tensor([0, 2]))
+        torch.testing.assert_close(built.decode(output.capsules, torch.tensor([0, 2])), output.reconstruction)
 
 
 @pytest.mark.parametrize("name", OPTIONS["data"])

@@ -91,6 +91,18 @@ def test_a_routing_and_two_processes(plugin, tmp_path):
     assert {path.stem for path in (folder / "figures").iterdir()} >= {"reconstructions", "perturbations"}
 
 
+def test_a_routing_of_matrices_in_one_file_trains_and_is_scored(plugin, tmp_path):
+    file = f"plugin='{Path(plugin.partition('=')[2]).with_name('strongest.py')}'"
+    small = ("model=matrix_capsnet", "model.conv_channels=4", "model.primary_capsules=2", "routing=strongest")
+    digits = ("data=digits", "data.limit=200", "data.batch_size=20", "trainer=cpu", "trainer.max_epochs=1")
+    run("train.py", file, *digits, *small, "routing.sharpness=2", cwd=tmp_path)
+    folder = only_run(tmp_path)
+    assert record(folder)["status"] == "completed"
+    run("evaluate.py", f"run={folder}", file, "figures=false", cwd=tmp_path)
+    refused = run("train.py", file, *digits, "model.conv_channels=4", "routing=strongest", cwd=tmp_path, code=2)
+    assert "routing=strongest: cannot route the capsules of model=capsnet; choose" in refused.stderr
+
+
 def test_augmentations_are_combined_in_order_and_a_resumed_run_draws_the_same(plugin, tmp_path):
     quoted = plugin.replace("=", "='") + "'"
     chosen = (*SETTINGS[:-1], "model=tiny", "figures=false", "augment=[shift,noise,fade]", "augment.fade.share=0.5")

@@ -5,7 +5,8 @@ import torch
 from conftest import wanted
 
 from capsnet import Output, margin_loss, reconstruction_loss
-from capsnet.losses import MarginLoss
+from capsnet.losses import MarginLoss, Progress, SpreadLoss, spread_loss
+from capsnet.output import Targets
 from capsnet.settings.loss import CrossEntropy, Margin
 
 
@@ -118,3 +119,41 @@ def test_weights_multiply_what_each_image_adds_to_the_mean(option):
     assert float(weighted) == pytest.approx(expected, rel=1e-5)
     ones = loss(Output(scores), wanted(labels, images, torch.ones(4)))["loss"]
     assert float(ones) == pytest.approx(of(0, 1, 2, 3), rel=1e-5)
+
+
+def test_spread_loss_is_the_papers_sum_term_by_term_also_of_two_classes_and_of_probabilities():
+    scores, margin = torch.rand(4, 5, dtype=torch.float64), 0.7
+    true = [[0], [4], [2, 3], [1, 1]]
+    costs = []
+    for image, classes in enumerate(true):
+        pairs = [(t, i) for t in set(classes) for i in range(5) if i not in classes]
+        costs.append(sum(max(0, margin - (scores[image, t] - scores[image, i]).item()) ** 2 for t, i in pairs))
+    single, double = torch.tensor([0, 4]), torch.tensor([[2, 3], [1, 1]])
+    assert spread_loss(scores[:2], single, margin).item() == pytest.approx(sum(costs[:2]) / 2)
+    assert spread_loss(scores[2:], double, margin).item() == pytest.approx(sum(costs[2:]) / 2)
+    loss = SpreadLoss(first_margin=margin)
+    assert loss(Output(scores[2:]), Targets(double, None))["loss"].item() == pytest.approx(sum(costs[2:]) / 2)
+    shares = torch.tensor([[0.25, 0.75, 0, 0, 0]]).double()
+    both = [spread_loss(scores[:1], torch.tensor([label]), margin) for label in (0, 1)]
+    torch.testing.assert_close(spread_loss(scores[:1], shares, margin), 0.25 * both[0] + 0.75 * both[1])
+    weighted = spread_loss(scores[:2], single, margin, torch.tensor([3.0, 0.5]).double())
+    assert weighted.item() == pytest.approx((3 * costs[0] + 0.5 * costs[1]) / 2)
+
+
+def test_the_margin_of_the_spread_loss_grows_in_a_straight_line_and_stays():
+    loss = SpreadLoss(first_margin=0.2, last_margin=0.9, growth=0.5)
+    margins = [loss.margin(Progress(step, 100)) for step in (0, 25, 50, 99)]
+    assert margins == pytest.approx([0.2, 0.55, 0.9, 0.9])
+    right = Output(torch.tensor([[0.8, 0.3]]))
+    assert loss(right, wanted(torch.tensor([0]), None), Progress(0, 100))["loss"] == 0
+    assert loss(right, wanted(torch.tensor([0]), None), Progress(50, 100))["loss"] == pytest.approx(0.4**2)
+
+
+def test_the_cross_entropy_takes_activations_as_probabilities_in_proportion_or_as_logits():
+    activations, labels = torch.rand(3, 4), torch.tensor([0, 3, 1])
+    output = Output(activations, torch.zeros(3, 4, 16), None, activations)
+    own = CrossEntropy().build()(output, wanted(labels, None))["loss"]
+    shares = activations / activations.sum(1, keepdim=True)
+    torch.testing.assert_close(own, -shares[torch.arange(3), labels].log().mean())
+    as_logits = CrossEntropy(activations="logits").build()(output, wanted(labels, None))["loss"]
+    torch.testing.assert_close(as_logits, torch.nn.functional.cross_entropy(activations, labels))

@@ -38,13 +38,22 @@ Generators = Callable[[str], torch.Generator]
 class Composition:
     """How single images become the items of an epoch. Here, each image is an item by itself."""
 
+    def image_shape(self, single: tuple[int, int, int]) -> tuple[int, int, int]:
+        """(channels, height, width) of an item's image, which is what the network sees, from that of single images."""
+        return single
+
     def plan(
-        self, labels: Tensor, augmentation: Augmentation | None = None, generator_of: Generators | None = None
+        self,
+        labels: Tensor,
+        classes: int,
+        augmentation: Augmentation | None = None,
+        generator_of: Generators | None = None,
     ) -> dict[str, Tensor]:
         """Everything that is drawn for an epoch, for all items at once, so that it depends on no batch size.
 
         Args:
             labels: of the single images, [n].
+            classes: number of classes.
             augmentation: of the training images; None: the items are to be scored, and are the same each time.
             generator_of: random numbers; None if there is no augmentation.
 
@@ -111,7 +120,7 @@ class Batches:
             self.sizes[-2:] = [sum(self.sizes[-2:])]
 
     def _item_count(self, labels: Tensor) -> int:
-        self._plan = self._on_device(self.composition.plan(labels))
+        self._plan = self._on_device(self.composition.plan(labels, self.classes))
         return len(self._plan["row"])
 
     def _on_device(self, plan: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -157,13 +166,14 @@ class TrainingBatches(Batches):
         super().__init__(*args, **kwargs)
 
     def _item_count(self, labels: Tensor) -> int:
-        return len(self.composition.plan(labels, self.augmentation, partial(epoch_generator, self.seed, 0))["row"])
+        stream = partial(epoch_generator, self.seed, 0)
+        return len(self.composition.plan(labels, self.classes, self.augmentation, stream)["row"])
 
     def __iter__(self) -> Iterator[tuple[Tensor, Targets]]:
         stream = partial(epoch_generator, self.seed, self.epoch())
         count, _, height, width = self.images.shape
         order = torch.randperm(sum(self.sizes), generator=stream())
-        plan = self._on_device(self.composition.plan(self.labels.cpu(), self.augmentation, stream))
+        plan = self._on_device(self.composition.plan(self.labels.cpu(), self.classes, self.augmentation, stream))
         draws = self._on_device(self.augmentation.draw(count, height, width, stream))
         for batch, chosen in enumerate(self._shares(order)):
             sample = self._augmented(draws, stream, f"batch {batch}, process {self.rank}")

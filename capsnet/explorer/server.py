@@ -24,7 +24,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from torch import Tensor
 
+from ..data.batches import to_float
 from ..data.pictures import BrokenPictureError
+from ..data.source import LabelledImages
 from .drawings import USUAL_EXTENT, prepared_drawing, prepared_upload
 from .looking import Change, abilities, between, changed, draw, is_even, look, walk
 from .samples import Exhibit, chosen_samples
@@ -67,6 +69,7 @@ def application(exhibit: Exhibit) -> Starlette:
     routes.append(Route("/about", _answering(answers.about, None)))
     for path, (answer, read) in {
         "/samples": (answers.samples, _json),
+        "/arrange": (answers.arrange, _json),
         "/upload": (answers.upload, _bytes),
         "/drawing": (partial(answers.drawing, fit=False), _bytes),
         "/fitted-drawing": (partial(answers.drawing, fit=True), _bytes),
@@ -101,6 +104,8 @@ class _Answers:
                 for name, character in zip(names, self.exhibit.class_characters or [None] * len(names), strict=True)
             ],
             "shape": self.model.image_shape,
+            "singles": self.model.task.singles,
+            "singleShape": self.model.single_shape,
             "dimensions": self.abilities.dimensions,
             "decoder": self.abilities.decoder,
             "routing": self.abilities.routing,
@@ -110,14 +115,25 @@ class _Answers:
             "mostBytes": MOST_BYTES,
         }
 
-    def samples(self, question: Question) -> Any:
-        images = self.exhibit.test_images
-        if images is None:
+    def _test_images(self) -> LabelledImages:
+        if self.exhibit.test_images is None:
             raise QuestionError(f"There are no test images: {self.exhibit.why_none}", 404)
+        return self.exhibit.test_images
+
+    def samples(self, question: Question) -> Any:
+        images = self._test_images()
         return [
             {"number": number, "label": int(images.labels[number]), "pixels": _encoded(images.images[number])}
             for number in chosen_samples(images, question.get("label"), question["page"])
         ]
+
+    def arrange(self, question: Question) -> Any:
+        """The picture that the task makes of some test images, each moved by whole pixels."""
+        placed = question["placed"]
+        images = self._test_images().images[[one["number"] for one in placed]]
+        shifts = torch.tensor([[one["down"], one["right"]] for one in placed])
+        arranged = self.model.task.arrange(to_float(images), shifts)
+        return {"pixels": _encoded(arranged)}
 
     def upload(self, content: bytes) -> Any:
         return self._prepared(lambda: prepared_upload(self.model, content), "This file")
@@ -143,6 +159,7 @@ class _Answers:
         return {
             "seen": _encoded(said.seen),
             "scores": _finite(said.scores),
+            "answers": said.answers,
             "capsules": None if said.capsules is None else _finite(said.capsules),
             "drawn": said.drawn,
             "drawings": [] if said.drawings is None else [_encoded(drawing) for drawing in said.drawings],

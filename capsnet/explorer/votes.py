@@ -3,6 +3,7 @@
 import contextlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from ..networks.capsnet import PrimaryCapsules
 from ..networks.efficient_capsnet import WholeMapCapsules
+from ..networks.matrix_capsnet import MatrixCapsNet
 from ..routing.coupling import RoutingStep, routing_steps
 from ..runs.trained import TrainedModel
 
@@ -18,12 +20,12 @@ class VoteStep(NamedTuple):
     """One iteration, seen from the class that was chosen."""
 
     length: float
-    """Of the class capsule after this iteration."""
+    """Of the class capsule after this iteration; the activation of a matrix capsule."""
     couplings: Tensor
     """What the vote of each primary capsule for the class is multiplied with, [in_caps]."""
     push: Tensor | None
     """How much the votes from each place lengthen the class capsule before squashing, [rows, columns]. Below 0: they
-    point away from it."""
+    point away from it. Of a matrix capsule: which share of the votes that make it comes from there."""
     push_map: Tensor | None
     """The same as an image, [height, width]: the mean over the places that see a pixel; nearer ones count more."""
     share_map: Tensor | None
@@ -75,6 +77,8 @@ def vote_maps(model: TrainedModel, image: Tensor, label: int) -> VoteMaps | None
         None if the network has no routing, or one whose coupling is not known here.
     """
     network = model.network
+    if isinstance(network, MatrixCapsNet):
+        return _matrix_vote_maps(network, image.to(model.device), label)
     routing, primary = getattr(network, "routing", None), getattr(network, "primary", None)
     if not isinstance(routing, nn.Module):
         return None
@@ -91,6 +95,28 @@ def vote_maps(model: TrainedModel, image: Tensor, label: int) -> VoteMaps | None
         vote_steps = [_step(routing, step, u, label, places, image.shape[1:]) for step in steps]
     grid = tuple(vote_steps[0].push.shape) if places else None
     return VoteMaps(vote_steps, grid, places and places.window.side, bool(places) and places.lengths is None)
+
+
+@torch.no_grad()
+def _matrix_vote_maps(network: MatrixCapsNet, image: Tensor, label: int) -> VoteMaps:
+    """The votes of the second convolutional capsules for a class."""
+    *convolutional, classes = network.layers
+    windows = [layer.windows for layer in convolutional]
+    reaches = [SimpleNamespace(kernel_size=w.kernel, stride=(w.stride,), padding=(0,)) for w in windows]
+    window, found = window_of([network.stem[0], *reaches]), []
+    for votes, routed in network.class_routing(image[None]):
+        score = network.classes(classes.as_map(routed.poses, routed.activations))[1][0, label]
+        coupling, activations = (
+            one.view(-1, *classes.windows.size) for one in (routed.coupling[0, 0, label], votes.activations[0, 0])
+        )
+        counts, weights = (coupling * activations).sum(0), activations.sum(0).clamp(min=1e-6)
+        push = counts / counts.sum().clamp(min=1e-12)
+        maps = (
+            spread(push, torch.ones_like(push), window, image.shape[1:]),
+            spread(counts / weights, weights, window, image.shape[1:]),
+        )
+        found.append(VoteStep(float(score), coupling.flatten().cpu(), push.cpu(), *(one.cpu() for one in maps)))
+    return VoteMaps(found, classes.windows.size, window.side, False)
 
 
 def _step(

@@ -4,6 +4,7 @@ import math
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -43,11 +44,18 @@ def primary_grid(height: int, width: int, conv_stride: int = 1) -> tuple[int, in
 
 
 class PrimaryCapsules(nn.Module):
-    """A strided convolution whose channels are read as capsules: `dim` channels at one position make one capsule."""
+    """A strided convolution whose channels are read as capsules: `dim` channels at one position make one capsule.
 
-    def __init__(self, in_channels: int, types: int, dim: int):
+    Args:
+        in_channels: of the features.
+        types, dim: types of capsules, and their dimensions.
+        divide: divide what the convolution gives by the number of types, before the bias is added. This is one pass of
+            uniform routing over the types, which the paper's authors have here.
+    """
+
+    def __init__(self, in_channels: int, types: int, dim: int, divide: bool = False):
         super().__init__()
-        self.dim = dim
+        self.dim, self.divisor = dim, types if divide else 1
         self.conv = nn.Conv2d(in_channels, types * dim, KERNEL, PRIMARY_STRIDE)
         # Unit gain: on features of order one, squash then sees vectors of length about sqrt(dim) at most.
         nn.init.normal_(self.conv.weight, std=1 / math.sqrt(self.conv.weight[0].numel()))
@@ -55,7 +63,10 @@ class PrimaryCapsules(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """[batch, channels, height, width] -> [batch, types * rows * columns, dim], lengths in [0, 1)."""
-        channels = self.conv(features).float()  # also under autocast: squares and roots need the precision
+        channels = self.conv(features)
+        channels = channels.to(torch.promote_types(channels.dtype, torch.float32))  # squares and roots need it
+        if self.divisor != 1:  # not the bias
+            channels = (channels - self.conv.bias[:, None, None]) / self.divisor + self.conv.bias[:, None, None]
         capsules = channels.unflatten(1, (-1, self.dim)).movedim(2, -1)  # [batch, types, rows, columns, dim]
         return squash(capsules.flatten(1, 3))
 
@@ -74,6 +85,8 @@ class CapsNet(CapsuleNetwork):
         class_dim: dimensions of a class capsule.
         decoder: dense or convolutional, see `decoder.py`.
         dropout: probability of dropping a unit of the decoder's hidden layers in training (see `Decoder`).
+        divide_primary: see `PrimaryCapsules`.
+        first_weights: "scaled", or "authors", see `use_authors_first_weights`.
         routing: makes the routing from primary to class capsules, see `build_routing`.
         routing_iters: its iterations, of a routing class that has them; None: as many as it has by itself.
 
@@ -92,6 +105,8 @@ class CapsNet(CapsuleNetwork):
         class_dim: int = 16,
         decoder: str = "dense",
         dropout: float = 0.0,
+        divide_primary: bool = False,
+        first_weights: str = "scaled",
         routing: Any = DynamicRouting,
         routing_iters: int | None = None,
     ):
@@ -105,11 +120,27 @@ class CapsNet(CapsuleNetwork):
         self.conv = nn.Conv2d(channels, conv_channels, KERNEL, conv_stride)
         nn.init.kaiming_normal_(self.conv.weight, nonlinearity="relu")
         nn.init.zeros_(self.conv.bias)
-        self.primary = PrimaryCapsules(conv_channels, primary_capsules, primary_dim)
+        self.primary = PrimaryCapsules(conv_channels, primary_capsules, primary_dim, divide_primary)
         in_caps = primary_capsules * rows * columns
         self.routing = build_routing(routing, in_caps, primary_dim, num_classes, class_dim)
         self.decoder = DECODERS[decoder](num_classes, class_dim, self.image_shape, dropout)
+        if first_weights == "authors":
+            use_authors_first_weights(self)
 
     def encode(self, images: Tensor) -> Tensor:
         """[batch, *image_shape] -> class capsules [batch, classes, class_dim]."""
         return self.routing(self.primary(F.relu(self.conv(images), inplace=True)))
+
+
+def use_authors_first_weights(network: CapsNet) -> None:
+    """Draw all weights as the paper's authors do.
+
+    Truncated at two deviations, these are 0.05 in the first convolution and 0.1 elsewhere, the decoder included; all
+    biases are 0.1 (Sarasra/models, research/capsules, models/layers).
+    """
+    for name, parameter in network.named_parameters():
+        if name.endswith("bias"):
+            nn.init.constant_(parameter, 0.1)
+        elif name.endswith("weight"):
+            std = 0.05 if name == "conv.weight" else 0.1
+            nn.init.trunc_normal_(parameter, std=std, a=-2 * std, b=2 * std)

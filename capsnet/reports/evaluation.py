@@ -267,7 +267,7 @@ def evaluate(
         "config": as_dict(config),
     }
     if shifts:
-        averaged = class_scores(network, batches, loss.logits, shifts)
+        averaged = class_scores(network, batches, task, loss.logits, shifts)
         report["shifts"] = over_shifts(shifts, measure_scores(averaged, batches, task, config, dataset.class_names))
     metrics = read_metrics((run_dir or folder) / METRICS_FILE)  # may be damaged, so before anything is written
     folder.mkdir(parents=True, exist_ok=True)

@@ -51,7 +51,7 @@ def measure_robustness(
         if level != distortion.unchanged:
             generator = torch.Generator().manual_seed(0)
             outputs = (
-                (task.output(network, distortion.apply(images, level, generator)), targets)
+                (task.output(network, distortion.apply(images, level, generator), targets, choose=True), targets)
                 for images, targets in batches
             )
             chosen = {metric: COMBINABLE["metrics"][metric]().build()} if metric in COMBINABLE["metrics"] else {}

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..data.batches import Batches
-from ..losses import Loss
+from ..losses import END, Loss
 from ..metrics.metric import Measurements
 from ..output import Output, Targets
 from ..tasks.task import Task, Tested, joined
@@ -40,7 +40,7 @@ def score(network: nn.Module, batches: Batches, task: Task, loss: Loss, metrics:
         metrics: new ones, by name.
     """
     network.eval()
-    outputs = ((task.output(network, images), targets) for images, targets in batches)
+    outputs = ((task.output(network, images, targets, choose=True), targets) for images, targets in batches)
     return score_outputs(outputs, task, metrics, loss)
 
 
@@ -56,11 +56,12 @@ def score_outputs(
         metrics: new ones, by name.
         loss: None: the scores are those of capsules, or probabilities.
     """
-    measurements, details = Measurements(metrics, exact=True), []
+    logits = loss is not None and loss.logits
+    measurements, details = Measurements(metrics, logits, exact=True), []
     began, counted = time.perf_counter(), 0
     for number, (output, targets) in enumerate(outputs):
-        measurements.update({} if loss is None else loss(output, targets), output, targets)
-        details.append(task.details(output, targets, loss is not None and loss.logits))
+        measurements.update({} if loss is None else loss(output, targets, END), output, targets)
+        details.append(task.details(output, targets, logits))
         counted += len(targets.labels)
         if number == 0:
             warm, first = time.perf_counter(), counted

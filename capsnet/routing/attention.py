@@ -21,25 +21,27 @@ class AttentionRouting(TransformationMatrices):
     Args:
         in_caps, in_dim: number and dimensions of the input capsules.
         out_caps, out_dim: number and dimensions of the output capsules.
+        scale: see `attention_routing`.
     """
 
-    def __init__(self, in_caps: int, in_dim: int, out_caps: int, out_dim: int):
+    def __init__(self, in_caps: int, in_dim: int, out_caps: int, out_dim: int, scale: str = "in_dim"):
         # Logits grow with the square of the weights, whose scale grows with the output capsules. Beyond ten of these it
         # stays as it is: a softmax that is saturated from the start learns nothing. Capsules then start shorter, which
         # does no harm, since `steep_squash` passes on the gradient of short ones (measured in benchmarks/RESULTS.md).
         super().__init__(in_caps, in_dim, out_caps, out_dim, GAIN * min(1, CLASSES_AT_FULL_SCALE / out_caps))
         self.prior = nn.Parameter(torch.zeros(out_caps, in_caps))
+        self.scale = scale
 
     def forward(self, u: Tensor) -> Tensor:
         """[batch, in_caps, in_dim] -> [batch, out_caps, out_dim], lengths in [0, 1]."""
-        return attention_routing(u, self.weight, self.prior)
+        return attention_routing(u, self.weight, self.prior, self.scale)
 
 
-def attention_routing(u: Tensor, weight: Tensor, prior: Tensor) -> Tensor:
+def attention_routing(u: Tensor, weight: Tensor, prior: Tensor, scale: str = "in_dim") -> Tensor:
     """Route input capsules to output capsules by self-attention of their votes (Mazzia et al. 2021, section 3.2).
 
     A vote û_i for output capsule j agrees with all votes by Σ_k û_ij · û_kj / √in_dim. A softmax over j makes this
-    coupling coefficients, to which the prior is added. √in_dim is the paper's scale; its authors' code has √out_dim.
+    coupling coefficients, to which the prior is added.
 
     Neither the votes nor their products are ever formed: since Σ_k û_ij · û_kj = û_ij · Σ_k û_kj, the logits are the
     agreement of each vote with the sum of all, as in one iteration of dynamic routing. The gradient cannot be
@@ -49,6 +51,7 @@ def attention_routing(u: Tensor, weight: Tensor, prior: Tensor) -> Tensor:
         u: input capsules, [batch, in_caps, in_dim].
         weight: transformation matrices W, [out_caps, in_caps, in_dim, out_dim].
         prior: added to the coupling coefficients after the softmax, [out_caps, in_caps].
+        scale: by whose root the agreement is divided: "in_dim", the paper's, or "out_dim", that of its authors' code.
 
     Returns:
         Output capsules v, [batch, out_caps, out_dim], lengths in [0, 1].
@@ -61,26 +64,32 @@ def attention_routing(u: Tensor, weight: Tensor, prior: Tensor) -> Tensor:
         raise ValueError(f"prior must be [out_caps, in_caps], {list(weight.shape[:2])}, got {list(prior.shape)}")
     dtype, factor_dtype = computing_types(u, weight)
     with torch.autocast(u.device.type, enabled=False):
-        return steep_squash(_AttentionSum.apply(u.to(dtype), weight.to(dtype), prior.to(dtype), factor_dtype))
+        root = scale_of(weight, scale)
+        return steep_squash(_AttentionSum.apply(u.to(dtype), weight.to(dtype), prior.to(dtype), root, factor_dtype))
+
+
+def scale_of(weight: Tensor, scale: str) -> float:
+    """What the agreement of votes is divided by; `weight` as in `attention_routing`."""
+    return math.sqrt(weight.shape[2] if scale == "in_dim" else weight.shape[3])
 
 
 class _AttentionSum(torch.autograd.Function):
     """Σ_i c_ij û_ij, [b, o, e]. Axes: b image, o output capsule, e its dimension."""
 
     @staticmethod
-    def forward(ctx: Any, u: Tensor, weight: Tensor, prior: Tensor, factor_dtype: torch.dtype) -> Tensor:
+    def forward(ctx: Any, u: Tensor, weight: Tensor, prior: Tensor, root: float, factor_dtype: torch.dtype) -> Tensor:
         votes = Votes(u, weight, factor_dtype)
-        total = votes.total() / math.sqrt(u.shape[2])
+        total = votes.total() / root
         ctx.save_for_backward(u, weight, prior, total)
-        ctx.factor_dtype = factor_dtype
+        ctx.factor_dtype, ctx.root = factor_dtype, root
         return votes.coupled(total, prior).permute(2, 0, 1)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, s_grad: Tensor) -> tuple[Tensor, Tensor, Tensor | None, None]:
+    def backward(ctx: Any, s_grad: Tensor) -> tuple[Tensor, Tensor, Tensor | None, None, None]:
         u, weight, prior, total = ctx.saved_tensors
         with torch.autocast(u.device.type, enabled=False):
             gradient = VotesGradient(Votes(u, weight, ctx.factor_dtype))
             total_grad, prior_grad = gradient.add_coupled(total, s_grad.permute(1, 2, 0), prior)
-            gradient.add_total(total_grad / math.sqrt(u.shape[2]))
-            return gradient.u, gradient.weight, prior_grad, None
+            gradient.add_total(total_grad / ctx.root)
+            return gradient.u, gradient.weight, prior_grad, None, None

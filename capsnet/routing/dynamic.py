@@ -3,12 +3,14 @@
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from .squash import squash, squash_backward
 from .transformation import TransformationMatrices
 from .votes import Votes, VotesGradient, check_shapes, computing_types
+
+AUTHORS_BIAS = 0.1  # with which the paper's authors begin
 
 
 class DynamicRouting(TransformationMatrices):
@@ -18,20 +20,34 @@ class DynamicRouting(TransformationMatrices):
         in_caps, in_dim: number and dimensions of the input capsules.
         out_caps, out_dim: number and dimensions of the output capsules.
         iters: routing iterations, at least 1.
+        bias: learn a bias of the output capsules, as the paper's authors do.
+        leaky: see `dynamic_routing`.
     """
 
-    def __init__(self, in_caps: int, in_dim: int, out_caps: int, out_dim: int, iters: int = 3):
+    def __init__(
+        self,
+        in_caps: int,
+        in_dim: int,
+        out_caps: int,
+        out_dim: int,
+        iters: int = 3,
+        bias: bool = False,
+        leaky: bool = False,
+    ):
         super().__init__(in_caps, in_dim, out_caps, out_dim)
         if iters < 1:
             raise ValueError(f"iters={iters}: routing needs at least 1 iteration")
-        self.iters = iters
+        self.iters, self.leaky = iters, leaky
+        self.bias = nn.Parameter(torch.full((out_caps, out_dim), AUTHORS_BIAS)) if bias else None
 
     def forward(self, u: Tensor) -> Tensor:
         """[batch, in_caps, in_dim] -> [batch, out_caps, out_dim], lengths in [0, 1)."""
-        return dynamic_routing(u, self.weight, self.iters)
+        return dynamic_routing(u, self.weight, self.iters, self.bias, self.leaky)
 
 
-def dynamic_routing(u: Tensor, weight: Tensor, iters: int = 3) -> Tensor:
+def dynamic_routing(
+    u: Tensor, weight: Tensor, iters: int = 3, bias: Tensor | None = None, leaky: bool = False
+) -> Tensor:
     """Route input capsules to output capsules by agreement (Sabour et al. 2017, procedure 1).
 
     The predictions û_ij = W_ij u_i are never formed. The weighted sums s_j = Σ_i c_ij û_ij are one matrix product
@@ -47,6 +63,10 @@ def dynamic_routing(u: Tensor, weight: Tensor, iters: int = 3) -> Tensor:
         u: input capsules, [batch, in_caps, in_dim].
         weight: transformation matrices W, [out_caps, in_caps, in_dim, out_dim].
         iters: number of routing iterations, at least 1; with 1, all coupling coefficients are 1 / out_caps.
+        bias: added to the weighted sums s_j before each squash, [out_caps, out_dim], as in the authors' code; the
+            paper's equations have none.
+        leaky: the softmax has one more logit, always 0, whose share goes to no output capsule. The authors use it for
+            images with a background.
 
     Returns:
         Output capsules v, [batch, out_caps, out_dim], lengths in [0, 1).
@@ -59,39 +79,55 @@ def dynamic_routing(u: Tensor, weight: Tensor, iters: int = 3) -> Tensor:
     check_shapes(u, weight)
     dtype, factor_dtype = computing_types(u, weight)
     with torch.autocast(u.device.type, enabled=False):
-        return _DynamicRouting.apply(u.to(dtype), weight.to(dtype), iters, factor_dtype)
+        bias = None if bias is None else bias.to(dtype)
+        return _DynamicRouting.apply(u.to(dtype), weight.to(dtype), bias, iters, leaky, factor_dtype)
 
 
 class _DynamicRouting(torch.autograd.Function):
     """Axes: b image, o output capsule, e its dimension."""
 
     @staticmethod
-    def forward(ctx: Any, u: Tensor, weight: Tensor, iters: int, factor_dtype: torch.dtype) -> Tensor:
-        votes = Votes(u, weight, factor_dtype)
-        sums = [votes.total() / votes.out_caps]  # with b = 0, all coupling coefficients are 1 / out_caps
+    def forward(
+        ctx: Any,
+        u: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        iters: int,
+        leaky: bool,
+        factor_dtype: torch.dtype,
+    ) -> Tensor:
+        votes = Votes(u, weight, factor_dtype, leaky)
+        added = 0 if bias is None else bias.unsqueeze(2)
+        parents = votes.out_caps + leaky  # with b = 0, each has the same share of an input capsule
+        sums = [votes.total() / parents + added]
         v_sum = v = squash(sums[0], dim=1)
         for _ in range(iters - 1):
-            sums.append(votes.coupled(v_sum))
+            sums.append(votes.coupled(v_sum) + added)
             v = squash(sums[-1], dim=1)
             v_sum = v_sum + v
         ctx.save_for_backward(u, weight, *sums)
-        ctx.factor_dtype = factor_dtype
+        ctx.factor_dtype, ctx.leaky, ctx.has_bias = factor_dtype, leaky, bias is not None
         return v.permute(2, 0, 1)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, v_grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    def backward(ctx: Any, v_grad: Tensor) -> tuple[Tensor, Tensor, Tensor | None, None, None, None]:
         u, weight, *sums = ctx.saved_tensors
         with torch.autocast(u.device.type, enabled=False):
-            votes = Votes(u, weight, ctx.factor_dtype)
+            votes = Votes(u, weight, ctx.factor_dtype, ctx.leaky)
             gradient = VotesGradient(votes)
             capsules = [squash(s, dim=1) for s in sums]
             from_above = v_grad.permute(1, 2, 0)
             later = torch.zeros_like(sums[0])  # gradient at this iteration's v from the logits of later iterations
+            bias_grad = torch.zeros_like(sums[0][..., 0]) if ctx.has_bias else None
             for iteration in range(len(sums) - 1, 0, -1):
                 s_grad = squash_backward(sums[iteration], from_above if iteration == len(sums) - 1 else later, dim=1)
+                if bias_grad is not None:
+                    bias_grad += s_grad.sum(2)
                 v_sum = torch.stack(capsules[:iteration]).sum(0)
                 later = later + gradient.add_coupled(v_sum, s_grad)[0]
             s_grad = squash_backward(sums[0], from_above if len(sums) == 1 else later, dim=1)
-            gradient.add_total(s_grad / votes.out_caps)
-            return gradient.u, gradient.weight, None, None
+            if bias_grad is not None:
+                bias_grad += s_grad.sum(2)
+            gradient.add_total(s_grad / (votes.out_caps + ctx.leaky))
+            return gradient.u, gradient.weight, bias_grad, None, None, None

@@ -3,6 +3,7 @@
 from torch import Tensor
 
 from .dynamic import dynamic_routing
+from .inverted import InvertedMatrixRouting
 from .transformation import TransformationMatrices
 
 
@@ -22,3 +23,16 @@ class UniformRouting(TransformationMatrices):
     def forward(self, u: Tensor) -> Tensor:
         """[batch, in_caps, in_dim] -> [batch, out_caps, out_dim], lengths in [0, 1)."""
         return dynamic_routing(u, self.weight, iters=1)
+
+
+class UniformMatrixRouting(InvertedMatrixRouting):
+    """Parents from the mean of all votes, with layer normalization: the first pass of inverted dot-product attention.
+
+    Args:
+        children: in a parent's window.
+        types: of parents.
+        dim: numbers of a pose.
+    """
+
+    def __init__(self, children: int, types: int, dim: int = 16):
+        super().__init__(children, types, dim, iters=1)

@@ -10,9 +10,11 @@ that belongs to a chunk of input capsules is a view.
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 CPU_CHUNK_BYTES = 5 << 19  # size of the largest array that routing makes: on a CPU it should stay in the cache
 GPU_CHUNK_BYTES = 1 << 28  # elsewhere it should be large enough to keep every unit busy
@@ -25,10 +27,11 @@ class Votes:
         u: input capsules, [b, i, d].
         weight: W, [o, i, d, e].
         factor_dtype: type of what is multiplied with u and W; sums have u's own type.
+        leaky: the softmax has one more logit, 0, whose share goes to no output capsule.
     """
 
-    def __init__(self, u: Tensor, weight: Tensor, factor_dtype: torch.dtype):
-        self.dtype, self.factor_dtype = u.dtype, factor_dtype
+    def __init__(self, u: Tensor, weight: Tensor, factor_dtype: torch.dtype, leaky: bool = False):
+        self.dtype, self.factor_dtype, self.leaky = u.dtype, factor_dtype, leaky
         self.u, self.weight = (
             u.permute(1, 2, 0).to(factor_dtype).contiguous(),
             weight.to(factor_dtype),
@@ -51,12 +54,18 @@ class Votes:
         for chunk in self._chunks():
             u, weight = self.u[chunk], self.weight[:, chunk].flatten(1, 2)
             votes = _times_capsules(weight, factor, u)  # W capsules
-            coupling = _dot(votes, u, self.dtype).softmax(dim=0)  # over the output capsules: sums to 1 for each i
+            coupling = self.coupling(_dot(votes, u, self.dtype))
             if prior is not None:
                 coupling = coupling + prior[:, chunk, None]
             shares = torch.mul(coupling.to(self.factor_dtype).unsqueeze(2), u, out=votes)
             s += torch.bmm(weight.transpose(1, 2), shares.flatten(1, 2))
         return s
+
+    def coupling(self, logits: Tensor) -> Tensor:
+        """Softmax over the output capsules, the first axis: sums to 1 for each i, or to less if leaky."""
+        if not self.leaky:
+            return logits.softmax(dim=0)
+        return torch.cat([logits, torch.zeros_like(logits[:1])]).softmax(dim=0)[:-1]
 
     def _chunks(self) -> Iterator[slice]:
         """Slices of the input capsules, as many as fit the cache. What is exported takes all, whatever the batch."""
@@ -117,7 +126,7 @@ class VotesGradient:
             u, weight = votes.u[chunk], votes.weight[:, chunk].flatten(1, 2)
             through_sum = _times_capsules(weight, s_grad, u)
             through_logits = _times_capsules(weight, capsules, u)
-            coupling = _dot(through_logits, u, dtype).softmax(dim=0)
+            coupling = votes.coupling(_dot(through_logits, u, dtype))
             coupling_grad = _dot(through_sum, u, dtype)
             if prior_grad is not None:
                 prior_grad[:, chunk] += coupling_grad.sum(2)
@@ -134,6 +143,43 @@ class VotesGradient:
             self.weight[:, chunk] += w_grad.view_as(self.weight[:, chunk])
             capsules_grad += torch.bmm(weight.transpose(1, 2), by_logits)
         return capsules_grad, prior_grad
+
+
+class TotalVotes(torch.autograd.Function):
+    """Σ_i û_ij of u [b, i, d] and W [o, i, d, e], as [b, o, e]."""
+
+    @staticmethod
+    def forward(ctx: Any, u: Tensor, weight: Tensor, factor_dtype: torch.dtype) -> Tensor:
+        ctx.save_for_backward(u, weight)
+        ctx.factor_dtype = factor_dtype
+        return Votes(u, weight, factor_dtype).total().permute(2, 0, 1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, total_grad: Tensor) -> tuple[Tensor, Tensor, None]:
+        with torch.autocast(total_grad.device.type, enabled=False):
+            gradient = VotesGradient(Votes(*ctx.saved_tensors, ctx.factor_dtype))
+            gradient.add_total(total_grad.permute(1, 2, 0))
+            return gradient.u, gradient.weight, None
+
+
+class CoupledVotes(torch.autograd.Function):
+    """Σ_i c_ij û_ij with c_ij = softmax over j of û_ij · capsules_j; `capsules` and result are [b, o, e]."""
+
+    @staticmethod
+    def forward(ctx: Any, u: Tensor, weight: Tensor, capsules: Tensor, factor_dtype: torch.dtype) -> Tensor:
+        ctx.save_for_backward(u, weight, capsules)
+        ctx.factor_dtype = factor_dtype
+        return Votes(u, weight, factor_dtype).coupled(capsules.permute(1, 2, 0).contiguous()).permute(2, 0, 1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, s_grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        u, weight, capsules = ctx.saved_tensors
+        with torch.autocast(u.device.type, enabled=False):
+            gradient = VotesGradient(Votes(u, weight, ctx.factor_dtype))
+            capsules_grad, _ = gradient.add_coupled(capsules.permute(1, 2, 0), s_grad.permute(1, 2, 0))
+            return gradient.u, gradient.weight, capsules_grad.permute(2, 0, 1), None
 
 
 def check_shapes(u: Tensor, weight: Tensor) -> None:

@@ -33,7 +33,7 @@ def save(
         class_names: of the classes 0, 1, ...
         overrides: the settings that build such a network, such as "model=small_capsnet", "routing.iters=5", and those
             of the data that it can be evaluated on, such as "data=kmnist_7k".
-        image_shape: (channels, height, width); None: as the network says.
+        image_shape: (channels, height, width) of the dataset's images; None: as the network says.
 
     Returns:
         The folder.
@@ -53,7 +53,7 @@ def save(
             ' this one, such as "model=small_capsnet"'
         )
     same.load_state_dict(weights)
-    _refuse_other_outputs(network, same, shape)
+    _refuse_other_outputs(network, same, config.task.build().image_shape(shape))
     refuse_foreign_files(folder)
     make_folder(folder / BEST_CHECKPOINT.parent)
     dataset = trained_elsewhere(shape, class_names)

@@ -12,6 +12,7 @@ from functools import cache
 from typing import Any, NamedTuple, get_type_hints
 
 from ..errors import ConfigError
+from ..text import either
 from . import augment, data, foreign, loss, metrics, model, optimizer, routing, task
 from .combination import Combination
 from .early_stopping import EarlyStopping
@@ -86,7 +87,7 @@ class Config:
     freeze: bool = setting(False, "with init: train only the class layer and what follows it", evaluated=False)
     figures: bool = setting(True, "draw figures after the test", trained=False, hyperparameter=False)
     plugin: str | None = setting(None, "a Python file with more options", trained=False, hyperparameter=False)
-    logger: dict[str, Any] = foreign.section("loggers, chosen by logger=[NAME,NAME]", tensorboard={})
+    logger: dict[str, Any] = foreign.section("loggers, chosen by logger=[NAME,NAME]", "tensorboard")
     callbacks: dict[str, Any] = foreign.section("Lightning's callbacks or yours, chosen by callbacks=[NAME,NAME]")
 
 
@@ -307,6 +308,12 @@ def check(config: Config) -> None:
         raise ConfigError(f"routing={routing}: model={model} has no capsules to route; use routing=none")
     if capsules and routing == "none":
         raise ConfigError(f"routing=none: model={model} needs a routing, such as routing=dynamic")
+    build = "build_matrices" if getattr(config.model, "matrices", False) else "build"
+    if capsules and not hasattr(config.routing, build):
+        possible = either(
+            name for name, option in OPTIONS["routing"].items() if hasattr(option, build) and name != "none"
+        )
+        raise ConfigError(f"routing={routing}: cannot route the capsules of model={model}; choose {possible}")
     warmup, epochs = getattr(config.optimizer, "warmup_epochs", 0), config.trainer.max_epochs
     if warmup > epochs:
         raise ConfigError(f"optimizer.warmup_epochs={warmup}: there are only trainer.max_epochs={epochs} epochs")
@@ -315,4 +322,16 @@ def check(config: Config) -> None:
         raise ConfigError(f"data.val_size={val_size}: must be a share below 1, or a whole number of images")
     if val_size == 0 and patience is not None:
         raise ConfigError(f"early_stopping.patience={patience}: needs validation images, but data.val_size=0")
+    if getattr(config.task, "several_classes", False):
+        _check_several_classes(config)
     foreign.check_sections(config)
+
+
+def _check_several_classes(config: Config) -> None:
+    """Raise ConfigError for what has one class an image, where the task has several."""
+    task = name_of("task", config.task)
+    if config.augment.mixup:
+        raise ConfigError(f"augment.mixup={config.augment.mixup:g}: task={task} lays images over each other already")
+    for name, option in config.metrics.options.items():
+        if name not in type(config.metrics).default and not getattr(option, "several_classes", False):
+            raise ConfigError(f"metrics={name}: is for one class an image, and task={task} has several")

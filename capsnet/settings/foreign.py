@@ -21,10 +21,10 @@ PACKAGES = {"MLFlowLogger": "mlflow", "WandbLogger": "wandb", "RichProgressBar":
 """What classes of Lightning's need beside Lightning."""
 
 
-def section(help: str, **default: dict[str, Any]) -> Any:
-    """A field of the config that is {name: {...}}, not checked against a dataclass."""
+def section(help: str, *default: str) -> Any:
+    """A field of the config that is {name: {...}}, not checked against a dataclass; by default, with these names."""
     known = Setting(help, trained=False, evaluated=False, hyperparameter=False)
-    return dataclasses.field(default_factory=lambda: dict(default), metadata={"setting": known})
+    return dataclasses.field(default_factory=lambda: {name: {} for name in default}, metadata={"setting": known})
 
 
 def check_sections(config: Any) -> None:

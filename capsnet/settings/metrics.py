@@ -1,8 +1,4 @@
-"""What is measured beside the loss, in training, validation and test: `metrics=[accuracy,f1]`.
-
-A class whose metric measures more than its own name says so in `also`, a tuple of names. `lower_is_better = True` says
-that the lowest value is best, and counts for all of them.
-"""
+"""What is measured beside the loss, in training, validation and test: `metrics=[accuracy,f1]`."""
 
 from dataclasses import dataclass
 
@@ -62,6 +58,8 @@ class Calibration:
         return Calibration()
 
 
+# A class says `lower_is_better = True` if the lowest value is best, and `also = (NAME, ...)` if its metric measures
+# more than its own name.
 OPTIONS: dict[str, type] = {
     "accuracy": Accuracy,
     "balanced_accuracy": BalancedAccuracy,

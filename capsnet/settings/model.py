@@ -1,4 +1,5 @@
 """The networks. A class that says `capsules = True` needs a routing, one with `capsules = False` cannot use any.
+One that says `matrices = True` needs a routing of capsules with a pose and an activation.
 
 `suits` is the training that suits a network, unless you choose otherwise.
 """
@@ -31,6 +32,15 @@ class CapsNet:
     class_dim: int = setting(16, "dimensions of a class capsule", at_least=1)
     decoder: str = setting("dense", DECODER, one_of=DECODERS)
     dropout: float = setting(0.0, "dropout on the decoder's hidden layers", at_least=0, below=1)
+    divide_primary: bool = setting(
+        False, "divide the primary capsules' convolution by the number of their types, as the authors' code does"
+    )
+    first_weights: str = setting(
+        "scaled",
+        "scaled: as suits the sizes of the layers; authors: truncated normal, 0.05 in the first convolution and 0.1"
+        " elsewhere, with biases of 0.1",
+        one_of=("scaled", "authors"),
+    )
 
     def build(self, image_shape: tuple[int, int, int], num_classes: int, routing: Any):
         from ..networks.capsnet import CapsNet
@@ -92,6 +102,35 @@ class ResCapsNet:
 
 
 @dataclass
+class MatrixCapsNet:
+    """Capsules with a pose and an activation (Hinton, Sabour & Frosst 2018), for all routings of these."""
+
+    capsules = True
+    matrices = True
+    suits: ClassVar = {"routing": "em", "loss": "spread"}
+
+    conv_channels: int = setting(64, "channels of the convolution, A of the paper", at_least=1)
+    conv_stride: int = setting(2, "stride of the convolution", at_least=1)
+    primary_capsules: int = setting(8, "types of primary capsules, B of the paper", at_least=1)
+    first_capsules: int = setting(16, "types of the first convolutional capsules, C of the paper", at_least=1)
+    second_capsules: int = setting(16, "types of the second convolutional capsules, D of the paper", at_least=1)
+    batch_norm: bool = setting(
+        True, "normalize features and primary capsules, as Ribeiro et al. do; Hinton et al. do not"
+    )
+    pad: bool = setting(
+        True, "add zeros around the image so that the strides leave out no row or column; the papers have none"
+    )
+    coordinates: bool = setting(True, "add places to the votes for class capsules")
+    decoder: str | None = setting(None, f"{DECODER}; null: nothing is drawn", one_of=DECODERS)
+    dropout: float = setting(0.0, "dropout on the decoder's hidden layers", at_least=0, below=1)
+
+    def build(self, image_shape: tuple[int, int, int], num_classes: int, routing: Any):
+        from ..networks.matrix_capsnet import MatrixCapsNet
+
+        return MatrixCapsNet(image_shape, num_classes, routing=routing, **vars(self))
+
+
+@dataclass
 class CNN:
     """The convolutional baseline of Sabour, Frosst & Hinton (2017, section 5)."""
 
@@ -122,6 +161,23 @@ class SmallCNN:
 
 
 @dataclass
+class CapsuleLossCNN:
+    """The small CNN with squash, margin loss and a decoder, but no routing (Gu, Tresp & Hu 2021)."""
+
+    capsules = False
+    suits: ClassVar = {"routing": "none", "optimizer.lr": 0.016}
+
+    class_dim: int = setting(16, "dimensions of the vector of a class", at_least=1)
+    decoder: str = setting("dense", DECODER, one_of=DECODERS)
+    dropout: float = setting(0.0, "dropout on the decoder's hidden layers", at_least=0, below=1)
+
+    def build(self, image_shape: tuple[int, int, int], num_classes: int, routing: Any):
+        from ..networks.capsule_loss_cnn import CapsuleLossCNN
+
+        return CapsuleLossCNN(image_shape, num_classes, **vars(self))
+
+
+@dataclass
 class ResNet18:
     """ResNet-18 (He et al. 2016), with the usual stem for small images."""
 
@@ -139,7 +195,9 @@ OPTIONS = {
     "small_capsnet": SmallCapsNet,
     "efficient_capsnet": EfficientCapsNet,
     "res_capsnet": ResCapsNet,
+    "matrix_capsnet": MatrixCapsNet,
     "cnn": CNN,
     "small_cnn": SmallCNN,
+    "capsule_loss_cnn": CapsuleLossCNN,
     "resnet18": ResNet18,
 }

@@ -1,5 +1,6 @@
 """From YAML, overrides or a saved dictionary to a checked `Config`, with errors that say what is wrong."""
 
+import copy
 import dataclasses
 import difflib
 from collections.abc import Iterable
@@ -93,7 +94,7 @@ def config_from_dict(saved: Values, overrides: dict[str, Any] | None = None, ori
     if _has_interpolation(saved):  # resolving it could read environment variables
         raise ConfigError(f"{origin or 'config'}: its config contains ${{...}}, which is not allowed in a saved config")
     overrides = overrides or {}
-    values = {key: dict(value) if isinstance(value, dict) else value for key, value in saved.items()}
+    values = copy.deepcopy(saved)
     plugin = values.pop("plugin", None)
     try:
         _check_form(values)
@@ -253,10 +254,11 @@ def _typed_option(group: str, name: str, values: Values) -> Any:
     """An option's dataclass, inside that of its group's shared settings if there are some."""
     shared = SHARED.get(group)
     outer = {field.name for field in dataclasses.fields(shared)} - {"source"} if shared else set()
-    option = _typed(OPTIONS[group][name], {key: values[key] for key in values.keys() - outer - {"name"}}, group)
+    own = {key: value for key, value in values.items() if key not in {"name", *outer}}
+    option = _typed(OPTIONS[group][name], own, group)
     if shared is None:
         return option
-    section = _typed(shared, {key: values[key] for key in values.keys() & outer} | {"source": None}, group)
+    section = _typed(shared, {key: values[key] for key in values if key in outer} | {"source": None}, group)
     section.source = option
     return section
 

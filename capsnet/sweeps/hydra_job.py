@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from ..errors import CapsNetError, ConfigError, FolderInUseError
 from ..runs.folder import RECORD_FILE
 from ..runs.measures import monitored
-from ..runs.record import new_record, read_record, write_record
+from ..runs.record import new_record, read_record, recorded_overrides, write_record
 from ..runs.result import read_result
 from ..runs.resume import refuse_changes
 from ..runs.saved_config import saved_config
@@ -21,7 +21,7 @@ from ..settings.parse import config_from_omegaconf
 from ..settings.plugins import load_plugin
 from ..text import relative
 from ..training.launch_environment import started_by_launcher
-from .plan import NOT_REPEATED, as_typed, job_label
+from .plan import NOT_REPEATED, as_typed, job_label, without_code
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ def run_job(composed: DictConfig) -> float | None:
         raise ConfigError("a sweep's job starts its processes itself: leave hydra.launcher.tasks_per_node at 1")
     record = None
     try:
-        record = record_of(run_dir)
+        record = record_of(run_dir, overrides)
         if record is not None and record["status"] in NOT_REPEATED:
             return monitored(read_result(run_dir))
         _load_plugin_of(overrides)
@@ -67,6 +67,8 @@ def run_job(composed: DictConfig) -> float | None:
         if pruning is not None and pruning.pruned:
             results.reason = f"{PRUNED} after epoch {results.epochs}"
             results.write(run_dir)
+    except OtherJobError:
+        raise
     except FolderInUseError as error:
         log.warning("%s", error)
         return None
@@ -80,9 +82,28 @@ def run_job(composed: DictConfig) -> float | None:
     return monitored(results)
 
 
-def record_of(run_dir: Path) -> dict[str, Any] | None:
-    """The record that an earlier start of a job has left; None if there was none. Raises CheckpointError."""
-    return read_record(run_dir) if (run_dir / RECORD_FILE).exists() else None
+class OtherJobError(ConfigError):
+    """The folder contains a job of another sweep, or the sweep's YAML file has changed since."""
+
+
+def record_of(run_dir: Path, overrides: list[str]) -> dict[str, Any] | None:
+    """The record that an earlier start of a job has left; None if there was none.
+
+    Raises:
+        OtherJobError: the folder has a job with other overrides.
+        CheckpointError: the record is damaged.
+    """
+    if not (run_dir / RECORD_FILE).exists():
+        return None
+    record = read_record(run_dir)
+    wanted = without_code(overrides)
+    recorded = without_code(recorded_overrides(record))[: len(wanted)]  # a resumption may have added some
+    if recorded != wanted:
+        raise OtherJobError(
+            f"{run_dir}: has a job with other settings ({' '.join(recorded_overrides(record))});"
+            " choose another hydra.sweep.dir"
+        )
+    return record
 
 
 def record_failure(run_dir: Path, overrides: list[str], reason: str) -> None:

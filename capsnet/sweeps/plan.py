@@ -191,4 +191,4 @@ def _is_setting(override: str) -> bool:
     key, _, value = override.partition("=")
     known = {entry.name for entry in dataclasses.fields(Config)} | {"experiment", "sweep"}
     names_another_file = "/" in key or "@" in key or ("." not in key and "/" in value)
-    return _group(override) in known and not names_another_file and "_target_" not in value and "${" not in value
+    return _group(override) in known and not names_another_file and "_target_" not in override and "${" not in override

@@ -35,8 +35,8 @@ class SlurmLauncher(BaseSubmititLauncher):
         folder = Path(self.config.hydra.sweep.dir)
         jobs = {number: list(overrides) for number, overrides in enumerate(job_overrides, initial_job_idx)}
         values = {}  # of the monitored metric, by the job's number
-        for number in jobs:
-            record = record_of(job_folder(folder, number))
+        for number, overrides in jobs.items():
+            record = record_of(job_folder(folder, number), overrides)
             if record is not None and record["status"] in NOT_REPEATED:
                 values[number] = monitored(read_result(job_folder(folder, number)))
         queued = self._queue({number: jobs[number] for number in jobs.keys() - values.keys()})

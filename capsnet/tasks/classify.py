@@ -13,7 +13,7 @@ from ..data.balance import are_unbalanced
 from ..data.batches import Generators, Sample
 from ..metrics.balanced_accuracy import BalancedAccuracy, class_accuracies
 from ..metrics.counts import confusion_matrix
-from ..output import Output, Targets, confidences
+from ..output import Output, Targets
 from .task import Task, Tested
 
 SHOWN_RECONSTRUCTIONS = 36
@@ -29,9 +29,13 @@ class Classify(Task):
     """
 
     def plan(
-        self, labels: Tensor, augmentation: Augmentation | None = None, generator_of: Generators | None = None
+        self,
+        labels: Tensor,
+        classes: int,
+        augmentation: Augmentation | None = None,
+        generator_of: Generators | None = None,
     ) -> dict[str, Tensor]:
-        plan = super().plan(labels, augmentation, generator_of)
+        plan = super().plan(labels, classes, augmentation, generator_of)
         if augmentation is not None and augmentation.mixup is not None:
             assert generator_of is not None
             plan["mixed with"], plan["own share"] = augmentation.mixup.draw(len(labels), generator_of("mixup"))
@@ -60,7 +64,7 @@ class Classify(Task):
 
     def details(self, output: Output, targets: Targets, logits: bool) -> dict[str, Tensor]:
         """True classes, predicted ones, and the scores of these."""
-        scores = confidences(output, logits).amax(1).float()
+        scores = self.confidences(output, logits).amax(1).float()
         return {"labels": targets.labels, "predictions": output.scores.argmax(1), "scores": scores}
 
     def report(self, tested: Tested) -> dict[str, Any]:

@@ -4,7 +4,6 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +37,12 @@ class EpochLog(Callback):
         steps: writes the curves by step, which come before those by epoch.
     """
 
-    STATE = ("epochs", "best_epoch", "best_value", "images", "training_seconds", "stopped_at", "columns", "rows")
+    STATE = ("epochs", "best_epoch", "images", "training_seconds", "stopped_at", "columns", "rows")
 
     def __init__(self, run_dir: Path, monitor: Monitor, steps: StepCurves):
         self.run_dir, self.monitor, self.steps = run_dir, monitor, steps
         self.epochs = 0
         self.best_epoch: int | None = None
-        self.best_value: float | None = None  # of the monitored metric
         self.images, self.training_seconds = 0, 0.0  # of finished epochs
         self.earlier_seconds, self.fit_began = 0.0, time.perf_counter()  # before and after the last resumption
         self.validation_seconds = 0.0
@@ -97,7 +95,7 @@ class EpochLog(Callback):
         if not _is_finite(metrics, pl_module):
             stop_diverged(trainer, self.run_dir, "at its end")
         seconds = self._count(trainer)
-        self._add_row(trainer, pl_module.measurements["train"].names, metrics)
+        self._add_row(trainer, pl_module.measurements, metrics)
         self._keep_best(trainer, metrics)
         if trainer.is_global_zero:
             self.steps.write(trainer)
@@ -116,19 +114,21 @@ class EpochLog(Callback):
         self.stopped_at = trainer.max_epochs if stopped else None
         return seconds
 
-    def _add_row(self, trainer: pl.Trainer, names: Sequence[str], metrics: dict[str, float]) -> None:
-        self.columns = ["epoch", "step", "lr", *(f"{split}/{name}" for split in ("train", "val") for name in names)]
+    def _add_row(self, trainer: pl.Trainer, measured: dict[str, Any], metrics: dict[str, float]) -> None:
+        train = measured["train"].names
+        names = {"train": train, "val": measured["val"].names or train}
+        self.columns = ["epoch", "step", "lr", *(f"{split}/{name}" for split, own in names.items() for name in own)]
         self.rows.append({"epoch": self.epochs, "step": trainer.global_step, **metrics})
         if self.monitor.name not in self.columns:
             raise ConfigError(f"monitor={self.monitor.name}: is not measured; there are {', '.join(metrics)}")
 
     def _keep_best(self, trainer: pl.Trainer, metrics: dict[str, float]) -> None:
         """Is this epoch the best so far? One that is cut short is not, unless it is the only one."""
-        value, best = metrics.get(self.monitor.name), self.best_value
+        value, best = metrics.get(self.monitor.name), self.best_row.get(self.monitor.name)
         if value is None and trainer.limit_val_batches == 0:
             self.best_epoch = self.epochs  # without validation, the newest counts as the best
         elif value is not None and (best is None or (self.monitor.is_better(value, best) and trainer.is_last_batch)):
-            self.best_epoch, self.best_value = self.epochs, value
+            self.best_epoch = self.epochs
 
     def _line(self, max_epochs: int, metrics: dict[str, float], seconds: float) -> str:
         """What the terminal says of the epoch."""

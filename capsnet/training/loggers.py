@@ -11,13 +11,13 @@ import torch
 import yaml
 from PIL import Image
 from pytorch_lightning.callbacks import Callback
-from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
+from pytorch_lightning.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from tensorboard.compat.proto.summary_pb2 import Summary
 from torch import Tensor
 from torch.utils.tensorboard.summary import hparams
 
 from ..runs.record import RunRecord
-from ..settings.config import OPTIONS, Config, as_dict
+from ..settings.config import OPTIONS, Config, as_dict, name_of, option_of
 from ..settings.config import hyperparameters as settings_shown
 
 FIGURES_TAG = "visuals"  # TIME SERIES sorts cards by tag: figures come after the curves, test/ to val/
@@ -69,13 +69,29 @@ def log_scalars(loggers: Sequence[Logger], values: Mapping[str, float], step: in
 
 
 def log_config(loggers: Sequence[Logger], config: Config, results: RunRecord) -> None:
-    """Log what is going to be trained: to TensorBoard as a text, to the others as hyper-parameters."""
+    """Log what is going to be trained: to TensorBoard as a text, to the others as hyper-parameters.
+
+    MLflow and W&B would name every run at random, MLflow by the seed; so they get a name that says what it is.
+    """
     for logger in loggers:
+        if isinstance(logger, MLFlowLogger) and logger._run_name is None:
+            logger.experiment.update_run(logger.run_id, name=run_name(config, results))
+        if isinstance(logger, WandbLogger) and logger._wandb_init["name"] is None:
+            logger.experiment.name = run_name(config, results)
         if isinstance(logger, TensorBoardLogger):
             text = yaml.safe_dump(as_dict(config), sort_keys=False, allow_unicode=True)
             logger.experiment.add_text("config", f"```\n{text}```")
         else:
             logger.log_hyperparams(hyperparameters(config, results))
+
+
+def run_name(config: Config, results: RunRecord) -> str:
+    """Its own, or else network, data and what was overridden, such as: capsnet kmnist routing.iters=1."""
+    if config.name is not None:
+        return config.name
+    chosen = {group: name_of(group, option_of(group, getattr(config, group))) for group in ("model", "data")}
+    said = (*chosen, "logger", "callbacks")
+    return " ".join([*chosen.values(), *(one for one in results.overrides if one.partition("=")[0] not in said)])
 
 
 def hyperparameters(config: Config, results: RunRecord) -> dict[str, Any]:
@@ -108,7 +124,8 @@ def log_outcome(loggers: Sequence[Logger], config: Config, results: RunRecord, b
             # run's own event file; the writer's own method would add a folder.
             for summary in hparams(hyperparameters(config, results), outcome):
                 logger.experiment._get_file_writer().add_summary(summary)
-            logger.log_metrics({name: value for name, value in outcome.items() if value is not None}, best_step)
+        if known := {name: value for name, value in outcome.items() if value is not None}:
+            logger.log_metrics(known, best_step)
         logger.save()
 
 
@@ -122,14 +139,22 @@ def log_figures(loggers: Sequence[Logger], figures: Mapping[str, bytes], step: i
                 image = Summary.Image(encoded_image_string=png, width=width, height=height, colorspace=4)
                 summary = Summary(value=[Summary.Value(tag=tag, image=image)])
                 logger.experiment._get_file_writer().add_summary(summary, step)
+            elif isinstance(logger, MLFlowLogger):
+                logger.experiment.log_image(logger.run_id, Image.open(io.BytesIO(png)), artifact_file=f"{tag}.png")
             elif callable(log_image := getattr(logger, "log_image", None)):
                 log_image(tag, [Image.open(io.BytesIO(png))], step=step)
 
 
-def close_loggers(loggers: Sequence[Logger]) -> None:
+def close_loggers(loggers: Sequence[Logger], completed: bool) -> None:
+    """Tell how the run ended, and close what the next job of a sweep would else go on with."""
     for logger in loggers:
-        if isinstance(logger, Curves) and logger._experiment is not None:
-            logger._experiment.close()
+        if isinstance(logger, Curves):
+            if logger._experiment is not None:
+                logger._experiment.close()
+            continue
+        logger.finalize("success" if completed else "failed")
+        if isinstance(logger, WandbLogger) and logger._experiment is not None:
+            logger._experiment.finish(0 if completed else 1)
 
 
 class StepCurves(Callback):

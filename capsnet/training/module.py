@@ -12,7 +12,7 @@ from ..data.balance import balanced_weights
 from ..data.batches import Batches, to_float
 from ..data.dataset import recorded_training_images, trained_elsewhere
 from ..errors import CheckpointError, ConfigError
-from ..losses import BEGINNING, Progress
+from ..losses import END, Progress
 from ..metrics.metric import Measurements
 from ..output import Output, Targets
 from ..runs.checkpoints import CONFIG_KEY, DATASET_KEY, PLUGIN_KEY, build_network, check_weights, load_checkpoint
@@ -33,7 +33,7 @@ class CapsNetModule(pl.LightningModule):
     Args:
         overrides: settings as on the command line, such as "model=efficient_capsnet", "routing.iters=3".
         config: the whole config in their place, as `capsnet.compose` gives it.
-        image_shape: (channels, height, width).
+        image_shape: (channels, height, width) of the dataset's images; the task says what the network sees of them.
         num_classes: number of classes.
         class_names: their names; None: their numbers.
         class_counts: training images of each class, [classes]; None: known from a `KMNISTDataModule`.
@@ -69,7 +69,7 @@ class CapsNetModule(pl.LightningModule):
         if self.config.freeze:
             self._frozen = freeze(self.network, self.config, self.image_shape, num_classes)
         self.loss = build_loss(self.config.loss)
-        self._compiled = _compiled(self.network) if self.config.trainer.compile else None
+        self._compiled = _compiled(self._output) if self.config.trainer.compile else None
         self._full_batch: int | None = None
         self._weights: Tensor | None = None
         self._class_counts: list[int] | None = None
@@ -152,24 +152,23 @@ class CapsNetModule(pl.LightningModule):
             self._weights = balanced_weights(counts)
 
     def _new_measurements(self) -> Measurements:
-        return Measurements(self.task.metrics(build_metrics(self.config), self._class_counts))
+        return Measurements(self.task.metrics(build_metrics(self.config), self._class_counts), self.loss.logits)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Output:
         return self.network(images, labels)
 
     def training_step(self, batch: tuple[Tensor, Any], batch_index: int) -> Tensor:
         images, targets = _images_and_targets(batch)
-        network = self.network
+        output_of = self._output
         if self._compiled is not None:
             self._full_batch = self._full_batch or len(images)
             if len(images) == self._full_batch:  # a smaller last batch is not worth compiling for
-                network = self._compiled
+                output_of = self._compiled
         if self._weights is not None:
             self._weights = self._weights.to(images.device)
-            targets = targets._replace(
-                weights=targets.presence(self.num_classes).to(self._weights.dtype) @ self._weights
-            )
-        loss = self._measure("train", self.task.output(network, images, targets), targets)
+            presence = targets.presence(self.num_classes).to(self._weights.dtype)
+            targets = targets._replace(weights=presence @ self._weights / presence.sum(1))
+        loss = self._measure("train", output_of(images, targets), targets)
         if self._trainer is None or self.trainer.world_size == 1:
             return loss
         if not isinstance(batches := self.trainer.train_dataloader, Batches):
@@ -177,13 +176,16 @@ class CapsNetModule(pl.LightningModule):
         # The processes' gradients are averaged. This weights each by its share of the batch's images.
         return loss * (len(images) * self.trainer.world_size / batches.sizes[batch_index])
 
+    def _output(self, images: Tensor, targets: Targets) -> Output:
+        return self.task.output(self.network, images, targets)
+
     def validation_step(self, batch: tuple[Tensor, Any], batch_index: int) -> Tensor:
         images, targets = _images_and_targets(batch)
-        return self._measure("val", self.task.output(self.network, images), targets)
+        return self._measure("val", self.task.output(self.network, images, targets, choose=True), targets)
 
     def test_step(self, batch: tuple[Tensor, Any], batch_index: int) -> None:
         images, targets = _images_and_targets(batch)
-        self._measure("test", self.task.output(self.network, images), targets)
+        self._measure("test", self.task.output(self.network, images, targets, choose=True), targets)
 
     def predict_step(self, batch: Any, batch_index: int) -> Tensor:
         """The classes that the task answers with, [batch] or [batch, k], of images or of pairs (images, labels)."""
@@ -192,7 +194,7 @@ class CapsNetModule(pl.LightningModule):
 
     def _measure(self, split: str, output: Output, targets: Targets) -> Tensor:
         """Add a batch to the epoch's measurements; gives the loss."""
-        losses = self.loss(output, targets, self._progress())
+        losses = self.loss(output, targets, self._progress() if split == "train" else END)
         self.measurements[split].update(losses, output, targets)
         if split == "train":
             self.latest_loss = losses["loss"].detach()
@@ -200,11 +202,15 @@ class CapsNetModule(pl.LightningModule):
 
     def _progress(self) -> Progress:
         if self._trainer is None:
-            return BEGINNING
+            return END
         return Progress(self.global_step, self._steps, self.current_epoch, self.trainer.max_epochs or 1)
 
     def on_train_start(self) -> None:
-        self._steps = int(self.trainer.estimated_stepping_batches)
+        self._steps = self._all_steps()
+
+    def _all_steps(self) -> int:
+        steps = int(self.trainer.estimated_stepping_batches)
+        return min(steps, self.config.trainer.max_steps or steps)
 
     def running_means(self) -> dict[str, float]:
         """This epoch's training metrics so far, in this process. Waits for the device."""
@@ -254,7 +260,7 @@ class CapsNetModule(pl.LightningModule):
         if self._trainer is not None:
             precision = self.trainer.precision
             epochs = self.trainer.max_epochs if (self.trainer.max_epochs or 0) > 0 else epochs
-            steps = int(self.trainer.estimated_stepping_batches) if self.config.optimizer.by_step else None
+            steps = self._all_steps() if self.config.optimizer.by_step else None
         # The fused step reads and writes the weights once. It cannot unscale 16-bit gradients that are to be clipped.
         fused = precision not in ("16-mixed", "16")
         weights = [weight for weight in self.parameters() if weight.requires_grad]
@@ -286,7 +292,7 @@ def _in_unit_range(images: Tensor) -> Tensor:
     return to_float(images) if images.dtype == torch.uint8 else images
 
 
-def _compiled(network: nn.Module) -> Callable[..., Output]:
+def _compiled(output_of: Callable[..., Output]) -> Callable[..., Output]:
     """The network's forward and backward pass, compiled. Jobs of one process share compiled code where they can."""
     torch._dynamo.config.recompile_limit = 256  # with the default of 8, a sweep's ninth setting would not be compiled
-    return torch.compile(network.forward, dynamic=False)
+    return torch.compile(output_of, dynamic=False)

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import ConfigError
+from ..losses import END
 from ..output import Targets
 from ..settings.config import Config, name_of
 from ..text import on_one_line
@@ -33,7 +34,7 @@ def refuse_without_probabilities(
         for group, compute in {
             "model": lambda true: module.network(images, true),
             "loss": lambda true: module.loss(
-                output, Targets(labels, images, true if true.is_floating_point() else None)
+                output, Targets(labels, images, true if true.is_floating_point() else None), END
             ).values(),
         }.items():
             if reason := _difference(compute, labels, probabilities):

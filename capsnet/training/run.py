@@ -155,7 +155,7 @@ def train(
                     if on_cpu:
                         training.enter_context(share_of_threads(trainer.num_devices))
                     others = (environment, trainer.num_devices, config, run_dir, resume, decision.choice)
-                    training.enter_context(further_processes(*others, callbacks=bool(foreign and callbacks)))
+                    training.enter_context(further_processes(*others, bool(foreign and callbacks)))
                 if on_cpu:
                     training.enter_context(freed_memory_kept())
                 if is_main:
@@ -243,7 +243,7 @@ def _outcome_recorded(
                 results.write(run_dir)
             with contextlib.suppress(OSError):
                 log_outcome(trainer.loggers, config, results, epoch_log.best_row.get("step", 0))
-                close_loggers(trainer.loggers)
+                close_loggers(trainer.loggers, results.status == "completed")
 
 
 def _fit(
@@ -301,6 +301,7 @@ def _quieten_libraries() -> None:
     logging.getLogger("pytorch_lightning.profilers").setLevel(logging.INFO)  # trainer.profiler reports here
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # trainer.compile looks for CUDA there
     warnings.filterwarnings("ignore", message=".*smaller than the logging interval")
+    warnings.filterwarnings("ignore", message="Trying to infer the `batch_size`")  # it finds that of the images
     warnings.filterwarnings("ignore", message="Be aware that when using `ckpt_path`")  # a line of ours says so
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")  # last.ckpt is there
     warnings.filterwarnings("ignore", message=".*AMP with fp16 is not supported on CPU")  # it is refused

@@ -146,6 +146,33 @@ def test_works_under_bf16_autocast_with_capsules_in_float32():
     assert (output.capsules - plain.capsules).norm() / plain.capsules.norm() < 2e-2
 
 
+def test_a_network_in_float64_computes_in_float64():
+    network = CapsNet(**SMALL).double()
+    images = torch.rand(2, 1, 28, 28).double()
+    assert network.primary(network.conv(images).relu()).dtype == torch.float64
+    assert network(images).capsules.dtype == torch.float64
+
+
+def test_the_authors_class_bias_has_160_parameters_and_their_first_weights_are_truncated_at_two_deviations():
+    network = CapsNet(divide_primary=True, first_weights="authors", routing=Dynamic(bias=True))
+    assert sum(parameter.numel() for parameter in network.parameters()) == 8_215_728
+    for name, parameter in network.named_parameters():
+        if name.endswith("bias"):
+            assert (parameter == 0.1).all()
+        else:
+            deviation = 0.05 if name == "conv.weight" else 0.1
+            assert 1.9 * deviation < parameter.abs().max() <= 2 * deviation
+            assert float(parameter.std()) == pytest.approx(0.88 * deviation, rel=0.03)
+
+
+def test_divided_primary_capsules_are_those_of_a_convolution_with_smaller_weights():
+    divided, plain = PrimaryCapsules(3, 4, 8, divide=True), PrimaryCapsules(3, 4, 8)
+    torch.nn.init.normal_(divided.conv.bias)
+    plain.load_state_dict({"conv.weight": divided.conv.weight / 4, "conv.bias": divided.conv.bias})
+    features = torch.randn(2, 3, 13, 15)
+    torch.testing.assert_close(divided(features), plain(features))
+
+
 @pytest.mark.parametrize(("side", "stride"), [(17, 1), (28, 1), (44, 1), (45, 2), (62, 2), (63, 3), (64, 3), (128, 6)])
 def test_the_stride_that_suits_a_size_is_the_largest_that_leaves_the_papers_grid(side, stride):
     assert suitable_stride(side, side) == stride

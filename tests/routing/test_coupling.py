@@ -1,5 +1,7 @@
 """Claims about routing's iterations as they are shown: they are those that the routings take, step by step."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
@@ -7,6 +9,8 @@ from torch import nn
 from capsnet.routing.attention import AttentionRouting
 from capsnet.routing.coupling import routing_steps
 from capsnet.routing.dynamic import DynamicRouting, dynamic_routing
+from capsnet.routing.inverted import InvertedRouting
+from capsnet.routing.static import StaticRouting
 from capsnet.routing.uniform import UniformRouting
 
 SHAPE = 30, 8, 5, 16  # in_caps, in_dim, out_caps, out_dim
@@ -17,11 +21,19 @@ def u():
     return 0.3 * torch.randn(SHAPE[0], SHAPE[1])
 
 
-@pytest.mark.parametrize("build", [lambda *shape: DynamicRouting(*shape, iters=4), UniformRouting, AttentionRouting])
+@pytest.mark.parametrize(
+    "build",
+    [
+        *(partial(DynamicRouting, iters=4), partial(DynamicRouting, iters=3, bias=True, leaky=True)),
+        *(UniformRouting, StaticRouting, partial(InvertedRouting, iters=3)),
+        *(AttentionRouting, partial(AttentionRouting, scale="out_dim")),
+    ],
+)
 def test_the_last_step_gives_what_the_routing_gives(build, u):
     routing = build(*SHAPE)
-    if isinstance(routing, AttentionRouting):
-        nn.init.normal_(routing.prior)
+    for name, parameter in routing.named_parameters():
+        if name in ("prior", "logits", "bias"):
+            nn.init.normal_(parameter)
     with torch.no_grad():
         steps = routing_steps(routing, u)
         torch.testing.assert_close(steps[-1].capsules, routing(u[None])[0], rtol=1e-4, atol=1e-5)

@@ -19,6 +19,8 @@ def test_the_defaults_are_the_papers_network_on_kmnist():
         "class_dim": 16,
         "decoder": "dense",
         "dropout": 0,
+        "divide_primary": False,
+        "first_weights": "scaled",
     }
     assert (as_dict(config)["data"]["name"], config.routing.iters) == ("kmnist", 3)
 

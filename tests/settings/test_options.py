@@ -36,9 +36,14 @@ def test_every_option_says_what_it_is(group, name):
     assert not OPTIONS[group][name].__doc__.startswith(f"{OPTIONS[group][name].__name__}(")  # made by dataclass
 
 
-def built_by(option):
-    """What of the project an option's `build` imports and makes; None if it makes something of torch's."""
-    source = ast.parse(textwrap.dedent(inspect.getsource(option.build)))
+def builders(option):
+    """The methods of an option that build something: `build`, or of a routing also or only `build_matrices`."""
+    return [getattr(option, name) for name in ("build", "build_matrices") if hasattr(option, name)]
+
+
+def built_by(option, build):
+    """What of the project such a method imports and makes; None if it makes something of torch's."""
+    source = ast.parse(textwrap.dedent(inspect.getsource(build)))
     node = next((node for node in ast.walk(source) if isinstance(node, ast.ImportFrom) and node.level), None)
     if node is None:
         return None
@@ -48,12 +53,13 @@ def built_by(option):
 
 @pytest.mark.parametrize(("group", "name"), EVERY_OPTION)
 def test_an_option_has_the_settings_and_defaults_of_what_it_builds(group, name):
-    option = OPTIONS[group][name]
-    built = built_by(option)
-    if built is None:
-        pytest.skip("builds nothing of this project")
-    given = {*inspect.signature(option.build).parameters, "routing_iters"}  # when it is built, such as image_shape
-    wanted = {key: one.default for key, one in inspect.signature(built).parameters.items() if key not in given}
+    option, wanted = OPTIONS[group][name], {}
+    for build in builders(option):
+        built = built_by(option, build)
+        if built is None:
+            pytest.skip("builds nothing of this project")
+        given = {*inspect.signature(build).parameters, "routing_iters"}  # when it is built, such as image_shape
+        wanted |= {key: one.default for key, one in inspect.signature(built).parameters.items() if key not in given}
     own = {field.name: field.default for field in dataclasses.fields(option)}
     assert wanted.keys() == own.keys()
     presets = [base for base in option.__mro__[1:] if base in OPTIONS[group].values()]  # as of small_capsnet: CapsNet
@@ -99,7 +105,9 @@ def test_every_dataset_can_be_opened_and_knows_its_classes_without_reading_anyth
 def test_every_network_can_be_built_with_every_routing_that_it_can_use_and_trained_with_every_loss(model, routing):
     for loss in OPTIONS["loss"]:
         values = {"model": {"name": model}, "routing": {"name": routing}, "loss": {"name": loss}}
-        if OPTIONS["model"][model].capsules == (routing == "none"):
+        network, build = OPTIONS["model"][model], OPTIONS["routing"][routing]
+        method = "build_matrices" if getattr(network, "matrices", False) else "build"
+        if network.capsules == (routing == "none") or (network.capsules and not hasattr(build, method)):
             with pytest.raises(ConfigError, match="routing="):
                 config_from_dict(values)
             continue

@@ -64,9 +64,9 @@ def test_a_key_that_is_like_no_other_is_refused_with_those_there_are():
 
 
 def test_a_setting_of_another_option_is_said_to_belong_there():
-    expected = "routing.iters=3: belongs to routing=dynamic, which is not chosen"
-    assert refusal({"routing": {"name": "uniform"}}, {"routing.iters": "3"}) == expected
-    assert refusal({}, {"routing": "uniform", "routing.iters": "3"}) == expected
+    expected = "routing.leaky=true: belongs to routing=dynamic, which is not chosen"
+    assert refusal({"routing": {"name": "uniform"}}, {"routing.leaky": "true"}) == expected
+    assert refusal({}, {"routing": "uniform", "routing.leaky": "true"}) == expected
     saved = {"data": {"name": "digits", "root": "x"}}
     assert "data.root=x: belongs to data=kmnist, k49, mnist, " in refusal(saved)
 

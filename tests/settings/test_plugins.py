@@ -86,7 +86,7 @@ class TestGood:
         for values, message in (
             ({"size": "many"}, "model.size=many: "),
             ({"sise": 5}, "did you mean model.size"),
-            ({"conv_channels": 5}, "belongs to model=capsnet or small_capsnet, which is not chosen"),
+            ({"divide_primary": True}, "belongs to model=capsnet or small_capsnet, which is not chosen"),
         ):
             with pytest.raises(ConfigError, match=message):
                 config_from_dict({"model": {"name": "tiny", **values}})

@@ -5,7 +5,7 @@ import json
 import pytest
 from conftest import make_job
 
-from capsnet.sweeps.hydra_job import record_failure
+from capsnet.sweeps.hydra_job import OtherJobError, record_failure, record_of
 from capsnet.sweeps.jobs import read_jobs
 
 
@@ -31,3 +31,12 @@ def test_a_failure_before_the_job_has_a_folder_makes_its_record(tmp_path):
     (job,) = read_jobs(tmp_path)
     assert (job.number, job.status, job.reason) == (3, "failed", "SLURM lost it")
     assert job.values == {"seed": "0"}
+
+
+def test_the_folder_of_another_job_is_refused_whatever_plugin_it_used(tmp_path):
+    make_job(tmp_path, 0, ["plugin=a.py", "seed=1", "trainer.max_epochs=9"])  # the last one from a resumption
+    assert record_of(tmp_path / "0", ["seed=1"])["status"] == "completed"
+    assert record_of(tmp_path / "0", ["seed=1", "plugin=moved/a.py"])["status"] == "completed"
+    assert record_of(tmp_path / "1", ["seed=1"]) is None
+    with pytest.raises(OtherJobError, match="has a job with other settings"):
+        record_of(tmp_path / "0", ["seed=2"])

@@ -43,6 +43,9 @@ class Recorder(Logger):
     def log_image(self, key, images, step=None):
         self.images.append(key)
 
+    def finalize(self, status):
+        self.status = status
+
 
 class Watcher(pl.Callback):
     """Sees the metrics at the end of each epoch, and logs one of its own."""
@@ -82,10 +85,13 @@ def test_loss_learning_rate_and_the_norm_of_all_gradients_are_logged_by_step(wat
     assert list(logger.scalars["step/gradient_norm"].values()) == pytest.approx(callback.norms[1::2])
 
 
+OWN = ("hparam/val_accuracy", "hparam/test_accuracy", "mine/step", "mine/epoch")
+
+
 def test_every_logger_gets_the_same_scalars_as_tensorboard(watched):
     run, logger, _ = watched
     curves = curves_of(run)
-    for name in ("train/loss", "val/accuracy", "lr", "epoch", "step/loss", "test/accuracy", "mine/step", "mine/epoch"):
+    for name in ("train/loss", "val/accuracy", "lr", "epoch", "step/loss", "test/accuracy", *OWN):
         events = {event.step: event.value for event in curves.Scalars(name)}
         assert logger.scalars[name] == pytest.approx(events), name
     rows = table(run / "metrics.csv")
@@ -96,6 +102,7 @@ def test_a_logger_gets_hyperparameters_and_figures_if_it_can_take_them(watched):
     run, logger, _ = watched
     assert logger.hyperparameters["data.batch_size"] == 64
     assert "visuals/confusion" in logger.images
+    assert logger.status == "success"
     assert record_of(run)["foreign"] == ["test_loggers.Watcher", "test_loggers.Recorder"]
 
 
@@ -118,6 +125,7 @@ def test_an_epoch_that_is_not_finite_reaches_neither_the_table_nor_a_logger(tmp_
         train(digits_config(), tmp_path, callbacks=[BreakAtTheEnd()], loggers=[logger])
     assert [row["epoch"] for row in table(tmp_path / "metrics.csv")] == ["1"]
     assert list(logger.scalars["epoch"].values()) == [1]
+    assert logger.status == "failed"
 
 
 def test_lightnings_callbacks_work(tmp_path):
@@ -195,7 +203,7 @@ def test_a_callback_by_name_is_in_every_process_that_the_runner_starts(tmp_path)
     )
     (tmp_path / "mine/callbacks").mkdir(parents=True)
     (tmp_path / "mine/callbacks/ranks.yaml").write_text("ranks:\n  _target_: ranks.Ranks\n")
-    arguments = (*DIGITS, *TWO_PROCESSES, "trainer.max_epochs=1", "--config-dir=mine", "callbacks=ranks")
+    arguments = ("--config-dir=mine", "callbacks=ranks", *DIGITS, *TWO_PROCESSES, "trainer.max_epochs=1")
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
     done = run_command("train.py", *arguments, cwd=tmp_path, PYTHONPATH=path)
     assert done.returncode == 0, done.stderr

@@ -11,6 +11,7 @@ from .confusion import confusion  # noqa: E402
 from .curves import curves  # noqa: E402
 from .fonts import display_names  # noqa: E402
 from .mistakes import MOST_MISTAKES, mistakes  # noqa: E402
+from .pairs import pairs  # noqa: E402
 from .perturbations import perturbations  # noqa: E402
 from .reconstructions import reconstructions  # noqa: E402
 from .robustness import robustness  # noqa: E402
@@ -26,6 +27,7 @@ __all__ = [
     "curves",
     "display_names",
     "mistakes",
+    "pairs",
     "perturbations",
     "reconstructions",
     "robustness",
