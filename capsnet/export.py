@@ -18,7 +18,7 @@ import argparse
 import importlib.util
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,24 +52,26 @@ def main() -> None:
 
     opened = open_run(arguments.run, arguments.plugin, arguments.root)
     print(f"{opened.title}, from {relative(arguments.run)}", flush=True)
-    images, kind = _images_to_compare(opened)
+    batches, kind = _images_to_compare(opened)
     files = to_onnx(opened.model, opened.title)
-    found = compare_with_network(files, opened.model, images)
-    if not found.difference <= TOLERANCE:
-        raise ExportError(f"what was exported differs from the network by {found.difference:.1e}, so it is not written")
+    comparison = compare_with_network(files, opened.model, batches)
+    if not comparison.difference <= TOLERANCE:
+        raise ExportError(
+            f"what was exported differs from the network by {comparison.difference:.1e}, so it is not written"
+        )
     for name, content in zip(NAMES, files, strict=True):
         _write(arguments.to / name, content)
-    _report(found, kind)
+    _report(comparison, kind)
 
 
-def _images_to_compare(opened: "OpenedRun") -> tuple["Tensor", str]:
-    """Images to show to the network and to the files, and what they are."""
+def _images_to_compare(opened: "OpenedRun") -> tuple["Iterable[Tensor]", str]:
+    """Batches of images to show to the network and to the files, and what they are."""
     import torch
 
-    if opened.test_images is not None:
-        return opened.test_images.images, "test image"
+    if batches := opened.test_batches():
+        return (images for images, _ in batches), "test image"
     print(f"compared on random images, since there are no test images: {opened.why_no_test_images}")
-    return torch.randint(256, (RANDOM_IMAGES, *opened.model.image_shape), dtype=torch.uint8), "random image"
+    return [torch.rand(RANDOM_IMAGES, *opened.model.image_shape)], "random image"
 
 
 def _write(path: Path, content: bytes | None) -> None:
@@ -82,11 +84,11 @@ def _write(path: Path, content: bytes | None) -> None:
     print(f"  {relative(path)}  {len(content) / 1e6:.1f} MB")
 
 
-def _report(found: "Comparison", kind: str) -> None:
-    others = found.other_predictions
+def _report(comparison: "Comparison", kind: str) -> None:
+    others = comparison.other_predictions
     predictions = f"{counted(others, 'prediction')} differ" if others else "the same predictions"
-    print(f"  {counted(found.images, kind)}: {predictions}; largest difference {found.difference:.1e}")
-    print(f"  images per second: PyTorch {found.network_speed:,.0f}, ONNX Runtime {found.file_speed:,.0f}")
+    print(f"  {counted(comparison.images, kind)}: {predictions}; largest difference {comparison.difference:.1e}")
+    print(f"  images per second: PyTorch {comparison.network_speed:,.0f}, ONNX Runtime {comparison.file_speed:,.0f}")
 
 
 def _parse(given: Sequence[str]) -> argparse.Namespace:
@@ -95,10 +97,8 @@ def _parse(given: Sequence[str]) -> argparse.Namespace:
     arguments = parser.parse(given)
     folder = arguments.run if arguments.run.is_dir() else arguments.run.parent
     arguments.to = arguments.to or (Path() if is_shipped(folder) else folder)
-    if not arguments.to.is_dir():
-        raise ConfigError(f"--to {arguments.to}: there is no such folder")
-    if not os.access(arguments.to, os.W_OK):
-        raise ConfigError(f"{arguments.to} is not writable; choose another folder with --to DIR")
+    if not arguments.to.is_dir() or not os.access(arguments.to, os.W_OK):
+        raise ConfigError(f"--to {arguments.to}: there is no such folder, or it cannot be written; choose another")
     for path in (arguments.to / name for name in NAMES):
         if path.exists() and not _is_own(path):
             raise ConfigError(f"{path}: was not written by this program; choose another folder with --to DIR")

@@ -72,17 +72,18 @@ def _at_least_float32(values: Tensor) -> Tensor:
 class Progress(NamedTuple):
     """How far a training is, for losses that change while it goes on."""
 
-    step: int = 0
+    step: int
     """Steps of the optimizer so far."""
-    steps: int = 1
+    steps: int
     """Steps of the whole training."""
-    epoch: int = 0
+    epoch: int
     """Whole epochs so far."""
-    epochs: int = 1
+    epochs: int
     """Epochs of the whole training."""
 
 
-BEGINNING = Progress()
+END = Progress(step=1, steps=1, epoch=1, epochs=1)
+"""Of a training that is over. Validation and test use it, so that the losses of different epochs can be compared."""
 
 
 class Loss:
@@ -97,13 +98,13 @@ class Loss:
     takes_weights = True
     """It weights the images by `Targets.weights`."""
 
-    def __call__(self, output: Output, targets: Targets, progress: Progress = BEGINNING) -> dict[str, Tensor]:
+    def __call__(self, output: Output, targets: Targets, progress: Progress = END) -> dict[str, Tensor]:
         """Scalars, means over the batch: "loss" is what is minimized, the others are its parts.
 
         Args:
             output: of the network.
             targets: what is wanted of it.
-            progress: of the training.
+            progress: of the training; in validation and test, its end.
         """
         raise NotImplementedError
 
@@ -111,6 +112,7 @@ class Loss:
 RESERVED_NAMES = {
     *("accuracy", "balanced_accuracy", "checkpoint", "class_names", "config", "confusion", "dataset", "differences"),
     *("epoch", "f1", "per_class_accuracy", "precision", "recall", "shifts"),
+    *("by_overlap", "held_out_pairs", "pairs", "per_class_found", "reconstruction_errors"),
 }
 """What evaluation.json calls something else, so that a loss cannot use it."""
 
@@ -133,7 +135,7 @@ class AdaptedLoss(Loss):
         self.takes_targets = names[1:2] == ["targets"]
         self.takes_weights = self.takes_targets or "weights" in names
 
-    def __call__(self, output: Output, targets: Targets, progress: Progress = BEGINNING) -> dict[str, Tensor]:
+    def __call__(self, output: Output, targets: Targets, progress: Progress = END) -> dict[str, Tensor]:
         if self.takes_targets:
             losses = self.function(output, targets, progress)
         else:
@@ -160,7 +162,7 @@ class MarginLoss(Loss):
         self.margins = (m_pos, m_neg, down_weight)
         self.reconstruction_weight = reconstruction_weight
 
-    def __call__(self, output: Output, targets: Targets, progress: Progress = BEGINNING) -> dict[str, Tensor]:
+    def __call__(self, output: Output, targets: Targets, progress: Progress = END) -> dict[str, Tensor]:
         one_class_each = targets.classes.ndim == 1 or targets.probabilities is not None
         labels = targets.classes if one_class_each else targets.presence(output.scores.shape[1])
         margin = margin_loss(output.scores, labels, *self.margins, targets.weights)
@@ -190,7 +192,7 @@ class CrossEntropyLoss(Loss):
         self.label_smoothing, self.reconstruction_weight = label_smoothing, reconstruction_weight
         self.activations = activations
 
-    def __call__(self, output: Output, targets: Targets, progress: Progress = BEGINNING) -> dict[str, Tensor]:
+    def __call__(self, output: Output, targets: Targets, progress: Progress = END) -> dict[str, Tensor]:
         scores, weights = _at_least_float32(output.scores), targets.weights
         if output.activations is not None and self.activations == "probabilities":
             present = scores.clamp(LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)
@@ -264,7 +266,7 @@ class SpreadLoss(Loss):
         grown = min(1.0, progress.step / max(1.0, self.growth * progress.steps)) if self.growth else 1.0
         return self.first_margin + grown * (self.last_margin - self.first_margin)
 
-    def __call__(self, output: Output, targets: Targets, progress: Progress = BEGINNING) -> dict[str, Tensor]:
+    def __call__(self, output: Output, targets: Targets, progress: Progress = END) -> dict[str, Tensor]:
         spread = spread_loss(output.scores, targets.classes, self.margin(progress), targets.weights)
         return with_reconstruction({"spread_loss": spread}, output, targets, self.reconstruction_weight)
 

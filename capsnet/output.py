@@ -56,4 +56,4 @@ def confidences(output: Output, logits: bool) -> Tensor:
         output: of a network.
         logits: its scores are logits, unless they are lengths of capsules.
     """
-    return output.scores.softmax(dim=1) if logits and output.capsules is None else output.scores
+    return output.scores.float().softmax(dim=1) if logits and output.capsules is None else output.scores

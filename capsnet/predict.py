@@ -1,12 +1,15 @@
 """Classify pictures with a trained network.
 
-  python -m capsnet.predict RUN PICTURE_OR_FOLDER...     a table: file, class, score, second choice
+  python -m capsnet.predict RUN PICTURE_OR_FOLDER...     a table, a line for each picture
 
 RUN is the folder of a run, a checkpoint file, or kmnist_7k, a model that comes with the project. Of a folder, all
-pictures in it and below it are classified.
+pictures in it and below it are classified. The table says what the run's task answers: of one character, its class and
+score, and those of the second choice.
 
   --json           print JSON instead: a list with an object for each file
-  --csv FILE       write a table for programs, too
+  --csv FILE       write a table for spreadsheets and programs, too
+  --all            the scores of all classes, in the table, in JSON and in the CSV file
+  --least SCORE    what scores less in every class, such as --least 0.5, is "none of them"
   --invert         swap light and dark
   plugin=FILE.py   options from a file of your own, if the run was trained with it
 
@@ -21,7 +24,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,18 +46,26 @@ class Row:
     """What is said about one file."""
 
     file: str
-    class_name: str | None = None
-    score: float | None = None
-    second_class: str | None = None
-    second_score: float | None = None
+    prediction: dict[str, Any] = field(default_factory=dict)
+    """By name, see `Task.prediction`; empty if the file cannot be read."""
     looks_inverted: bool = False
     """Against the training images."""
     error: str | None = None
     """Why the file cannot be read."""
+    scores: dict[str, float] = field(default_factory=dict)
+    """Of all classes."""
+    none_of_them: bool = False
+    """No class scores as much as it should; the prediction then has no class."""
 
-    def record(self) -> dict[str, Any]:
-        """For programs."""
-        return {"class" if key == "class_name" else key: value for key, value in asdict(self).items()}
+    def record(self, names: Sequence[str]) -> dict[str, Any]:
+        """For programs. `names` are those of a prediction."""
+        predicted = {name: self.prediction.get(name) for name in names}
+        noted = {"none_of_them": self.none_of_them, "looks_inverted": self.looks_inverted, "error": self.error}
+        return {"file": self.file, **predicted, **noted}
+
+    def cells(self, names: Sequence[str], class_names: Sequence[str]) -> dict[str, Any]:
+        """For a spreadsheet, with the scores of these classes."""
+        return self.record(names) | {f"score of {name}": self.scores.get(name) for name in class_names}
 
 
 def main() -> None:
@@ -67,13 +78,16 @@ def main() -> None:
     from capsnet.runs.trained import load  # loads torch, so only if the arguments are right
 
     model = load(arguments.run, arguments.plugin)
-    rows = list(predict(model, files, arguments.invert))
+    rows = list(predict(model, files, arguments.invert, arguments.least))
+    names, classes = prediction_names(model), model.class_names if arguments.all else ()
     if arguments.csv:
-        write_csv(arguments.csv, list(Row("").record()), [row.record() for row in rows])
+        header, cells = list(Row("").cells(names, classes)), [row.cells(names, classes) for row in rows]
+        write_csv(arguments.csv, header, cells, for_spreadsheets=True)
     if arguments.json:
-        print(json.dumps([row.record() for row in rows], indent=1, ensure_ascii=False))
+        records = [row.record(names) | ({"scores": row.scores} if arguments.all else {}) for row in rows]
+        print(json.dumps(records, indent=1, ensure_ascii=False))
     else:
-        print(_table(rows))
+        print(_table(rows, names, classes))
     notes = _notes(rows, arguments, model.class_names)
     print("\n" + "\n".join(notes), file=sys.stderr if arguments.json else sys.stdout)
     if any(row.error for row in rows):
@@ -86,89 +100,93 @@ def _parse(given: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--csv", metavar="FILE", type=Path)
     parser.add_argument("--invert", action="store_true")
+    parser.add_argument("--all", action="store_true")
+    parser.add_argument("--least", metavar="SCORE", type=float, default=0.0)
     arguments = parser.parse(given)
-    if arguments.csv:
-        _check_csv(arguments.csv)
+    if arguments.csv and (arguments.csv.is_dir() or not os.access(arguments.csv.parent, os.W_OK)):
+        raise ConfigError(f"--csv {arguments.csv}: cannot be written there; name a file in an existing folder")
+    if not 0 <= arguments.least <= 1:
+        raise ConfigError(f"--least {arguments.least:g}: must be from 0 to 1, as scores are")
     return arguments
-
-
-def _check_csv(path: Path) -> None:
-    """Raise ConfigError if a file cannot be written there, before all pictures are read for nothing."""
-    if not path.parent.is_dir():
-        raise ConfigError(f"--csv {path}: there is no folder {path.parent}")
-    if path.exists() and not path.is_file():
-        raise ConfigError(f"--csv {path}: is {'a folder' if path.is_dir() else 'not a regular file'}; name a file")
-    if not os.access(path.parent, os.W_OK):
-        raise ConfigError(f"--csv {path}: {path.parent} cannot be written")
 
 
 def picture_files(given: Path) -> list[Path]:
     """A file itself, or all pictures in a folder and below it, in natural order. Raises DataError if there are none."""
     if not given.is_dir():
         return [given]
-    from capsnet.data.folder import natural_order
-    from capsnet.data.pictures import is_picture_name
+    from capsnet.data.folder import is_hidden, natural_order
+    from capsnet.data.pictures import is_picture
 
-    found = []
+    pictures = []
     for folder, inner, names in os.walk(given):
-        inner[:] = [name for name in inner if not name.startswith(".")]
-        found += [Path(folder, name) for name in names if is_picture_name(name) and not name.startswith(".")]
-    if not found:
+        inner[:] = [name for name in inner if not is_hidden(name)]
+        pictures += [path for name in names if not is_hidden(name) and is_picture(path := Path(folder, name))]
+    if not pictures:
         raise DataError(f"{given}: has no pictures")
-    return sorted(found, key=lambda path: [natural_order(part) for part in path.parts])
+    return sorted(pictures, key=lambda path: [natural_order(part) for part in path.parts])
 
 
-def predict(model: "TrainedModel", files: Sequence[Path], invert: bool = False) -> Iterator[Row]:
+def prediction_names(model: "TrainedModel") -> list[str]:
+    """What the model's task says of an image."""
+    import torch
+
+    return list(model.task.prediction(torch.zeros(len(model.class_names)), model.class_names))
+
+
+def predict(model: "TrainedModel", files: Sequence[Path], invert: bool = False, least: float = 0.0) -> Iterator[Row]:
     """A row for each file, in their order. Files are read in parallel, and classified in batches.
 
     Args:
         model: classifies them.
         files: to be read.
         invert: swap light and dark.
+        least: score below which a picture is none of the classes.
     """
     from capsnet.data.parallel import in_parallel
     from capsnet.data.pictures import pixels_or_reason
     from capsnet.runs.trained import BATCH
 
     channels, height, width = model.image_shape
-    read = partial(pixels_or_reason, height=height, width=width, channels=channels)
-    with contextlib.closing(in_parallel(read, files, "classifying")) as found:
-        results = zip(files, found, strict=True)
+    read = partial(pixels_or_reason, height=height, width=width, channels=channels, ranges=model.ranges)
+    with contextlib.closing(in_parallel(read, files, "classifying")) as contents:
+        results = zip(files, contents, strict=True)
         while batch := list(itertools.islice(results, BATCH)):
-            yield from _classified(model, batch, invert)
+            yield from _classified(model, batch, invert, least)
 
 
-def _classified(model: "TrainedModel", batch: Sequence[tuple[Path, Any]], invert: bool) -> Iterator[Row]:
+def _classified(model: "TrainedModel", batch: Sequence[tuple[Path, Any]], invert: bool, least: float) -> Iterator[Row]:
     """Rows of files, each with its pixels or the reason why it cannot be read."""
     import numpy as np
     import torch
 
-    pixels = [found ^ 255 if invert else found for _, found in batch if not isinstance(found, str)]
+    pixels = [content ^ 255 if invert else content for _, content in batch if not isinstance(content, str)]
     images = torch.from_numpy(np.stack(pixels)) if pixels else torch.empty(0, *model.image_shape)
-    best = iter(zip(pixels, *(part.tolist() for part in model.classify(images).scores.topk(2)), strict=True))
-    for path, found in batch:
-        if isinstance(found, str):
-            yield Row(str(path), error=found)
-            continue
-        own, (score, second_score), (label, second) = next(best)
-        names = model.class_names[label], model.class_names[second]
-        yield Row(str(path), names[0], score, names[1], second_score, model.looks_inverted(own))
+    classified = iter(zip(pixels, model.classify(images).scores, strict=True))
+    for path, content in batch:
+        if isinstance(content, str):
+            yield Row(str(path), error=content)
+        else:
+            own, scores = next(classified)
+            prediction, none = model.task.prediction(scores, model.class_names), bool(scores.max() < least)
+            if none:
+                prediction[next(iter(prediction))] = None  # what the picture shows
+            of_all = dict(zip(model.class_names, scores.tolist(), strict=True))
+            yield Row(str(path), prediction, model.looks_inverted(own), scores=of_all, none_of_them=none)
 
 
-def _table(rows: Sequence[Row]) -> str:
-    cells = [("file", "class", "score", "second choice", "")]
+def _table(rows: Sequence[Row], names: Sequence[str], class_names: Sequence[str]) -> str:
+    """With the scores of these classes in columns of their own."""
+    cells = [["file", *(name.replace("_", " ") for name in names), *class_names, ""]]
     for row in rows:
-        if row.error:
-            cells.append((_shown(row.file), "-", "", "", row.error))
-            continue
-        second = f"{row.second_class} {row.second_score:.3f}"
-        note = "looks inverted" if row.looks_inverted else ""
-        cells.append((_shown(row.file), str(row.class_name), f"{row.score:.3f}", second, note))
-    widths = [max(len(row[column]) for row in cells) for column in range(4)]
-    lines = []
-    for *padded, last in cells:
-        lines.append("  ".join([*(cell.ljust(width) for cell, width in zip(padded, widths, strict=True)), last]))
-    return "\n".join(line.rstrip() for line in lines)
+        values = [row.prediction.get(name, "-" if name == names[0] else "") for name in names]
+        values += [row.scores.get(name, "") for name in class_names]
+        texts = [
+            "none of them" if value is None else f"{value:.3f}" if isinstance(value, float) else value
+            for value in values
+        ]
+        cells.append([_shown(row.file), *texts, row.error or ("looks inverted" if row.looks_inverted else "")])
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in cells)
 
 
 def _shown(file: str) -> str:
@@ -183,8 +201,10 @@ def _notes(rows: Sequence[Row], arguments: argparse.Namespace, class_names: Sequ
         notes[0] += f", {counted(broken, 'file')} not readable"
     folders = [Path(row.file).absolute().parent.name for row in classified]
     if classified and set(folders) <= set(class_names):
-        right = sum(folder == row.class_name for folder, row in zip(folders, classified, strict=True))
+        right = sum(folder == row.prediction.get("class") for folder, row in zip(folders, classified, strict=True))
         notes.append(f"{right / len(classified):.2%} of them, {right:,}, are in the folder of their class")
+    if none := sum(row.none_of_them for row in rows):
+        notes.append(f"{none:,} of them are none of the classes: no score is {arguments.least:g} or more")
     if inverted := sum(row.looks_inverted for row in rows):
         notes.append(f"{inverted:,} with light and dark the other way round than in the training images; try --invert")
     if arguments.csv:

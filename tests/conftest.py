@@ -31,7 +31,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from capsnet.output import Targets
 from capsnet.runs.trained import TrainedModel, load
-from capsnet.settings import parse, plugins
+from capsnet.settings import plugins
 from capsnet.settings.config import ALL_OPTIONS, Config
 from capsnet.settings.parse import config_from_dict
 
@@ -249,10 +249,9 @@ def _process_state_restored() -> Iterator[None]:
             for group, found in options.items():
                 for name in ALL_OPTIONS[group].keys() - found.keys():
                     del ALL_OPTIONS[group][name]
-                    for folder in (group, f"settings/{group}", f"suits/{group}"):
+                    for folder in (group, f"settings/{group}", f"suits/{group}", f"suited/{group}"):
                         _forget_stored(folder, f"{name}.yaml")
             plugins._loaded = loaded
-            parse._schema.cache_clear()  # another plugin may have an option of the same name
         for handler in root.handlers:
             if handler not in log_handlers:
                 handler.close()

@@ -131,13 +131,6 @@ class TestLossThatIsNotFinite:
             weights = torch.load(path, weights_only=True)["state_dict"]
             assert all(weight.isfinite().all() for weight in weights.values())
 
-    def test_under_the_debugging_preset_is_a_divergence_too(self, tmp_path):
-        arguments = (*DIGITS[:-1], "trainer=debug", "trainer.accelerator=cpu", "optimizer.lr=1e30")
-        done = run_in_process("train.py", *arguments, "hydra.run.dir=run", cwd=tmp_path)
-        assert done.returncode == 1, done.stderr
-        assert len(done.stderr.strip().splitlines()) == 1
-        assert record_of(tmp_path / "run")["status"] == "diverged"
-
 
 class TestData:
     def test_other_readable_files_than_the_run_began_with_are_refused(self, tmp_path):
@@ -206,22 +199,8 @@ class TestFoldersOfSomebodyElse:
         refused_unchanged(tmp_path, "train.py", *DIGITS, "hydra.run.dir=.")
         refused_unchanged(tmp_path, "train.py", "-m", *DIGITS, "seed=1,2", "hydra.sweep.dir=.")
 
-    @pytest.mark.parametrize("argument", ["trainer.limit_train_batches=0.0001", "model.class_dim=99999999999999999999"])
-    def test_a_folder_that_a_refused_setting_would_have_had_is_not_there(self, tmp_path, argument):
-        settings = [setting for setting in DIGITS if not setting.startswith("model.class_dim")]
-        refused_unchanged(tmp_path, "train.py", *settings, argument, "hydra.run.dir=a/b/run")
-
 
 class TestCommandLine:
-    def test_the_flag_for_a_sweep_may_stand_between_settings(self, tmp_path):
-        done = run_in_process("train.py", *DIGITS, "-m", "routing.iters=0,0", cwd=tmp_path)
-        assert "usage" not in done.stdout + done.stderr
-        assert "2 jobs" in done.stdout
-
-    @pytest.mark.parametrize("argument", ["~loss", "~data.limit"])
-    def test_a_setting_or_group_cannot_be_taken_away(self, tmp_path, argument):
-        assert "cannot be removed" in refused_unchanged(tmp_path, "train.py", argument)
-
     def test_a_rank_left_in_the_environment_without_the_number_of_processes_is_refused(self, tmp_path, monkeypatch):
         monkeypatch.delenv("WORLD_SIZE", raising=False)
         monkeypatch.setenv("LOCAL_RANK", "1")
@@ -238,8 +217,3 @@ class TestCommandLine:
         assert done.returncode == 0, done.stderr
         assert "test accuracy" in done.stdout
         assert record_of(tmp_path / "run")["status"] == "completed"
-
-    def test_an_interrupted_run_names_the_command_that_continues_it(self, tmp_path):
-        run = interrupted_run(tmp_path)
-        log = (run / "train.log").read_text()
-        assert "train.py resume=run" in log

@@ -32,8 +32,8 @@ def make_run(folder, number, seed=0, val=0.9, curve=(0.5, 0.9), **groups):
     return folder / str(number)
 
 
-def write_robustness(run, accuracy=0.4, unchanged=0.8, epoch=2):
-    lines = [f"rotation,{level},degrees,{found},{epoch}\n" for level, found in ((0, unchanged), (10, accuracy))]
+def write_robustness(run, epoch=2):
+    lines = [f"rotation,{level},degrees,{accuracy},{epoch}\n" for level, accuracy in ((0, 0.8), (10, 0.4))]
     (run / "robustness.csv").write_text("distortion,level,unit,accuracy,epoch\n" + "".join(lines))
 
 
@@ -79,13 +79,6 @@ def test_networks_are_labelled_by_the_fewest_settings_that_tell_them_apart(tmp_p
     assert "they also differ in  model.dropout, optimizer.lr\n" in done.stdout
 
 
-def test_where_the_data_lie_and_how_they_are_computed_tells_no_networks_apart(tmp_path):
-    elsewhere = {"data": CONFIG["data"] | {"root": "elsewhere"}}
-    compare(tmp_path, make_run(tmp_path, 0), make_run(tmp_path, 1, seed=1, **elsewhere))
-    (row,) = comparison(tmp_path)
-    assert (row["label"], row["seeds"]) == ("capsnet", "2")
-
-
 def test_the_jobs_of_a_sweep_are_compared_and_unfinished_ones_left_out(tmp_path):
     sweep = tmp_path / "sweep"
     for seed in range(2):
@@ -97,19 +90,17 @@ def test_the_jobs_of_a_sweep_are_compared_and_unfinished_ones_left_out(tmp_path)
     assert row["seeds"] == "2"
 
 
-def test_robustness_is_compared_where_it_was_measured_in_the_best_epoch_on_the_same_images(tmp_path):
-    measured, other_epoch, other_images, never = (
-        make_run(tmp_path, number, optimizer={"name": "adam", "lr": number + 1}) for number in range(4)
+def test_robustness_is_compared_where_it_was_measured_in_the_best_epoch(tmp_path):
+    measured, other_epoch, never = (
+        make_run(tmp_path, number, optimizer={"name": "adam", "lr": number + 1}) for number in range(3)
     )
     write_robustness(measured)
     write_robustness(other_epoch, epoch=1)
-    write_robustness(other_images, unchanged=0.7)
-    done = compare(tmp_path, measured, other_epoch, other_images, never)
+    done = compare(tmp_path, measured, other_epoch, never)
     assert "1/robustness.csv: is not from the best epoch, and is left out" in done.stdout
-    assert "2/robustness.csv: was not measured on the run's test images, and is left out" in done.stdout
     means = sorted(row["rotation"] for row in comparison(tmp_path))
-    assert means[:3] == ["", "", ""]
-    assert float(means[3]) == pytest.approx(0.4)  # the undistorted images do not count
+    assert means[:2] == ["", ""]
+    assert float(means[2]) == pytest.approx(0.4)  # the undistorted images do not count
 
 
 def test_a_setting_that_an_older_record_lacks_has_its_default(tmp_path):
@@ -141,13 +132,6 @@ def test_the_same_seed_twice_counts_once(tmp_path):
     assert "1: same settings and seed as" in done.stdout
     (row,) = comparison(tmp_path)
     assert (row["seeds"], row["val_accuracy_std"]) == ("1", "")
-
-
-def test_a_run_without_metrics_has_no_curves(tmp_path):
-    run = make_run(tmp_path, 0)
-    (run / "metrics.csv").unlink()
-    assert compare(tmp_path, run).returncode == 0
-    comparison(tmp_path)
 
 
 def change_record(run, metrics, **changes):
@@ -199,18 +183,10 @@ class TestRefused:
         (tmp_path / "empty").mkdir()
         assert self.refusal(tmp_path, "empty") == "Error: empty: has no run and no sweep\n"
 
-    def test_only_unfinished_runs(self, tmp_path):
-        make_job(tmp_path, 0, [], "running")
-        assert "no completed run to compare" in self.refusal(tmp_path, "0")
-
     def test_a_damaged_record(self, tmp_path):
         make_run(tmp_path, 0)
         (tmp_path / "0/results.json").write_text("{")
         assert "not a run's record" in self.refusal(tmp_path, "0")
-
-    def test_a_record_without_settings(self, tmp_path):
-        make_job(tmp_path, 0, [])
-        assert "its record has no settings to compare" in self.refusal(tmp_path, "0")
 
     @pytest.mark.parametrize("name", ["metrics.csv", "robustness.csv"])
     def test_a_damaged_table(self, tmp_path, name):

@@ -46,8 +46,6 @@ def test_a_port_in_use_is_one_line(finished_run, tmp_path):
         (["."], "best.ckpt: there is no such checkpoint"),
         ([".", "--port", "x"], "x: must be a number from 0 to 65535"),
         ([".", "--port", "65536"], "65536: must be a number from 0 to 65535"),
-        ([".", "--browser"], "unrecognized arguments: --browser"),
-        ([".", "plugin=none.py"], "none.py: "),
     ],
 )
 def test_wrong_arguments_end_in_one_line(arguments, message, tmp_path):

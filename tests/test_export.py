@@ -40,22 +40,18 @@ def test_the_files_are_compared_on_the_test_images(exported):
     assert len(printed.splitlines()) == 5
 
 
-@pytest.mark.parametrize("count", [1, 7])
-def test_any_batch_gives_the_scores_and_capsules_of_the_network(exported, finished_run, count):
-    images = torch.rand(count, 1, 28, 28)
+def test_any_batch_gives_the_scores_and_capsules_of_the_network_and_its_drawings(exported, finished_run):
     model = load(finished_run)
-    session = onnxruntime.InferenceSession(exported[0] / "model.onnx")
-    scores, capsules = session.run(["scores", "capsules"], {"images": images.numpy()})
-    torch.testing.assert_close(torch.from_numpy(scores), model.predict(images).scores, atol=1e-4, rtol=0)
-    assert capsules.shape == (count, 10, 16)
-
-
-def test_the_decoder_draws_any_class(exported, finished_run):
+    session, decoder = (onnxruntime.InferenceSession(exported[0] / f"{name}.onnx") for name in ("model", "decoder"))
+    for count in (1, 7):
+        images = torch.rand(count, 1, 28, 28)
+        scores, capsules = session.run(["scores", "capsules"], {"images": images.numpy()})
+        torch.testing.assert_close(torch.from_numpy(scores), model.predict(images).scores, atol=1e-4, rtol=0)
+        assert capsules.shape == (count, 10, 16)
     capsules, labels = torch.rand(3, 10, 16) / 4, torch.tensor([4, 0, 9])
-    session = onnxruntime.InferenceSession(exported[0] / "decoder.onnx")
-    (drawn,) = session.run(None, {"capsules": capsules.numpy(), "labels": labels.numpy()})
+    (drawn,) = decoder.run(None, {"capsules": capsules.numpy(), "labels": labels.numpy()})
     with torch.no_grad():
-        expected = load(finished_run).network.cpu().decode(capsules, labels)
+        expected = model.network.cpu().decode(capsules, labels)
     torch.testing.assert_close(torch.from_numpy(drawn), expected, atol=1e-4, rtol=0)
 
 
@@ -70,11 +66,11 @@ def test_the_example_of_the_documentation_runs_with_the_files_alone(exported, tm
 
 
 def test_the_files_say_what_they_are(exported):
-    about = onnxruntime.InferenceSession(exported[0] / "model.onnx").get_modelmeta().custom_metadata_map
-    assert json.loads(about["class_names"]) == list("0123456789")
-    assert json.loads(about["image_shape"]) == [1, 28, 28]
-    assert about["network"] == "capsnet on digits"
-    assert "28x28 pixels" in about["preprocessing"]
+    metadata = onnxruntime.InferenceSession(exported[0] / "model.onnx").get_modelmeta().custom_metadata_map
+    assert json.loads(metadata["class_names"]) == list("0123456789")
+    assert json.loads(metadata["image_shape"]) == [1, 28, 28]
+    assert metadata["network"] == "capsnet on digits"
+    assert "28x28 pixels" in metadata["preprocessing"]
 
 
 def test_a_network_without_capsules_has_no_decoder_and_an_earlier_one_is_removed(exported, tmp_path):
@@ -126,7 +122,7 @@ def test_a_file_that_computes_something_else_is_noticed():
         network = config.model.build((1, 14, 14), 3, config.routing)
         return TrainedModel(network, TrainingImages((1, 14, 14), ("a", "b", "c"), (0.0, 0.0)), logits=False)
 
-    images = torch.randint(256, (40, 1, 14, 14), dtype=torch.uint8)
+    images = [torch.rand(40, 1, 14, 14)]
     files = to_onnx(small(0), "small")
     assert compare_with_network(files, small(0), images).difference < 1e-5
     assert compare_with_network(files, small(1), images).difference > 1e-2
@@ -157,8 +153,6 @@ def test_only_its_own_files_are_overwritten(exported, finished_run, tmp_path):
         (["nothing"], "nothing: there is no such run or checkpoint"),
         (["."], "best.ckpt: there is no such checkpoint"),
         ([".", "--to", "nowhere"], "--to nowhere: there is no such folder"),
-        ([".", "--onnx"], "unrecognized arguments: --onnx"),
-        ([".", "plugin=none.py"], "none.py: "),
     ],
 )
 def test_wrong_arguments_end_in_one_line(arguments, message, tmp_path):
@@ -201,6 +195,6 @@ def test_every_network_is_exported_with_every_routing(network, routing):
     model = routed(network, routing)
     files = to_onnx(model, "some")
     assert (files.decoder is None) == (getattr(model.network, "decoder", None) is None)
-    found = compare_with_network(files, model, torch.randint(256, (5, 3, 29, 35), dtype=torch.uint8))
+    found = compare_with_network(files, model, [torch.rand(5, 3, 29, 35)])
     assert found.difference < 1e-4
     assert found.other_predictions == 0

@@ -4,7 +4,6 @@ import hashlib
 import json
 import math
 import subprocess
-from pathlib import Path
 
 import pytest
 
@@ -12,7 +11,6 @@ from capsnet.files import (
     atomic_write,
     combined_digest,
     make_folder,
-    read_json,
     remove_made_folder,
     write_json,
 )
@@ -50,11 +48,6 @@ def test_json_has_null_for_what_is_no_finite_number_and_characters_as_they_are(t
     assert "つ" in text
 
 
-def test_json_comes_back_as_written(tmp_path):
-    write_json(tmp_path / "a.json", {"つ": [1, 0.1, None]})
-    assert read_json(tmp_path / "a.json") == {"つ": [1, 0.1, None]}
-
-
 def test_only_folders_that_were_made_are_removed_and_only_while_they_are_empty(tmp_path):
     (tmp_path / "mine").mkdir()
     folder = tmp_path / "mine/outputs/date/time"
@@ -73,26 +66,6 @@ def test_a_folder_that_was_there_before_stays_though_it_is_empty(tmp_path):
     make_folder(tmp_path / "run")
     remove_made_folder(tmp_path / "run")
     assert (tmp_path / "run").is_dir()
-
-
-def test_a_folder_with_a_file_stays(tmp_path):
-    make_folder(tmp_path / "run")
-    (tmp_path / "run/file").write_text("")
-    remove_made_folder(tmp_path / "run")
-    assert (tmp_path / "run/file").exists()
-
-
-def test_a_relative_path_means_the_same_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    make_folder(Path("outputs/run"))
-    remove_made_folder(tmp_path / "outputs/run")
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_folder_that_must_be_new_is_refused_if_it_exists(tmp_path):
-    make_folder(tmp_path / "run", exist_ok=False)
-    with pytest.raises(FileExistsError):
-        make_folder(tmp_path / "run", exist_ok=False)
 
 
 def test_the_digest_of_several_files_is_that_of_what_sha256sum_prints_for_them(tmp_path):

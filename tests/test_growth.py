@@ -8,9 +8,6 @@ from pathlib import Path
 import pytest
 from conftest import TWO_PROCESSES, curves_of, only_run, run_command, run_in_process
 
-from capsnet.settings.config import OPTIONS
-from capsnet.text import either
-
 PLUGIN = Path(__file__).with_name("plugins") / "stripes.py"
 SETTINGS = ("data=stripes", "data.batch_size=20", "trainer=cpu", "trainer.max_epochs=2")
 
@@ -140,38 +137,8 @@ def test_a_sweep_goes_over_augmentations_and_tabulates_their_settings(plugin, tm
     assert all(key in hyperparameters for key in (b"augment.names", b"augment.fade.share"))
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("augment=[shift,fades]",), "augment=fades: no such option; choose affine, cutout, elastic, fade,"),
-        (("augment.fade.share=0.5",), "augment.fade.share=0.5: belongs to augment=fade, which is not chosen"),
-        (("augment=fade", "augment.fade.shares=0.5"), "did you mean augment.fade.share?"),
-        (("augment=fade", "augment.fade.share=2"), "augment.fade.share=2.0: must be at least 0 and at most 1"),
-        (("augment=fade", "augment.fade=2"), "augment.fade=2: set its keys one by one"),
-    ],
-)
-def test_a_mistake_in_an_augmentation_is_told_in_one_line(plugin, tmp_path, arguments, message):
-    refused = run("train.py", plugin.replace("=", "='") + "'", *SETTINGS, *arguments, cwd=tmp_path, code=2)
-    assert message in refused.stderr
-    assert len(refused.stderr.strip().splitlines()) == 1
-
-
 def test_a_plugin_cannot_take_the_name_of_a_preset(plugin, tmp_path):
     file = Path(plugin.partition("=")[2])
     file.write_text(file.read_text().replace('"fade": Fade', '"shift": Fade'))
     refused = run("train.py", plugin.replace("=", "='") + "'", *SETTINGS, cwd=tmp_path, code=2)
     assert "OPTIONS['augment']['shift']: augment=shift exists already; choose another name" in refused.stderr
-
-
-def test_a_plugins_keys_are_checked_as_the_projects_own(plugin, tmp_path):
-    quoted = plugin.replace("=", "='") + "'"
-    for argument, named in (
-        ("routing.gain=0", "routing.gain=0.0: must be above 0"),
-        ("routing.gains=1", "did you mean routing.gain?"),
-        ("routing.leaky=true", "belongs to routing=dynamic, not to routing=mean"),
-        ("model=none_such", f"choose {either(sorted([*OPTIONS['model'], 'tiny']))}"),
-    ):
-        refused = run("train.py", quoted, *SETTINGS, "routing=mean", argument, cwd=tmp_path, code=2)
-        assert named in refused.stderr
-        assert len(refused.stderr.strip().splitlines()) == 1
-    assert not (tmp_path / "outputs").exists()

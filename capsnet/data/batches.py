@@ -38,13 +38,22 @@ Generators = Callable[[str], torch.Generator]
 class Composition:
     """How single images become the items of an epoch. Here, each image is an item by itself."""
 
+    def image_shape(self, single: tuple[int, int, int]) -> tuple[int, int, int]:
+        """(channels, height, width) of an item's image, which is what the network sees, from that of single images."""
+        return single
+
     def plan(
-        self, labels: Tensor, augmentation: Augmentation | None = None, generator_of: Generators | None = None
+        self,
+        labels: Tensor,
+        classes: int,
+        augmentation: Augmentation | None = None,
+        generator_of: Generators | None = None,
     ) -> dict[str, Tensor]:
         """Everything that is drawn for an epoch, for all items at once, so that it depends on no batch size.
 
         Args:
             labels: of the single images, [n].
+            classes: number of classes.
             augmentation: of the training images; None: the items are to be scored, and are the same each time.
             generator_of: random numbers; None if there is no augmentation.
 
@@ -72,7 +81,7 @@ class Batches:
     """Iterates over batches: images [batch, channels, height, width], float32 in [0, 1], and their targets.
 
     Several processes share every batch, so that together they see each item once. If the last batch has fewer items
-    than there are processes, it is joined to the one before.
+    than there are processes, or than `least_share` of a batch, it is joined to the one before.
 
     Args:
         split: images and labels.
@@ -86,6 +95,8 @@ class Batches:
     Raises:
         ConfigError: the batches are too small for so many processes.
     """
+
+    least_share = 0.0
 
     def __init__(
         self,
@@ -107,11 +118,11 @@ class Batches:
                 f" but a batch has {min(batch_size, count)}"
             )
         self.sizes = [min(batch_size, count - start) for start in range(0, count, batch_size)]
-        if len(self.sizes) > 1 and self.sizes[-1] < world_size:
+        if len(self.sizes) > 1 and self.sizes[-1] < max(world_size, self.least_share * batch_size):
             self.sizes[-2:] = [sum(self.sizes[-2:])]
 
     def _item_count(self, labels: Tensor) -> int:
-        self._plan = self._on_device(self.composition.plan(labels))
+        self._plan = self._on_device(self.composition.plan(labels, self.classes))
         return len(self._plan["row"])
 
     def _on_device(self, plan: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -143,6 +154,9 @@ class Batches:
 class TrainingBatches(Batches):
     """Shuffles and augments anew each epoch. The random draws depend only on the seed, the epoch and the image.
 
+    A last batch of less than an eighth is joined to the one before: the statistics of batch normalization over two
+    images say little, and with few images an epoch has few steps.
+
     What plugins add draws for a whole batch. It depends on the seed, the epoch, which batch of the epoch it is, and the
     process's rank.
 
@@ -152,18 +166,21 @@ class TrainingBatches(Batches):
         epoch: gives the number of the epoch that begins.
     """
 
+    least_share = 1 / 8
+
     def __init__(self, *args, augmentation: Augmentation, seed: int, epoch: Callable[[], int], **kwargs):
         self.augmentation, self.seed, self.epoch = augmentation, seed, epoch
         super().__init__(*args, **kwargs)
 
     def _item_count(self, labels: Tensor) -> int:
-        return len(self.composition.plan(labels, self.augmentation, partial(epoch_generator, self.seed, 0))["row"])
+        stream = partial(epoch_generator, self.seed, 0)
+        return len(self.composition.plan(labels, self.classes, self.augmentation, stream)["row"])
 
     def __iter__(self) -> Iterator[tuple[Tensor, Targets]]:
         stream = partial(epoch_generator, self.seed, self.epoch())
         count, _, height, width = self.images.shape
         order = torch.randperm(sum(self.sizes), generator=stream())
-        plan = self._on_device(self.composition.plan(self.labels.cpu(), self.augmentation, stream))
+        plan = self._on_device(self.composition.plan(self.labels.cpu(), self.classes, self.augmentation, stream))
         draws = self._on_device(self.augmentation.draw(count, height, width, stream))
         for batch, chosen in enumerate(self._shares(order)):
             sample = self._augmented(draws, stream, f"batch {batch}, process {self.rank}")

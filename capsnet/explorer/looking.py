@@ -50,6 +50,8 @@ class Look(NamedTuple):
     """What the network was given, [channels, height, width] in [0, 1]."""
     scores: Tensor
     """[classes], each in [0, 1]."""
+    answers: list[int]
+    """The classes that are named, the one with the largest score first."""
     capsules: Tensor | None
     """[classes, dim], or None."""
     drawn: list[int]
@@ -104,14 +106,15 @@ def look(model: TrainedModel, pixels: np.ndarray, change: Change = UNCHANGED) ->
     seen = changed(pixels, change)
     output = model.output(seen[None])
     scores = model.confidences(output)[0].cpu()
+    answers = model.task.answers(scores[None]).flatten().tolist()
     order = scores.argsort(descending=True)[:MOST_DRAWINGS].tolist()
     if output.capsules is None:
-        return Look(seen, scores, None, [], None)
+        return Look(seen, scores, answers, None, [], None)
     capsules = output.capsules[0].float()
     if not model.draws(output):
-        return Look(seen, scores, capsules.cpu(), [], None)
+        return Look(seen, scores, answers, capsules.cpu(), [], None)
     drawings = _decode(model, capsules.expand(len(order), -1, -1), torch.tensor(order))
-    return Look(seen, scores, capsules.cpu(), order, drawings)
+    return Look(seen, scores, answers, capsules.cpu(), order, drawings)
 
 
 def draw(model: TrainedModel, capsules: Tensor, label: int) -> Tensor:

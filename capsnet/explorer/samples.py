@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..data.batches import Batches
 from ..data.source import LabelledImages
 from ..runs.opened import open_run
 from ..runs.trained import TrainedModel
@@ -34,19 +35,22 @@ class Exhibit:
 def open_exhibit(run: Path, plugin: str | None = None, root: str | None = None) -> Exhibit:
     """What there is to explore of a run. Arguments and errors are those of `open_run`."""
     opened = open_run(run, plugin, root)
-    images = opened.test_images
+    images, batches = opened.test_images, opened.test_batches()
     return Exhibit(
         opened.model,
         opened.title + (opened.tested and f": {opened.tested}"),
         opened.dataset.class_characters,
         images,
         opened.why_no_test_images,
-        None if images is None else usual_extent(_some(images.images, MEASURED)),
+        None if batches is None else usual_extent(_some(batches, MEASURED)),
     )
 
 
-def _some(images: Tensor, count: int) -> Tensor:
-    return images[torch.linspace(0, len(images) - 1, min(count, len(images))).long()]
+def _some(batches: Batches, count: int) -> Tensor:
+    """Images as the network sees them, [count or all, channels, height, width] uint8."""
+    items = sum(batches.sizes)
+    images, _ = batches.take(torch.linspace(0, items - 1, min(count, items)).long().tolist())
+    return (images * 255).round().to(torch.uint8)
 
 
 def chosen_samples(images: LabelledImages, label: int | None, page: int) -> list[int]:

@@ -7,7 +7,6 @@ in each other's way. It answers this machine alone, and reads no file that a bro
 import base64
 import json
 import logging
-import math
 from collections.abc import Awaitable, Callable
 from functools import partial
 from importlib import resources
@@ -18,17 +17,18 @@ import torch
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
+from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from torch import Tensor
 
+from ..data.batches import to_float
 from ..data.pictures import BrokenPictureError
-from ..text import on_one_line
+from ..data.source import LabelledImages
 from .drawings import USUAL_EXTENT, prepared_drawing, prepared_upload
-from .looking import UNCHANGED, Change, abilities, between, draw, is_even, look, walk
+from .looking import Change, abilities, between, changed, draw, is_even, look, walk
 from .samples import Exhibit, chosen_samples
 from .votes import VoteMaps, vote_maps
 
@@ -36,7 +36,6 @@ log = logging.getLogger(__name__)
 
 MOST_BYTES = 20 * 2**20  # of a question, which may hold a picture
 MOST_COUPLINGS = 64  # primary capsules that are shown one by one
-MOST_VALUE = 2  # of a number in a capsule
 HOSTS = ("127.0.0.1", "localhost")
 FILES = {
     "/": ("page.html", "text/html"),
@@ -58,7 +57,7 @@ Question = dict[str, Any]
 class QuestionError(Exception):
     """A question cannot be answered; the message says why, for the person at the page."""
 
-    def __init__(self, message: str, status: int = 400):
+    def __init__(self, message: str, status: int):
         super().__init__(message)
         self.status = status
 
@@ -70,6 +69,7 @@ def application(exhibit: Exhibit) -> Starlette:
     routes.append(Route("/about", _answering(answers.about, None)))
     for path, (answer, read) in {
         "/samples": (answers.samples, _json),
+        "/arrange": (answers.arrange, _json),
         "/upload": (answers.upload, _bytes),
         "/drawing": (partial(answers.drawing, fit=False), _bytes),
         "/fitted-drawing": (partial(answers.drawing, fit=True), _bytes),
@@ -80,7 +80,10 @@ def application(exhibit: Exhibit) -> Starlette:
         "/votes": (answers.votes, _json),
     }.items():
         routes.append(Route(path, _answering(answer, read), methods=["POST"]))
-    middleware = [Middleware(_Guard), Middleware(TrustedHostMiddleware, allowed_hosts=list(HOSTS))]
+    middleware = [
+        Middleware(BaseHTTPMiddleware, dispatch=_guard),
+        Middleware(TrustedHostMiddleware, allowed_hosts=list(HOSTS)),
+    ]
     return Starlette(routes=routes, middleware=middleware)
 
 
@@ -101,6 +104,8 @@ class _Answers:
                 for name, character in zip(names, self.exhibit.class_characters or [None] * len(names), strict=True)
             ],
             "shape": self.model.image_shape,
+            "singles": self.model.task.singles,
+            "singleShape": self.model.single_shape,
             "dimensions": self.abilities.dimensions,
             "decoder": self.abilities.decoder,
             "routing": self.abilities.routing,
@@ -110,15 +115,25 @@ class _Answers:
             "mostBytes": MOST_BYTES,
         }
 
-    def samples(self, question: Question) -> Any:
-        images = self.exhibit.test_images
-        if images is None:
+    def _test_images(self) -> LabelledImages:
+        if self.exhibit.test_images is None:
             raise QuestionError(f"There are no test images: {self.exhibit.why_none}", 404)
-        label = None if question.get("label") is None else self._label(question)
+        return self.exhibit.test_images
+
+    def samples(self, question: Question) -> Any:
+        images = self._test_images()
         return [
             {"number": number, "label": int(images.labels[number]), "pixels": _encoded(images.images[number])}
-            for number in chosen_samples(images, label, _whole(question, "page", 0, 10**6))
+            for number in chosen_samples(images, question.get("label"), question["page"])
         ]
+
+    def arrange(self, question: Question) -> Any:
+        """The picture that the task makes of some test images, each moved by whole pixels."""
+        placed = question["placed"]
+        images = self._test_images().images[[one["number"] for one in placed]]
+        shifts = torch.tensor([[one["down"], one["right"]] for one in placed])
+        arranged = self.model.task.arrange(to_float(images), shifts)
+        return {"pixels": _encoded(arranged)}
 
     def upload(self, content: bytes) -> Any:
         return self._prepared(lambda: prepared_upload(self.model, content), "This file")
@@ -140,74 +155,59 @@ class _Answers:
         return {"pixels": _encoded(torch.tensor(pixels)), "note": note, "even": is_even(pixels)}
 
     def look(self, question: Question) -> Any:
-        found = look(self.model, self._pixels(question), _change(question))
+        said = look(self.model, self._pixels(question), _change(question))
         return {
-            "seen": _encoded(found.seen),
-            "scores": _finite(found.scores),
-            "capsules": None if found.capsules is None else _finite(found.capsules),
-            "drawn": found.drawn,
-            "drawings": [] if found.drawings is None else [_encoded(drawing) for drawing in found.drawings],
+            "seen": _encoded(said.seen),
+            "scores": _finite(said.scores),
+            "answers": said.answers,
+            "capsules": None if said.capsules is None else _finite(said.capsules),
+            "drawn": said.drawn,
+            "drawings": [] if said.drawings is None else [_encoded(drawing) for drawing in said.drawings],
         }
 
     def draw(self, question: Question) -> Any:
-        capsule = self._capsule(question, "capsule")
-        return {"drawing": _encoded(draw(self.model, capsule[None], self._label(question))[0])}
+        capsule = self._capsule(question["capsule"])
+        return {"drawing": _encoded(draw(self.model, capsule[None], question["label"])[0])}
 
     def walk(self, question: Question) -> Any:
-        dimension = _whole(question, "dimension", 0, (self.abilities.dimensions or 1) - 1)
-        limit = _number(question, "limit", 0.01, MOST_VALUE)
-        capsule = self._capsule(question, "capsule")
-        values, drawings = walk(self.model, capsule, self._label(question), dimension, limit)
+        capsule = self._capsule(question["capsule"])
+        label, dimension, limit = (question[key] for key in ("label", "dimension", "limit"))
+        values, drawings = walk(self.model, capsule, label, dimension, limit)
         return {"values": values, "drawings": [_encoded(drawing) for drawing in drawings]}
 
     def between(self, question: Question) -> Any:
-        first, second = self._capsule(question, "first"), self._capsule(question, "second")
-        drawings = between(self.model, first, second, self._label(question))
-        return {"drawings": [_encoded(drawing) for drawing in drawings]}
+        first, second = self._capsule(question["first"]), self._capsule(question["second"])
+        return {"drawings": [_encoded(drawing) for drawing in between(self.model, first, second, question["label"])]}
 
     def votes(self, question: Question) -> Any:
-        label = self._label(question)
-        seen = look(self.model, self._pixels(question), _change(question)).seen
-        found = vote_maps(self.model, seen, label)
-        if found is None:
+        image = changed(self._pixels(question), _change(question))
+        maps = vote_maps(self.model, image, question["label"])
+        if maps is None:
             raise QuestionError("This network has no routing whose votes could be shown.", 404)
-        return {"seen": _encoded(seen), **_votes_record(found)}
+        return {"seen": _encoded(image), **_votes_record(maps)}
 
-    def _label(self, question: Question) -> int:
-        return _whole(question, "label", 0, len(self.model.class_names) - 1)
+    def _capsule(self, numbers: list[float]) -> Tensor:
+        if not self.abilities.decoder:
+            raise QuestionError("This network has no decoder that could draw a capsule.", 404)
+        return torch.tensor(numbers, dtype=torch.float32)
 
     def _pixels(self, question: Question) -> np.ndarray:
         """The picture in a question, [channels, height, width] uint8."""
-        try:
-            content = base64.b64decode(question.get("pixels", ""), validate=True)
-        except (TypeError, ValueError) as error:
-            raise QuestionError("The question holds no picture.") from error
-        if len(content) != math.prod(self.model.image_shape):
-            raise QuestionError("The picture in the question does not have the network's size.")
+        content = base64.b64decode(question["pixels"])
         return np.frombuffer(content, np.uint8).reshape(self.model.image_shape).copy()
 
-    def _capsule(self, question: Question, key: str) -> Tensor:
-        if not self.abilities.decoder:
-            raise QuestionError("This network has no decoder that could draw a capsule.", 404)
-        values = question.get(key)
-        if not isinstance(values, list) or len(values) != self.abilities.dimensions or not all(map(_is_number, values)):
-            raise QuestionError(
-                f"{key} must be {self.abilities.dimensions} numbers from -{MOST_VALUE} to {MOST_VALUE}."
-            )
-        return torch.tensor(values, dtype=torch.float32)
 
-
-def _votes_record(found: VoteMaps) -> dict[str, Any]:
+def _votes_record(maps: VoteMaps) -> dict[str, Any]:
     """The same for JSON."""
-    few = len(found.steps[0].couplings) <= MOST_COUPLINGS
+    few = len(maps.steps[0].couplings) <= MOST_COUPLINGS
     return {
-        "grid": found.grid,
-        "window": found.window,
-        "seesEverything": found.sees_everything,
-        "lengths": [step.length for step in found.steps],
-        "couplings": [_finite(step.couplings) for step in found.steps] if few else [],
-        "shares": _encoded_maps([step.share_map for step in found.steps if step.share_map is not None]),
-        "pushes": _encoded_maps([step.push_map for step in found.steps if step.push_map is not None]),
+        "grid": maps.grid,
+        "window": maps.window,
+        "seesEverything": maps.sees_everything,
+        "lengths": [step.length for step in maps.steps],
+        "couplings": [_finite(step.couplings) for step in maps.steps] if few else [],
+        "shares": _encoded_maps([step.share_map for step in maps.steps if step.share_map is not None]),
+        "pushes": _encoded_maps([step.push_map for step in maps.steps if step.push_map is not None]),
     }
 
 
@@ -233,61 +233,30 @@ def _finite(values: Tensor) -> Any:
 
 
 def _change(question: Question) -> Change:
-    given = question.get("change")
-    if given is None:
-        return UNCHANGED
-    if not isinstance(given, dict):
-        raise QuestionError("change must be an object.")
-    return Change(
-        _number(given, "rotation", -180, 180),
-        _number(given, "right", -1, 1),
-        _number(given, "down", -1, 1),
-        _number(given, "size", 0.1, 10),
-    )
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= MOST_VALUE
-
-
-def _number(question: Question, key: str, low: float, high: float) -> float:
-    value = question.get(key)
-    if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value <= high:
-        raise QuestionError(f"{key} must be a number from {low:g} to {high:g}.")
-    return float(value)
-
-
-def _whole(question: Question, key: str, low: int, high: int) -> int:
-    value = question.get(key)
-    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        raise QuestionError(f"{key} must be a whole number from {low} to {high}.")
-    return value
+    return Change(**question.get("change", {}))
 
 
 async def _bytes(request: Request) -> bytes:
     """The body of a request, as long as it is not too large."""
-    found = bytearray()
+    body = bytearray()
     async for chunk in request.stream():
-        found += chunk
-        if len(found) > MOST_BYTES:
+        body += chunk
+        if len(body) > MOST_BYTES:
             raise QuestionError(f"This is too large; {MOST_BYTES // 2**20} MiB are the most.", 413)
-    return bytes(found)
+    return bytes(body)
 
 
 async def _json(request: Request) -> Question:
-    try:
-        found = json.loads(await _bytes(request))
-    except (ValueError, RecursionError) as error:
-        raise QuestionError(f"The question is not JSON ({on_one_line(error)[:100]}).") from error
-    if not isinstance(found, dict):
-        raise QuestionError("The question must be an object.")
-    return found
+    return json.loads(await _bytes(request))
 
 
 def _answering(
     answer: Callable[[Any], Any], read: Callable[[Request], Awaitable[Any]] | None
 ) -> Callable[[Request], Awaitable[Response]]:
-    """A route's function: it answers in another thread, and says in JSON, too, why it cannot."""
+    """A route's function: it answers in another thread, and says in JSON, too, why it cannot.
+
+    What the page does not ask, such as for a class that there is not, is an error like any other.
+    """
 
     async def respond(request: Request) -> Response:
         try:
@@ -297,8 +266,6 @@ def _answering(
             return JSONResponse({"message": str(error)}, error.status)
         except ClientDisconnect:
             return Response(status_code=400)
-        except MemoryError:
-            return JSONResponse({"message": "There is not enough memory for this."}, 507)
         except Exception:
             log.exception("%s failed", request.url.path)
             return JSONResponse({"message": "Something went wrong; the terminal says what."}, 500)
@@ -315,26 +282,12 @@ def _file(name: str, media_type: str) -> Callable[[Request], Awaitable[Response]
     return respond
 
 
-class _Guard:
-    """Refuses questions that another site's page asks through the person's browser, and adds `HEADERS`."""
-
-    def __init__(self, app: ASGIApp):
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":  # there are no others
-            return
-
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                added = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
-                message = {**message, "headers": [*message["headers"], *added]}
-            await send(message)
-
-        request = Request(scope)
-        origin, host = request.headers.get("origin"), request.headers.get("host")
-        if origin is not None and origin != f"http://{host}":
-            response = JSONResponse({"message": "Only the explorer's own page may ask."}, 403)
-            await response(scope, receive, send_with_headers)
-            return
-        await self.app(scope, receive, send_with_headers)
+async def _guard(request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:
+    """Refuse questions that another site's page asks through the person's browser, and add `HEADERS`."""
+    origin = request.headers.get("origin")
+    if origin is not None and origin != f"http://{request.headers.get('host')}":
+        response: Response = JSONResponse({"message": "Only the explorer's own page may ask."}, 403)
+    else:
+        response = await answer(request)
+    response.headers.update(HEADERS)
+    return response

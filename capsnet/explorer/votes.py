@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ..networks.capsnet import PrimaryCapsules
 from ..networks.efficient_capsnet import WholeMapCapsules
 from ..networks.matrix_capsnet import MatrixCapsNet
+from ..networks.pooled_capsnet import MeanCapsules
 from ..routing.coupling import RoutingStep, routing_steps
 from ..runs.trained import TrainedModel
 
@@ -92,9 +93,9 @@ def vote_maps(model: TrainedModel, image: Tensor, label: int) -> VoteMaps | None
         if steps is None:
             return None
         places = _places(network, primary, inputs.get(primary), u)
-        found = [_step(routing, step, u, label, places, image.shape[1:]) for step in steps]
-    grid = tuple(found[0].push.shape) if places else None
-    return VoteMaps(found, grid, places and places.window.side, bool(places) and places.lengths is None)
+        vote_steps = [_step(routing, step, u, label, places, image.shape[1:]) for step in steps]
+    grid = tuple(vote_steps[0].push.shape) if places else None
+    return VoteMaps(vote_steps, grid, places and places.window.side, bool(places) and places.lengths is None)
 
 
 @torch.no_grad()
@@ -146,18 +147,18 @@ def _places(network: nn.Module, primary: nn.Module | None, features: Tensor | No
         window = window_of([network.conv, primary.conv])
         lengths = torch.linalg.vector_norm(u, dim=1).view(-1, rows, columns)
         return _Places(window, lambda wanted: (wanted * u).sum(1).view(-1, rows, columns).sum(0), lengths)
-    if isinstance(primary, WholeMapCapsules):
+    if isinstance(primary, WholeMapCapsules | MeanCapsules):
         # A capsule is the squashed sum over places, and squashing multiplies all of them with the same number.
-        parts = (features[0] * primary.kernel).unflatten(0, (-1, primary.dim))  # [i, d, rows, columns]
-        whole = parts.sum((2, 3)) + primary.bias.unflatten(0, (-1, primary.dim))
+        parts = primary.parts(features)[0]  # [i, d, rows, columns]
+        whole = parts.sum((2, 3)) + (primary.bias.unflatten(0, (-1, primary.dim)) if hasattr(primary, "bias") else 0)
         lengths = torch.linalg.vector_norm(u, dim=1) / torch.linalg.vector_norm(whole, dim=1).clamp(min=1e-12)
         window = window_of(network.convolutions())
         return _Places(window, lambda wanted: torch.einsum("id,i,idhw->hw", wanted, lengths, parts), None)
     return None
 
 
-def window_of(convolutions: Sequence[nn.Conv2d]) -> Window:
-    """Where each place of the last convolution's result looks, after all of them in a row."""
+def window_of(convolutions: Sequence[nn.Conv2d | nn.MaxPool2d]) -> Window:
+    """Where each place of the last convolution's result looks, after all of them, and poolings between, in a row."""
     side, start, pitch = 1, 0.0, 1
     for convolution in convolutions:
         kernel, stride, padding = (
@@ -195,16 +196,16 @@ def spread(values: Tensor, weights: Tensor, window: Window, size: Sequence[int])
 @contextlib.contextmanager
 def _inputs_of(*modules: nn.Module | None) -> Iterator[dict[nn.Module, Tensor]]:
     """The first input that each module is given while the block runs; what other threads give it does not count."""
-    found: dict[nn.Module, Tensor] = {}
+    first_inputs: dict[nn.Module, Tensor] = {}
     mine = threading.get_ident()
 
     def keep(module: nn.Module, inputs: tuple[Any, ...]) -> None:
         if threading.get_ident() == mine:
-            found.setdefault(module, inputs[0])
+            first_inputs.setdefault(module, inputs[0])
 
     handles = [module.register_forward_pre_hook(keep) for module in modules if isinstance(module, nn.Module)]
     try:
-        yield found
+        yield first_inputs
     finally:
         for handle in handles:
             handle.remove()

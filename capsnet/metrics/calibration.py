@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ..output import Output, Targets, confidences
+from ..output import Output, Targets
 from .metric import Metric
 
 BINS = 15
@@ -13,14 +13,14 @@ class Calibration(Metric):
     """Expected calibration error (Naeini et al. 2015; Guo et al. 2017, arXiv:1706.04599), in 15 bins of equal width.
 
     In each bin of the largest score of an image, the difference between the mean score and the share of images that
-    were recognized counts by its images. 0 is best. Lengths of capsules are taken as they are, other scores as logits.
+    were recognized counts by its images. 0 is best.
     """
 
     def __init__(self) -> None:
         self.sums: Tensor | None = None  # of images, scores and recognized ones in each bin, [3, bins]
 
     def update(self, output: Output, targets: Targets) -> None:
-        scores, predicted = confidences(output, logits=True).float().max(1)
+        scores, predicted = output.scores.float().max(1)
         right = (predicted == targets.labels).float()
         bins = (scores * BINS).long().clamp(0, BINS - 1)
         sums = torch.zeros(3, BINS, device=scores.device)

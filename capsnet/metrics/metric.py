@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ConfigError
-from ..output import Output, Targets
+from ..output import Output, Targets, confidences
 
 AddUp = Callable[[Tensor], Tensor]
 """The sum of a tensor over all processes."""
@@ -20,8 +20,16 @@ class Metric:
     on the device, and are added up over processes before `compute` is called.
     """
 
+    several_classes = False
+    """It takes targets with several classes an image, too; otherwise a task that has such leaves it out."""
+
     def update(self, output: Output, targets: Targets) -> None:
-        """Add a batch."""
+        """Add a batch.
+
+        Args:
+            output: of the network; its scores are lengths of capsules or probabilities, see `output.confidences`.
+            targets: what was wanted of it.
+        """
         raise NotImplementedError
 
     def compute(self) -> dict[str, Any]:
@@ -34,24 +42,26 @@ class Measurements:
 
     Args:
         metrics: new ones, by name.
+        logits: the network's scores are logits, unless they are lengths of capsules.
         exact: add the losses up in float64, on the CPU, for which every batch waits.
     """
 
-    def __init__(self, metrics: Mapping[str, Any], exact: bool = False):
-        self.metrics, self.exact = metrics, exact
+    def __init__(self, metrics: Mapping[str, Any], logits: bool, exact: bool = False):
+        self.metrics, self.logits, self.exact = metrics, logits, exact
         self.names: tuple[str, ...] = ()
         """What was measured, once it was computed."""
         self._losses: tuple[str, ...] = ()
         self._sums: Tensor | None = None  # of the losses over the images, and the number of images
 
     def update(self, losses: dict[str, Tensor], output: Output, targets: Targets) -> None:
-        """Add a batch, with the means of its losses. Nothing waits for the device."""
+        """Add a batch, with the means of its losses, if there are any. Nothing waits for the device."""
         self._losses = tuple(losses)
-        values = torch.stack([value.detach().float() for value in losses.values()])
-        values = values.cpu().double() if self.exact else values
-        sums = torch.cat([values, values.new_ones(1)]) * len(targets.labels)
+        one = torch.ones((), device=output.scores.device)
+        values = torch.stack([*(value.detach().float() for value in losses.values()), one])
+        sums = (values.cpu().double() if self.exact else values) * len(targets.labels)
         self._sums = sums if self._sums is None else self._sums + sums
         output = Output(*(None if values is None else values.detach() for values in output))
+        output = output._replace(scores=confidences(output, self.logits))
         for metric in self.metrics.values():
             metric.update(output, targets)
 

@@ -11,13 +11,13 @@ import numpy as np
 from ..errors import CheckpointError, ConfigError
 from ..files import write_csv
 from ..runs.folder import METRICS_FILE, ROBUSTNESS_FILE
-from ..runs.measures import heading_of, measured_names, part_of, shown_names
+from ..runs.measures import heading_of, measured_names, shown_names
 from ..runs.metrics import read_metrics
 from ..runs.repetitions import SPEEDS, Repetitions, grouped
 from ..runs.result import RunResult
-from ..settings.config import OPTIONS, Monitor, leaves, untrained_keys
+from ..settings.config import Monitor, leaves, untrained_keys
 from ..settings.foreign import SECTIONS
-from ..settings.parse import DEFAULT_OPTIONS, config_from_dict
+from ..settings.parse import config_from_dict
 from ..text import columns, percent, printable, whole
 from .distortions import DISTORTIONS
 from .robustness import by_distortion, read_robustness
@@ -26,7 +26,6 @@ log = logging.getLogger(__name__)
 
 IMAGES = "data.images"
 """Stands for the images themselves among the settings: data.root names other images on another machine."""
-SAME = 0.001  # GPUs and CPUs round differently
 TABLE_FILE, PICTURE_FILE = "comparison.csv", "comparison.png"
 _UNCHANGED = {distortion.name: distortion.unchanged for distortion in DISTORTIONS}
 
@@ -124,19 +123,7 @@ def _robustness_of(run: RunResult) -> dict[str, dict[float, float]]:
     if points and points[0].epoch != run.best_epoch:
         log.warning("%s: is not from the best epoch, and is left out", run.folder / ROBUSTNESS_FILE)
         return {}
-    curves, tested = by_distortion(points), run.metrics.get(f"test/{_robustness_metric(run)}")
-    for name, levels in curves.items():
-        unchanged = levels.get(_UNCHANGED[name])
-        if unchanged is None or tested is None or abs(unchanged - tested) > SAME:
-            log.warning("%s: was not measured on the run's test images, and is left out", run.folder / ROBUSTNESS_FILE)
-            return {}
-    return curves
-
-
-def _robustness_metric(run: RunResult) -> str:
-    """What is measured on distorted images: what the run's task monitors if nothing else is asked for."""
-    name = ((run.config or {}).get("task") or {}).get("name", DEFAULT_OPTIONS["task"])
-    return getattr(OPTIONS["task"].get(name), "monitor", part_of(run.monitor))
+    return by_distortion(points)
 
 
 def _distinguished(settings: list[dict[str, Any]]) -> tuple[list[str], list[str]]:

@@ -75,7 +75,7 @@ def evaluate_ensemble(
         "dataset": {
             "name": first.dataset.name,
             "official": first.dataset.official,
-            "test": len(first.dataset.read_test_images().labels),
+            "test": len(sums[0]),
         },
         "monitor": first.config.task.monitor,
         "members": members,
@@ -112,8 +112,9 @@ def _refuse_other_images(
 
 def _shares(member: NetworkWithTestImages, run: Path, shifts: int) -> Tensor:
     """A member's scores, each image's summing to one, [n, classes]. Raises ConfigError if that cannot be."""
-    batches = test_batches(member.network, member.dataset, member.config.task.build())
-    scores = class_scores(member.network, batches, build_loss(member.config.loss).logits, shifts)
+    task = member.config.task.build()
+    batches = test_batches(member.network, member.dataset, task)
+    scores = class_scores(member.network, batches, task, build_loss(member.config.loss).logits, shifts)
     if not bool((scores >= 0).all()):
         raise ConfigError(f"{run}: its scores are neither probabilities nor lengths, so they cannot be averaged")
     return scores / scores.sum(dim=1, keepdim=True).clamp(min=torch.finfo(scores.dtype).tiny)

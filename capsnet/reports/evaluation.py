@@ -14,7 +14,6 @@ from ..data.batches import Batches
 from ..data.dataset import Dataset, recorded_training_images
 from ..errors import CheckpointError, ConfigError, DivergedError
 from ..files import read_json, write_json
-from ..output import Output
 from ..runs.checkpoints import load_checkpoint, restored_network
 from ..runs.folder import (
     BEST_CHECKPOINT,
@@ -29,11 +28,12 @@ from ..runs.folder import (
 from ..runs.metrics import read_metrics
 from ..runs.saved_config import warn_of_changed_plugin
 from ..settings.config import Config, Monitor, as_dict, build_loss, build_metrics, leaves, monitor_of, untrained_keys
-from ..tasks.task import Task, Tested, joined
+from ..tasks.task import Task, Tested
 from ..text import relative
 from .averaged_scores import class_scores
+from .distortions import UNITS
 from .robustness import Point, by_distortion, measure_robustness, write_robustness
-from .scores import score
+from .scores import outputs_of_scores, score, score_outputs
 
 log = logging.getLogger(__name__)
 
@@ -104,10 +104,10 @@ def evaluate_checkpoint(
     if folder != run_dir:
         log.info("The report goes to %s, and that of the run's own test stays", relative(folder))
     evaluation = evaluate(network, dataset, config, folder, checkpoint, epoch, differences, shifts, run_dir)
-    if not robustness:
-        return evaluation
-    points = _measure_robustness(network, dataset, evaluation.report, config, folder)
-    return evaluation._replace(robustness=points)
+    if robustness:
+        points = _measure_robustness(network, dataset, evaluation.report, config, folder)
+        return evaluation._replace(robustness=points)
+    return evaluation
 
 
 def report_folder(run_dir: Path, checkpoint: Path, overrides: dict[str, str | None], other_data: bool) -> Path:
@@ -180,8 +180,7 @@ def _measure_robustness(
     if config.figures:
         from . import figures  # loads matplotlib
 
-        units = {point.distortion: point.unit for point in points}
-        figure = figures.robustness(by_distortion(points), units, dataset.title)
+        figure = figures.robustness(by_distortion(points), UNITS, dataset.title)
         (folder / FIGURES_FOLDER).mkdir(parents=True, exist_ok=True)
         figures.save(figure, folder / FIGURES_FOLDER / "robustness.png")
     return points
@@ -222,8 +221,8 @@ def changed_data(trained: NetworkWithTestImages) -> list[str]:
 def _refuse_without_effect(config: Config, overrides: dict[str, str | None]) -> None:
     """Raise ConfigError for an override that only matters in training."""
     for key, value in overrides.items():
-        named = [about for leaf, _, about in leaves(config) if leaf == key or leaf.startswith(f"{key}.")]
-        if not any(about.evaluated for about in named):
+        named = [setting for leaf, _, setting in leaves(config) if leaf == key or leaf.startswith(f"{key}.")]
+        if not any(setting.evaluated for setting in named):
             raise ConfigError(f"{key}={value}: has no effect on an evaluation")
 
 
@@ -257,7 +256,7 @@ def evaluate(
     scores = score(network, batches, task, loss, task.metrics(build_metrics(config)))
     if not math.isfinite(scores.measured["loss"]):
         raise DivergedError(f"{checkpoint}: its loss on the test images is NaN or infinite")
-    tested = Tested(lambda numbers: batches.take(numbers)[0], scores.details, dataset.class_names, network)
+    tested = scores.tested(batches, dataset.class_names, network)
     report = {
         "checkpoint": str(checkpoint),
         "epoch": epoch,
@@ -268,7 +267,7 @@ def evaluate(
         "config": as_dict(config),
     }
     if shifts:
-        averaged = class_scores(network, batches, loss.logits, shifts)
+        averaged = class_scores(network, batches, task, loss.logits, shifts)
         report["shifts"] = over_shifts(shifts, measure_scores(averaged, batches, task, config, dataset.class_names))
     metrics = read_metrics((run_dir or folder) / METRICS_FILE)  # may be damaged, so before anything is written
     folder.mkdir(parents=True, exist_ok=True)
@@ -289,17 +288,8 @@ def measure_scores(
         config: says which metrics.
         class_names: of the dataset.
     """
-    metrics = task.metrics(build_metrics(config))
-    first, details = 0, []
-    for _, targets in batches:
-        output = Output(scores[first : first + len(targets.labels)].to(targets.labels.device))
-        for metric in metrics.values():
-            metric.update(output, targets)
-        details.append(task.details(output, targets, logits=False))
-        first += len(targets.labels)
-    measured = {name: float(value) for metric in metrics.values() for name, value in metric.compute().items()}
-    report = task.report(Tested(lambda numbers: batches.take(numbers)[0], joined(details), class_names, None))
-    return report | measured
+    measured = score_outputs(outputs_of_scores(scores, batches), task, task.metrics(build_metrics(config)))
+    return task.report(measured.tested(batches, class_names)) | measured.measured
 
 
 def over_shifts(pixels: int, measured: dict[str, Any]) -> dict[str, Any]:

@@ -77,9 +77,7 @@ class EMRouting(MatrixRouting):
     @torch.no_grad()
     def adjust(self, votes: LayerVotes) -> None:
         """Let half of the capsules be active, as the paper's authors do."""
-        for _ in range(
-            ROUNDS
-        ):  # log-odds of activations that are near 0 or 1 are cut off
+        for _ in range(ROUNDS):  # log-odds of activations that are near 0 or 1 are cut off
             self.bias -= self(votes).activations.logit(1e-6).mean((0, 1))
 
     def forward(self, votes: LayerVotes, iters: int | None = None) -> Routed:

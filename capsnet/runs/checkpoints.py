@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..errors import CheckpointError
 from ..networks.fourier import offer_fourier
 from ..networks.layout import channels_last
+from ..networks.normalization import offer_normalization
 from ..settings.config import Config
 from ..settings.parse import config_from_dict
 from ..text import on_one_line
@@ -35,10 +36,22 @@ class Checkpoint(NamedTuple):
     """What it was trained on, see `Dataset.record`."""
 
 
-def build_network(config: Config, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
-    """The network that a config describes, with fast convolutions. Raises ValueError if the images do not suit it."""
+def build_network(config: Config, single_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
+    """The network that a config describes, with fast convolutions.
+
+    Args:
+        config: of the run.
+        single_shape: (channels, height, width) of the dataset's images; the task says what the network sees of them.
+        num_classes: number of classes.
+
+    Raises:
+        ValueError: the images do not suit the network.
+    """
+    image_shape = config.task.build().image_shape(single_shape)
     network = config.model.build(image_shape, num_classes, config.routing)
     offer_fourier(network)
+    if config.data.normalize:
+        offer_normalization(network, image_shape[0])
     return channels_last(network)
 
 
@@ -72,11 +85,11 @@ def network_weights(content: dict[str, Any]) -> dict[str, Tensor]:
 
 
 def restored_network(
-    checkpoint: Checkpoint, image_shape: tuple[int, int, int], num_classes: int, path: Path
+    checkpoint: Checkpoint, single_shape: tuple[int, int, int], num_classes: int, path: Path
 ) -> nn.Module:
     """The network of a checkpoint that was read from a path, on the GPU if there is one. Raises CheckpointError."""
     try:
-        network = build_network(checkpoint.config, image_shape, num_classes)
+        network = build_network(checkpoint.config, single_shape, num_classes)
     except (RuntimeError, ValueError) as error:
         raise CheckpointError(f"{path}: its network cannot be built ({on_one_line(error)[:200]})") from error
     check_weights(checkpoint.weights, network, path)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from ..errors import ConfigError
-from ..settings.config import COMBINABLE, Monitor, monitor_of
+from ..settings.config import COMBINABLE, Monitor, measured_by, monitor_of
 from ..settings.parse import config_from_dict
 from ..text import is_loss, shown
 from .record import RunRecord
@@ -63,7 +63,7 @@ def common_monitor(runs: Sequence[RunResult]) -> Monitor:
     run = next((run for run in telling if run.status == "completed"), next(iter(telling), None))
     if run is None:
         return monitor_of(config_from_dict({}))
-    option = COMBINABLE["metrics"].get(part_of(run.monitor))
+    option = COMBINABLE["metrics"].get(measured_by(part_of(run.monitor)))
     assumed = Monitor(run.monitor, getattr(option, "lower_is_better", is_loss(run.monitor)))
     try:
         monitor = monitor_of(config_from_dict(run.config or {}))

@@ -8,24 +8,8 @@ from ..errors import CheckpointError
 from ..files import write_csv
 
 
-def append_metrics(path: Path, columns: Sequence[str], row: dict[str, float]) -> None:
-    """Add an epoch's row. What was not measured stays empty.
-
-    Args:
-        path: of metrics.csv.
-        columns: in order; used if the file does not exist yet.
-        row: values by column.
-    """
-    new = not path.exists()
-    with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
-
-
 def write_metrics(path: Path, columns: Sequence[str], rows: Sequence[dict[str, float]]) -> None:
-    """Write the whole table again; without rows, remove it.
+    """Write the whole table; without rows, remove it. What was not measured in an epoch stays empty.
 
     Args:
         path: of metrics.csv.
@@ -53,7 +37,7 @@ def read_metrics(path: Path) -> dict[str, list[float]]:
         if columns and "epoch" not in columns:
             raise ValueError("no column epoch")
         return columns
-    except (ValueError, TypeError, csv.Error) as error:
+    except Exception as error:
         raise CheckpointError(
             f"{path}: not a readable table of metrics ({error}); remove it to continue without it"
         ) from error

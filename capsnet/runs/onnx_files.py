@@ -6,17 +6,16 @@ import logging
 import statistics
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..data.batches import to_float
 from ..errors import ExportError
 from ..text import on_one_line
-from .trained import BATCH, TrainedModel
+from .trained import TrainedModel
 
 TOLERANCE = 1e-4  # largest difference of a score, or of a pixel in [0, 1], to the network's own
 ROUNDS = 5  # of measuring speed
@@ -63,7 +62,7 @@ class Comparison(NamedTuple):
     difference: float
     """Largest difference in scores, capsules and drawn pixels; of a value above 1, the relative difference."""
     network_speed: float
-    """Images per second that PyTorch classifies, in batches of `BATCH`."""
+    """Images per second that PyTorch classifies, in the largest batch."""
     file_speed: float
     """The same of ONNX Runtime."""
 
@@ -119,34 +118,32 @@ def _exported(module: nn.Module, inputs: dict[str, Tensor], outputs: list[str], 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Without the notes that the exporter takes for its own authors."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
-    levels = [logger.level for logger in loggers]
+    logging.disable(logging.WARNING)
     try:
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        logging.disable(logging.NOTSET)
 
 
-def compare_with_network(files: OnnxFiles, model: TrainedModel, images: Tensor) -> Comparison:
+def compare_with_network(files: OnnxFiles, model: TrainedModel, batches: Iterable[Tensor]) -> Comparison:
     """Show images to a network and to the files that were made of it.
 
     Args:
         files: by `to_onnx`.
         model: on the CPU.
-        images: [n, *image_shape] uint8, at least one.
+        batches: of images, [n, *image_shape] float32 in [0, 1], at least one.
     """
     encoder, decoder = _session(files.model), files.decoder and _session(files.decoder)
-    differences, others = [], 0
-    for batch in images.split(BATCH):
-        output, (scores, *capsules) = model.output(batch), encoder.run(None, {"images": to_float(batch).numpy()})
+    differences, others, images, largest = [], 0, 0, torch.empty(0)
+    for batch in batches:
+        images, largest = images + len(batch), max(largest, batch, key=len)
+        output, (scores, *capsules) = model.output(batch), encoder.run(None, {"images": batch.numpy()})
         expected = model.confidences(output)
         differences.append(_difference(scores, expected))
-        others += int((scores.argmax(1) != expected.argmax(1).numpy()).sum())
+        answers, own = (model.task.answers(some) for some in (torch.from_numpy(scores), expected))
+        others += int((answers != own).view(len(batch), -1).any(1).sum())
         if output.capsules is not None:
             differences.append(_difference(capsules[0], output.capsules))
         if decoder:
@@ -154,10 +151,9 @@ def compare_with_network(files: OnnxFiles, model: TrainedModel, images: Tensor) 
             drawn = decoder.run(None, {"capsules": output.capsules.numpy(), "labels": labels.numpy()})[0]
             with torch.no_grad():
                 differences.append(_difference(drawn, model.network.decode(output.capsules, labels)))
-    batch = images[:BATCH]
-    pixels = to_float(batch).numpy()
-    network, file = _speeds(lambda: model.output(batch), lambda: encoder.run(None, {"images": pixels}))
-    return Comparison(len(images), others, float(np.max(differences)), network * len(batch), file * len(batch))
+    pixels = largest.numpy()
+    network, file = _speeds(lambda: model.output(largest), lambda: encoder.run(None, {"images": pixels}))
+    return Comparison(images, others, float(np.max(differences)), network * len(largest), file * len(largest))
 
 
 def _difference(computed: np.ndarray, expected: Tensor) -> float:

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..data.dataset import Dataset, TrainingImages
+from ..data.batches import Batches
+from ..data.dataset import Dataset, recorded_training_images
 from ..data.source import LabelledImages
 from ..errors import CapsNetError
 from ..settings.config import Config, name_of
@@ -12,7 +13,7 @@ from ..text import shown
 from .checkpoints import load_checkpoint
 from .measures import in_test, in_words
 from .result import read_result
-from .trained import TrainedModel, checkpoint_path, restored
+from .trained import BATCH, TrainedModel, checkpoint_path, restored
 
 
 @dataclass
@@ -33,6 +34,12 @@ class OpenedRun:
         """Of the network and its dataset, for people."""
         return f"{name_of('model', self.config.model)} on {self.dataset.title}"
 
+    def test_batches(self) -> Batches | None:
+        """What the task makes of the test images, as the network sees it; None if there are none."""
+        if self.test_images is None:
+            return None
+        return Batches(self.test_images, BATCH, classes=len(self.model.class_names), composition=self.model.task)
+
 
 def open_run(run: Path, plugin: str | None = None, root: str | None = None) -> OpenedRun:
     """Load a run, and its test images if they can be read. Nothing is downloaded.
@@ -52,9 +59,9 @@ def open_run(run: Path, plugin: str | None = None, root: str | None = None) -> O
     path = checkpoint_path(run)
     checkpoint = load_checkpoint(path, {} if root is None else {"data.root": root})
     config, model = checkpoint.config, restored(checkpoint, path)
-    dataset = config.data.build(config.seed, TrainingImages(model.image_shape, model.class_names, (0.0, 0.0)))
+    dataset = config.data.build(config.seed, recorded_training_images(checkpoint.dataset))
     downloads = getattr(config.data.source, "download", False)
-    return OpenedRun(model, config, dataset, *_test_images(dataset, model.image_shape, downloads), tested_of(run))
+    return OpenedRun(model, config, dataset, *_test_images(dataset, model.single_shape, downloads), tested_of(run))
 
 
 def tested_of(run: Path) -> str:
@@ -75,5 +82,5 @@ def _test_images(dataset: Dataset, shape: tuple[int, int, int], downloads: bool)
     except CapsNetError as error:
         return None, str(error)
     if not len(test.labels) or test.images.shape[1:] != shape:
-        return None, f"the network expects images {list(shape)}, the dataset has {list(test.images.shape)}"
+        return None, f"the network was trained on images {list(shape)}, the dataset has {list(test.images.shape)}"
     return test, ""

@@ -6,7 +6,8 @@ from typing import Any
 
 from ..errors import CheckpointError
 from ..files import read_json, write_json
-from .folder import RECORD_FILE
+from ..settings.plugins import loaded_plugin
+from .folder import RECORD_FILE, SWEEP_FILE
 from .provenance import git_state, versions
 
 FINISHED = ("completed", "diverged", "failed")
@@ -20,6 +21,10 @@ class RunRecord:
     status: str
     """running, completed, interrupted, diverged or failed."""
     overrides: list[str]
+    name: str | None = None
+    tags: list[str] = field(default_factory=list)
+    init: dict[str, str] | None = None
+    """path and sha256 of the checkpoint whose weights it began with."""
     seed: int = 0
     dataset: dict[str, Any] = field(default_factory=dict)
     """See `Dataset.record`."""
@@ -67,7 +72,13 @@ class RunRecord:
 
 def new_record(status: str, overrides: list[str], **known: Any) -> RunRecord:
     """A record of the running code."""
-    return RunRecord(status, overrides, **git_state(), **known)
+    return RunRecord(status, overrides, **git_state(), plugin=plugin_record(), **known)
+
+
+def plugin_record() -> dict[str, str] | None:
+    """path and sha256 of the plugin that is loaded, if one is."""
+    plugin = loaded_plugin()
+    return {"path": str(plugin.path), "sha256": plugin.sha256} if plugin else None
 
 
 def write_record(run_dir: Path, record: dict[str, Any]) -> None:
@@ -78,14 +89,24 @@ def write_record(run_dir: Path, record: dict[str, Any]) -> None:
 def read_record(run_dir: Path) -> dict[str, Any]:
     """The content of a run's results.json. Raises CheckpointError if it is missing or damaged."""
     path = run_dir / RECORD_FILE
+    if not path.exists():
+        raise CheckpointError(f"{run_dir}: has no run (no {RECORD_FILE})")
     try:
         record = read_json(path)
-    except FileNotFoundError:
-        raise CheckpointError(f"{run_dir}: has no run (no {RECORD_FILE})") from None
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: not a run's record ({error})") from error
-    if not isinstance(record, dict) or record.get("status") not in STATUSES:
-        raise CheckpointError(f"{path}: not a run's record (it has no known status)")
+        if record["status"] not in STATUSES:
+            raise ValueError(f"unknown status {record['status']}")
+        return record
+    except Exception as error:
+        raise CheckpointError(f"{path}: not a run's record ({type(error).__name__}: {error})") from error
+
+
+def completed_record(run_dir: Path) -> dict[str, Any]:
+    """The same of a run that is to be trained again, once it is completed."""
+    if (run_dir / SWEEP_FILE).exists():
+        raise CheckpointError(f"{run_dir}: is a sweep; give the folder of one of its jobs")
+    record = read_record(run_dir)
+    if record["status"] != "completed":
+        raise CheckpointError(f"{run_dir}: this run is {record['status']}; only a completed run can be trained again")
     return record
 
 

@@ -4,9 +4,8 @@ from pathlib import Path
 
 from ..errors import CheckpointError
 from ..settings.config import Config
-from .folder import SWEEP_FILE
 from .measures import monitored
-from .record import read_record, recorded_overrides
+from .record import completed_record, recorded_overrides
 from .result import read_result
 from .resume import refuse_changes
 from .saved_config import saved_config
@@ -33,25 +32,20 @@ def refitting(run_dir: Path, overrides: dict[str, str | None]) -> tuple[Config, 
             stopped before its schedule's last epoch.
         ConfigError: an override is not valid, or would change what is trained.
     """
-    if (run_dir / SWEEP_FILE).exists():
-        raise CheckpointError(f"{run_dir}: is a sweep; give the folder of one of its jobs")
-    record = read_record(run_dir)
-    epochs = record.get("best_epoch")
-    if record["status"] != "completed" or not isinstance(epochs, int):
-        raise CheckpointError(f"{run_dir}: this run is {record['status']}; only a completed run can be trained again")
+    record = completed_record(run_dir)
     before, config = saved_config(run_dir, overrides)
     refuse_changes(before, config, may_extend=False)
     if before.data.val_size == 0:
         raise CheckpointError(f"{run_dir}: had no validation images to choose by, so it has used all images already")
     if monitored(read_result(run_dir)) is None:
         raise CheckpointError(f"{run_dir}: was not validated (trainer.limit_val_batches), so nothing was chosen")
-    if getattr(before.optimizer, "ends_with_training", False):
-        if record["epochs"] < before.trainer.max_epochs:
-            raise CheckpointError(
-                f"{run_dir}: stopped after {record['epochs']} of {before.trainer.max_epochs} epochs, before the end of"
-                " its learning rate's schedule; choose the number yourself: data.val_size=0 trainer.max_epochs=N"
-            )
-        epochs = before.trainer.max_epochs
+    ends_with_training = getattr(before.optimizer, "ends_with_training", False)
+    if ends_with_training and record["epochs"] < before.trainer.max_epochs:
+        raise CheckpointError(
+            f"{run_dir}: stopped after {record['epochs']} of {before.trainer.max_epochs} epochs, before the end of"
+            " its learning rate's schedule; choose the number yourself: data.val_size=0 trainer.max_epochs=N"
+        )
+    epochs = before.trainer.max_epochs if ends_with_training else record["best_epoch"]
     epochs = max(epochs, getattr(before.optimizer, "warmup_epochs", 0))
     unset = dict.fromkeys(ONLY_WITH_VALIDATION + LIMITS)
     changes = {"data.val_size": "0", "trainer.max_epochs": str(epochs), **unset}

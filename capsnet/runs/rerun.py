@@ -8,10 +8,10 @@ from typing import Any
 from ..errors import CheckpointError
 from ..settings.config import Config
 from ..text import aligned, counted, relative
-from .folder import METRICS_FILE, SWEEP_FILE
+from .folder import METRICS_FILE
 from .metrics import read_metrics
 from .provenance import git_state, versions
-from .record import RunRecord, read_record, recorded_metrics, recorded_overrides
+from .record import RunRecord, completed_record, recorded_metrics, recorded_overrides
 from .resume import refuse_changes
 from .saved_config import saved_config
 
@@ -64,11 +64,7 @@ def repetition(run_dir: Path, overrides: dict[str, str | None]) -> Repetition:
         CheckpointError: there is no completed run, or its record or checkpoint is damaged.
         ConfigError: an override is not valid, or would make it another run.
     """
-    if (run_dir / SWEEP_FILE).exists():
-        raise CheckpointError(f"{run_dir}: is a sweep; give the folder of one of its jobs")
-    record = read_record(run_dir)
-    if record["status"] != "completed":
-        raise CheckpointError(f"{run_dir}: this run is {record['status']}; only a completed run can be repeated")
+    record = completed_record(run_dir)
     if not read_metrics(run_dir / METRICS_FILE):
         raise CheckpointError(f"{run_dir}: has no {METRICS_FILE} to compare with")
     before, config = saved_config(run_dir, overrides)
@@ -100,17 +96,16 @@ def _listed(changes: dict[str, str]) -> str:
 
 
 def _differences(run_dir: Path, record: dict[str, Any], repeated: Path, after: dict[str, Any]) -> dict[str, str]:
-    """The metrics that are not the same to the last digit: where, and both values."""
+    """The metrics of both that are not the same to the last digit: where, and both values."""
     before, now = read_metrics(run_dir / METRICS_FILE), read_metrics(repeated / METRICS_FILE)
     differences = {}
-    for name in dict.fromkeys([*before, *now]):
-        pairs = itertools.zip_longest(before.get(name, []), now.get(name, []))
-        for epoch, (then, value) in enumerate(pairs, 1):
+    for name in before.keys() & now.keys():  # `metrics` may have been chosen anew
+        for epoch, (then, value) in enumerate(itertools.zip_longest(before[name], now[name]), 1):
             if then != value and not (then != then and value != value):  # NaN: not measured
                 differences[name] = f"{value!r} in epoch {epoch} (was {then!r})"
                 break
     outcomes = recorded_metrics(after)
     for name, then in recorded_metrics(record).items():
-        if outcomes.get(name) != then:
-            differences.setdefault(name, f"{outcomes.get(name)!r} (was {then!r})")
-    return differences
+        if name in outcomes and outcomes[name] != then:
+            differences.setdefault(name, f"{outcomes[name]!r} (was {then!r})")
+    return dict(sorted(differences.items()))

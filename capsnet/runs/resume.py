@@ -38,8 +38,8 @@ def refuse_changes(before: Config, after: Config, may_extend: bool) -> None:
         may_extend: a higher limit, such as `trainer.max_epochs`, is allowed.
     """
     earlier = {key: value for key, value, _ in leaves(before)}
-    for key, value, about in leaves(after):
-        if about.trained and not (may_extend and about.extends) and value != earlier.get(key):
+    for key, value, setting in leaves(after):
+        if setting.trained and not (may_extend and setting.extends) and value != earlier.get(key):
             raise ConfigError(f"{key}={value}: cannot change in this run (was {earlier.get(key)}); start a new run")
     epochs = after.trainer.max_epochs
     if epochs != before.trainer.max_epochs and getattr(after.optimizer, "ends_with_training", False):
@@ -51,6 +51,6 @@ def refuse_changes(before: Config, after: Config, may_extend: bool) -> None:
 
 def _trains_longer(before: Config, after: Config) -> bool:
     earlier = {key: value for key, value, _ in leaves(before)}
-    changed = {key: value for key, value, about in leaves(after) if about.extends and value != earlier[key]}
+    changed = {key: value for key, value, setting in leaves(after) if setting.extends and value != earlier[key]}
     epochs = changed.pop("trainer.max_epochs", None)
     return bool(changed) or (epochs is not None and epochs > before.trainer.max_epochs)

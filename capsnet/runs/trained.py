@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from ..data.batches import to_float
 from ..data.dataset import TrainingImages, recorded_training_images
-from ..data.pictures import BrokenPictureError, border, read_pixels, to_pixels, upright
+from ..data.pictures import BrokenPictureError, Range, border, read_pixels, to_pixels, upright
 from ..errors import CheckpointError, DataError
-from ..output import Output, confidences
+from ..output import Output
 from ..settings.config import build_loss
 from ..settings.plugins import load_plugin
 from ..tasks.classify import Classify
@@ -43,15 +43,17 @@ class TrainedModel:
 
     Args:
         network: with its trained weights.
-        training_images: what it was trained on.
+        training_images: what it was trained on: single images, of which the task makes what the network sees.
         logits: its scores are logits, of which softmax makes probabilities.
         task: what it has learned.
     """
 
     def __init__(self, network: nn.Module, training_images: TrainingImages, logits: bool, task: Task | None = None):
         self.network = network.float().eval()
-        self.image_shape, self.class_names, self.border_brightness = training_images
+        self.single_shape, self.class_names, self.border_brightness, reading = training_images
+        self.ranges = {kind: Range(*ends) for kind, ends in reading.get("ranges", {}).items()}
         self._logits, self.task = logits, task or Classify()
+        self.image_shape = self.task.image_shape(self.single_shape)
 
     @property
     def device(self) -> torch.device:
@@ -84,11 +86,11 @@ class TrainedModel:
         channels, height, width = self.image_shape
         try:
             if isinstance(image, str | Path):
-                return read_pixels(Path(image), height, width, channels)
+                return read_pixels(Path(image), height, width, channels, self.ranges)
             if isinstance(image, Image.Image) and 0 in image.size:
                 raise ValueError(f"expected a picture with pixels, got one of {image.width} x {image.height}")
             picture = upright(image if isinstance(image, Image.Image) else _picture_of(np.asarray(image)))
-            return to_pixels(picture, height, width, channels)
+            return to_pixels(picture, height, width, channels, self.ranges)
         except BrokenPictureError as error:
             raise DataError(f"{image if isinstance(image, str | Path) else 'image'}: {error}") from error
 
@@ -109,7 +111,7 @@ class TrainedModel:
 
     def confidences(self, output: Output) -> Tensor:
         """The scores in an output, each in [0, 1]: lengths of the class capsules, or probabilities."""
-        return confidences(output, self._logits)
+        return self.task.confidences(output, self._logits)
 
     def draws(self, output: Output) -> bool:
         """Can the network that gave this output draw any capsule?"""

@@ -5,6 +5,7 @@ files under `configs/` contain only what differs from the defaults.
 """
 
 import dataclasses
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -37,10 +38,8 @@ ALL_OPTIONS = OPTIONS | COMBINABLE
 SHARED: dict[str, type] = {"data": data.Data}
 """Settings that all options of a group share; the option itself is the field `source`."""
 
-
-def _by_name(help: str) -> dict[str, Setting]:
-    """The metadata of a section {name: {...}} that is not checked against a schema; see `foreign.py`."""
-    return {"setting": Setting(help, trained=False, evaluated=False, hyperparameter=False)}
+SINGLE: dict[str, type] = {"trainer": Trainer, "early_stopping": EarlyStopping}
+"""Sections without options, by name."""
 
 
 @dataclass
@@ -68,14 +67,28 @@ class Config:
         evaluated=False,
         hyperparameter=False,
     )
+    name: str | None = setting(
+        None,
+        "letters, digits and . _ + = - that label the run: its folder, its record, what loggers show",
+        check=lambda name: re.fullmatch(r"[\w.+=-]+", name) is not None,
+        trained=False,
+        evaluated=False,
+    )
+    tags: list[str] = dataclasses.field(
+        default_factory=list,
+        metadata={"setting": Setting("words by which `capsnet runs` finds it", trained=False, evaluated=False)},
+    )
+    init: str | None = setting(
+        None,
+        "begin with the weights of a run's folder, a checkpoint or a model that comes with the project",
+        evaluated=False,
+        when_saved=None,
+    )
+    freeze: bool = setting(False, "with init: train only the class layer and what follows it", evaluated=False)
     figures: bool = setting(True, "draw figures after the test", trained=False, hyperparameter=False)
     plugin: str | None = setting(None, "a Python file with more options", trained=False, hyperparameter=False)
-    logger: dict[str, Any] = dataclasses.field(
-        default_factory=lambda: {"tensorboard": {}}, metadata=_by_name("loggers, chosen by logger=[NAME,NAME]")
-    )
-    callbacks: dict[str, Any] = dataclasses.field(
-        default_factory=dict, metadata=_by_name("Lightning's callbacks or yours, chosen by callbacks=[NAME,NAME]")
-    )
+    logger: dict[str, Any] = foreign.section("loggers, chosen by logger=[NAME,NAME]", "tensorboard")
+    callbacks: dict[str, Any] = foreign.section("Lightning's callbacks or yours, chosen by callbacks=[NAME,NAME]")
 
 
 class Leaf(NamedTuple):
@@ -125,11 +138,30 @@ class Monitor(NamedTuple):
 
 
 def monitor_of(config: Config) -> Monitor:
-    """By what a run's best epoch is chosen. Lower losses are better, and higher metrics unless their option says so."""
-    split, _, name = (config.monitor or config.task.monitor).rpartition("/")
-    option = COMBINABLE["metrics"].get(name)
-    lower = getattr(option, "lower_is_better", False) if option else name != config.task.monitor
+    """By what a run's best epoch is chosen."""
+    return monitor_named(config.monitor, config.task)
+
+
+def monitor_named(monitor: str | None, task: Any) -> Monitor:
+    """What `monitor=NAME` means. Lower losses are better, and higher metrics unless their option says so.
+
+    Args:
+        monitor: such as balanced_accuracy or val/loss; None: the task's own.
+        task: its option.
+    """
+    split, _, name = (monitor or task.monitor).rpartition("/")
+    option = COMBINABLE["metrics"].get(measured_by(name))
+    lower = getattr(option, "lower_is_better", False) if option else name not in _names(task.monitor, task)
     return Monitor(f"{split or 'val'}/{name}", lower)
+
+
+def measured_by(name: str) -> str | None:
+    """The metric, of all options, that measures this name: its own, or one of those in its class's attribute `also`."""
+    return next((own for own, option in COMBINABLE["metrics"].items() if name in _names(own, option)), None)
+
+
+def _names(own: str, option: Any) -> tuple[str, ...]:
+    return (own, *getattr(option, "also", ()))
 
 
 def build_loss(option: Any) -> Any:
@@ -143,9 +175,9 @@ def build_loss(option: Any) -> Any:
 def build_metrics(config: Config) -> dict[str, Any]:
     """New metrics by name: those that are chosen, and the one by which the best epoch is."""
     options = dict(config.metrics.options)
-    name = monitor_of(config).name.rpartition("/")[2]
-    if name not in options and name in COMBINABLE["metrics"]:
-        options[name] = COMBINABLE["metrics"][name]()
+    monitored = measured_by(monitor_of(config).name.rpartition("/")[2])
+    if monitored is not None and monitored not in options:
+        options[monitored] = COMBINABLE["metrics"][monitored]()
     return {name: option.build() for name, option in options.items()}
 
 
@@ -204,20 +236,37 @@ def _combined_leaves(group: str, section: Combination) -> Iterator[Leaf]:
             yield Leaf(f"{group}.{name}.{field.name}", getattr(option, field.name), combined_setting(group, field))
 
 
+def hyperparameters(config: Config) -> dict[str, Any]:
+    """What loggers show of a config, by key; what they cannot show as it is, as text."""
+    return {
+        key: value if isinstance(value, bool | int | float | str) else str(value)
+        for key, value, setting in leaves(config)
+        if setting.hyperparameter and value is not None
+    }
+
+
+def known_settings() -> Iterator[tuple[str, Setting]]:
+    """Every setting that a config can have, with any options. Options of a group may have settings of the same key."""
+    for entry in dataclasses.fields(Config):
+        group, section = entry.name, section_class(entry.name)
+        if group in OPTIONS:
+            for name in OPTIONS[group]:
+                yield from ((f"{group}.{field.name}", setting_of(field)) for _, field in fields_of(group, name))
+        elif dataclasses.is_dataclass(section):
+            yield from ((f"{group}.{field.name}", setting_of(field)) for field in settings_of(section))
+        else:
+            yield group, setting_of(entry)
+        for name, option in COMBINABLE.get(group, {}).items():
+            for field in dataclasses.fields(option):
+                yield f"{group}.{name}.{field.name}", combined_setting(group, field)
+
+
 def untrained_keys() -> set[str]:
     """The keys of all options that are not part of what is trained, such as data.root and figures."""
-    keys = {entry.name for entry in dataclasses.fields(Config) if not setting_of(entry).trained}
-    for group, section in get_type_hints(Config).items():
-        fields = [field for name in OPTIONS.get(group, ()) for _, field in fields_of(group, name)]
-        if group not in OPTIONS and dataclasses.is_dataclass(section):
-            fields = settings_of(section)
-        keys |= {f"{group}.{field.name}" for field in fields if not setting_of(field).trained}
+    keys = {key for key, setting in known_settings() if not setting.trained}
     for group, options in COMBINABLE.items():
         if not section_class(group).purpose.trained:
             keys |= {f"{group}.{name}" for name in ("names", *options)}
-        for name, option in options.items():
-            fields = [field for field in dataclasses.fields(option) if not combined_setting(group, field).trained]
-            keys |= {f"{group}.{name}.{field.name}" for field in fields}
     return keys
 
 
@@ -251,6 +300,8 @@ def check(config: Config) -> None:
         for checked in (option, *combined):
             if callable(check_option := getattr(checked, "check", None)):
                 check_option()
+    if config.freeze and config.init is None:
+        raise ConfigError("freeze=true: keeps weights as they are, so it needs init=RUN_OR_MODEL")
     routing, model = name_of("routing", config.routing), name_of("model", config.model)
     capsules = getattr(config.model, "capsules", None)  # a plugin's network need not say
     if capsules is False and routing != "none":
@@ -271,4 +322,16 @@ def check(config: Config) -> None:
         raise ConfigError(f"data.val_size={val_size}: must be a share below 1, or a whole number of images")
     if val_size == 0 and patience is not None:
         raise ConfigError(f"early_stopping.patience={patience}: needs validation images, but data.val_size=0")
+    if getattr(config.task, "several_classes", False):
+        _check_several_classes(config)
     foreign.check_sections(config)
+
+
+def _check_several_classes(config: Config) -> None:
+    """Raise ConfigError for what has one class an image, where the task has several."""
+    task = name_of("task", config.task)
+    if config.augment.mixup:
+        raise ConfigError(f"augment.mixup={config.augment.mixup:g}: task={task} lays images over each other already")
+    for name, option in config.metrics.options.items():
+        if name not in type(config.metrics).default and not getattr(option, "several_classes", False):
+            raise ConfigError(f"metrics={name}: is for one class an image, and task={task} has several")

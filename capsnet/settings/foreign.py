@@ -4,12 +4,14 @@ They are other people's code. `instantiated` is for a config that this process h
 the YAML files that it names. A config from a checkpoint or a run's folder keeps these sections as plain data.
 """
 
+import dataclasses
 from typing import Any
 
 from omegaconf import OmegaConf
 
 from ..errors import ConfigError
 from ..text import on_one_line
+from .setting import Setting
 
 SECTIONS = ("logger", "callbacks")
 BUILT_IN_LOGGERS = ("tensorboard", "csv")
@@ -17,6 +19,12 @@ BUILT_IN_LOGGERS = ("tensorboard", "csv")
 
 PACKAGES = {"MLFlowLogger": "mlflow", "WandbLogger": "wandb", "RichProgressBar": "rich"}
 """What classes of Lightning's need beside Lightning."""
+
+
+def section(help: str, *default: str) -> Any:
+    """A field of the config that is {name: {...}}, not checked against a dataclass; by default, with these names."""
+    known = Setting(help, trained=False, evaluated=False, hyperparameter=False)
+    return dataclasses.field(default_factory=lambda: {name: {} for name in default}, metadata={"setting": known})
 
 
 def check_sections(config: Any) -> None:
@@ -50,6 +58,8 @@ def instantiated(config: Any) -> dict[str, list[Any]]:
     for group, kind in (("logger", Logger), ("callbacks", Callback)):
         made[group] = [_made(group, name, entry, kind) for name, entry in with_target(config, group).items()]
     targets = [entry["_target_"] for group in SECTIONS for entry in with_target(config, group).values()]
+    if (optimizer := getattr(config.optimizer, "_target_", None)) is not None:
+        targets.append(optimizer)
     return {"callbacks": made["callbacks"], "loggers": made["logger"], "foreign": targets}
 
 

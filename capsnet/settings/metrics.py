@@ -58,6 +58,8 @@ class Calibration:
         return Calibration()
 
 
+# A class says `lower_is_better = True` if the lowest value is best, and `also = (NAME, ...)` if its metric measures
+# more than its own name.
 OPTIONS: dict[str, type] = {
     "accuracy": Accuracy,
     "balanced_accuracy": BalancedAccuracy,

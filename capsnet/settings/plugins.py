@@ -16,8 +16,7 @@ from omegaconf import OmegaConf
 from ..errors import PluginError
 from ..files import user_path
 from ..text import either, on_one_line
-from .config import ALL_OPTIONS, COMBINABLE, SHARED, section_class, settings_of
-from .parse import option_schema, section_schema
+from .config import ALL_OPTIONS, COMBINABLE, OPTIONS, SHARED, section_class, settings_of
 
 
 class Plugin(NamedTuple):
@@ -63,11 +62,12 @@ def load_plugin(path: str | Path) -> Plugin:
         options = getattr(_run(file, path), "OPTIONS", None)
         if isinstance(options, Mapping):
             options = {"metrics" if group == "metric" else group: additions for group, additions in options.items()}
-        _check_form(options, path)
-        _add(options, path)
+        _check_form(options, f"plugin={path}")
     except Exception:
         sys.path.remove(str(file.parent))
         raise
+    for group, additions in options.items():
+        ALL_OPTIONS[group].update(additions)
     _loaded = plugin
     return plugin
 
@@ -90,60 +90,37 @@ def _run(file: Path, named: str | Path) -> Any:
     return module
 
 
-def _check_form(options: Any, path: str | Path) -> None:
-    if not isinstance(options, Mapping) or not options or not all(options.values()):
-        raise PluginError(f"plugin={path}: has no OPTIONS = {{GROUP: {{NAME: dataclass}}}}")
+def _check_form(options: Any, plugin: str) -> None:
+    if not isinstance(options, Mapping) or not options or not all(isinstance(of, Mapping) for of in options.values()):
+        raise PluginError(f"{plugin}: has no OPTIONS = {{GROUP: {{NAME: dataclass}}}}")
     for group, additions in options.items():
         if group not in ALL_OPTIONS:
-            raise PluginError(f"plugin={path}: OPTIONS has an unknown group {group!r}; choose {either(ALL_OPTIONS)}")
-        if not isinstance(additions, Mapping):
-            raise PluginError(f"plugin={path}: OPTIONS[{group!r}] must be a dictionary {{NAME: dataclass}}")
+            raise PluginError(f"{plugin}: OPTIONS has an unknown group {group!r}; choose {either(ALL_OPTIONS)}")
+        classes = [*additions.values(), *ALL_OPTIONS[group].values()]
         for name, option in additions.items():
-            where = f"plugin={path}: OPTIONS[{group!r}][{name!r}]"
-            if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_]\w*", name):
-                raise PluginError(f"{where}: a name may have only letters, digits and _")
+            where = f"{plugin}: OPTIONS[{group!r}][{name!r}]"
             if name in ALL_OPTIONS[group]:
                 raise PluginError(f"{where}: {group}={name} exists already; choose another name")
-            if not isinstance(option, type) or not dataclasses.is_dataclass(option):
-                raise PluginError(f"{where}: must be a dataclass")
-            if not callable(getattr(option, "build", None)):
-                raise PluginError(f"{where}: the dataclass needs a method build(...)")
-        classes = [*additions.values(), *ALL_OPTIONS[group].values()]
-        if len(set(classes)) < len(classes):
-            raise PluginError(f"plugin={path}: OPTIONS[{group!r}]: each name needs a dataclass of its own")
-
-
-def _add(options: Mapping[str, Mapping[str, type]], path: str | Path) -> None:
-    """Add a plugin's options to those of the project, all or none."""
-    for group, additions in options.items():
-        ALL_OPTIONS[group].update(additions)
-    try:
-        for group, additions in options.items():
-            for name, option in additions.items():
-                _check_settings(group, name, option, f"plugin={path}: OPTIONS[{group!r}][{name!r}]")
-    except Exception:
-        for group, additions in options.items():
-            for name in additions:
-                del ALL_OPTIONS[group][name]
-        raise
+            if not dataclasses.is_dataclass(option) or not callable(getattr(option, "build", None)):
+                raise PluginError(f"{where}: must be a dataclass with a method build(...)")
+            if classes.count(option) > 1:
+                raise PluginError(f"{where}: each name needs a dataclass of its own")
+            _check_settings(group, name, option, where)
 
 
 def _check_settings(group: str, name: str, option: type, where: str) -> None:
     """Raise PluginError if an option has a field that cannot be a setting."""
-    shared = {field.name for field in dataclasses.fields(SHARED[group])} if group in SHARED else set()
     if group in COMBINABLE and name in {"names", *(field.name for field in settings_of(section_class(group)))}:
         raise PluginError(f"{where}: {group}.{name} is a setting; choose another name")
-    for field in dataclasses.fields(option):
-        if group not in COMBINABLE and field.name in shared | {"name"}:
-            raise PluginError(f"{where}: leave out {field.name}: every option of {group} has it")
     try:
         hints = get_type_hints(option)
-        OmegaConf.structured(option_schema(option) if group in COMBINABLE else section_schema(group, name))
+        OmegaConf.structured(option)
     except Exception as error:  # evaluating type hints and defaults can raise anything
         raise PluginError(f"{where}: {type(error).__name__}: {on_one_line(error)[:200]}") from error
+    taken = {"name", *(field.name for field in dataclasses.fields(SHARED[group]))} if group in SHARED else {"name"}
     for field in dataclasses.fields(option):
-        if not field.init:
-            raise PluginError(f"{where}: {field.name} has init=False, so it cannot be set")
+        if group in OPTIONS and field.name in taken:
+            raise PluginError(f"{where}: leave out {field.name}: every option of {group} has it")
         if not _is_plain(hints[field.name]):
             raise PluginError(f"{where}: {field.name} must be a number, a text, true or false, or a list of those")
 

@@ -9,8 +9,6 @@ from typing import Any
 from ..errors import ConfigError
 
 MAX_INT = 2**63 - 1  # larger sizes overflow in torch
-
-
 AS_SAVED = object()
 
 
@@ -19,10 +17,15 @@ class Setting:
     """What is known about a setting beside its type and default."""
 
     help: str = ""
-    bounds: dict[str, float] = dataclasses.field(default_factory=dict)
-    """"at least", "above", "at most" or "below", and the bound."""
+    """What it means, in a few words; shown by `--help`, in docs/settings.md and in errors."""
+    at_least: float | None = None
+    above: float | None = None
+    at_most: float | None = None
+    below: float | None = None
     one_of: tuple[Any, ...] | None = None
+    """The values allowed."""
     check: Callable[[Any], bool] | None = None
+    """Says if a value is allowed, where bounds cannot; `help` then says what is allowed."""
     trained: bool = True
     """It changes what is trained, so a resumed or repeated run cannot change it."""
     extends: bool = False
@@ -47,8 +50,19 @@ class Setting:
             raise ConfigError(f"{key}={value}: must be a finite number")
         if isinstance(value, int) and abs(value) > MAX_INT:
             raise ConfigError(f"{key}={value}: must be at most {MAX_INT}")
-        if isinstance(value, int | float) and not isinstance(value, bool) and not self._in_bounds(value):
+        if not (
+            (self.at_least is None or value >= self.at_least)
+            and (self.above is None or value > self.above)
+            and (self.at_most is None or value <= self.at_most)
+            and (self.below is None or value < self.below)
+        ):
             raise ConfigError(f"{key}={value}: must be {self.range}")
+
+    @property
+    def bounds(self) -> dict[str, float]:
+        """The bounds that there are, by name, such as "at least"."""
+        bounds = {"at least": self.at_least, "above": self.above, "at most": self.at_most, "below": self.below}
+        return {name: bound for name, bound in bounds.items() if bound is not None}
 
     @property
     def range(self) -> str:
@@ -57,59 +71,20 @@ class Setting:
             f"{name} {bound if isinstance(bound, int) else format(bound, 'g')}" for name, bound in self.bounds.items()
         )
 
-    def _in_bounds(self, value: float) -> bool:
-        holds = {
-            "at least": lambda bound: value >= bound,
-            "above": lambda bound: value > bound,
-            "at most": lambda bound: value <= bound,
-            "below": lambda bound: value < bound,
-        }
-        return all(holds[name](bound) for name, bound in self.bounds.items())
-
 
 def _as_yaml(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def setting(
-    default: Any,
-    help: str,
-    *,
-    at_least: float | None = None,
-    above: float | None = None,
-    at_most: float | None = None,
-    below: float | None = None,
-    one_of: tuple[Any, ...] | None = None,
-    check: Callable[[Any], bool] | None = None,
-    trained: bool = True,
-    extends: bool = False,
-    evaluated: bool = True,
-    hyperparameter: bool = True,
-    when_saved: Any = AS_SAVED,
-) -> Any:
+def setting(default: Any, help: str, **known: Any) -> Any:
     """A dataclass field for a setting, with its meaning and range.
 
     Args:
         default: value if you do not set it.
-        help: what it means, in a few words; shown by `--help`, in docs/settings.md and in errors.
-        at_least, above, at_most, below: bounds for a number.
-        one_of: the values allowed.
-        check: says if a value is allowed, where bounds cannot; `help` then says what is allowed.
-        trained, extends, evaluated, hyperparameter, when_saved: what the setting is for, see `Setting`.
+        help: what it means, in a few words.
+        known: bounds, and what else is known about it: the fields of `Setting`.
     """
-    bounds = {"at least": at_least, "above": above, "at most": at_most, "below": below}
-    described = Setting(
-        help=help,
-        bounds={name: bound for name, bound in bounds.items() if bound is not None},
-        one_of=one_of,
-        check=check,
-        trained=trained,
-        extends=extends,
-        evaluated=evaluated,
-        hyperparameter=hyperparameter,
-        when_saved=when_saved,
-    )
-    return dataclasses.field(default=default, metadata={"setting": described})
+    return dataclasses.field(default=default, metadata={"setting": Setting(help, **known)})
 
 
 def setting_of(field: dataclasses.Field) -> Setting:

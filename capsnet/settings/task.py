@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from .setting import setting
+
 
 @dataclass
 class Classify:
@@ -15,4 +17,32 @@ class Classify:
         return Classify()
 
 
-OPTIONS: dict[str, type] = {"classify": Classify}
+@dataclass
+class Overlap:
+    """Two characters on top of each other, both to be named and drawn (Sabour et al. 2017, section 6)."""
+
+    monitor = "exact_match"
+    several_classes = True
+
+    shift: int = setting(4, "pixels by which each character is moved at most, along each axis", at_least=0)
+    pad: int | None = setting(
+        None, "pixels of canvas on each side of the images; null: as many as shift, so nothing is cut off", at_least=0
+    )
+    pairs_per_image: int = setting(1, "training pairs in an epoch of which an image is the first", at_least=1)
+    test_pairs_per_image: int = setting(
+        5, "the same in validation and test; these pairs are the same for everyone", at_least=1
+    )
+    train: str = setting(
+        "pairs", "single: the training has single characters, only the test has pairs", one_of=("pairs", "single")
+    )
+    held_out_pairs: float = setting(
+        0.0, "share of the pairs of classes that the training never shows; they are tested apart", at_least=0, below=1
+    )
+
+    def build(self):
+        from ..tasks.overlap import Overlap
+
+        return Overlap(**vars(self))
+
+
+OPTIONS: dict[str, type] = {"classify": Classify, "overlap": Overlap}

@@ -48,7 +48,6 @@ def pack(run: Path, target: Path) -> str:
     from capsnet.runs.checkpoints import CONFIG_KEY, DATASET_KEY, NETWORK_PREFIX, PLUGIN_KEY, read_checkpoint
     from capsnet.runs.opened import open_run, tested_of
     from capsnet.settings.config import build_loss, build_metrics
-    from capsnet.tasks.task import Tested
     from capsnet.training.checkpoint_io import AtomicCheckpointIO
 
     content = read_checkpoint(run / BEST_CHECKPOINT)
@@ -68,7 +67,7 @@ def pack(run: Path, target: Path) -> str:
     task = config.task.build()
     batches = test_batches(network, opened.dataset, task)
     scores = score(network, batches, task, build_loss(config.loss), task.metrics(build_metrics(config)))
-    report = task.report(Tested(lambda numbers: batches.take(numbers)[0], scores.details, model.class_names, network))
+    report = task.report(scores.tested(batches, model.class_names, network))
     numbers = {name: value for name, value in (report | scores.measured).items() if isinstance(value, float)}
     tested = {f"test/{name}": value for name, value in numbers.items()}
     record = {key: value for key, value in read_record(run).items() if not key.startswith("test_")}

@@ -1,8 +1,10 @@
 """A sweep in two tables and one picture, read from the folders of its jobs."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from ..errors import CheckpointError
 from ..files import write_csv
@@ -21,7 +23,7 @@ from ..runs.measures import (
 )
 from ..runs.record import FINISHED
 from ..runs.repetitions import SPEEDS, Repetitions, grouped
-from ..settings.config import Monitor
+from ..settings.config import Monitor, untrained_keys
 from ..text import columns, duration, printable, relative, shown, whole
 from .jobs import Job, read_jobs, swept_keys
 from .plan import read_plan
@@ -29,8 +31,6 @@ from .plan import read_plan
 JOBS_FILE, SETTINGS_FILE, PICTURE_FILE = "sweep.csv", "summary.csv", "sweep.png"
 SEED = "seed"
 SIZE_AND_SPEED = ["parameters", "train/s", "infer/s"]
-
-Setting = Repetitions[Job]
 
 
 def summarize(folder: Path) -> str:
@@ -47,7 +47,7 @@ def summarize(folder: Path) -> str:
     readable = [job for job in jobs if job.status != "unreadable"]
     monitor = common_monitor(readable)
     names, in_terminal = measured_names(readable, monitor), shown_names(readable, monitor)
-    settings = grouped(readable, lambda job: tuple(job.values.get(key) for key in keys), monitor)
+    settings = grouped(readable, lambda job: (*(job.values.get(key) for key in keys), _trained(job)), monitor)
     best_first = sorted(jobs, key=lambda job: rank(job.metrics.get(monitor.name), monitor), reverse=True)
     _write_jobs(folder / JOBS_FILE, best_first, swept, names)
     _write_settings(folder / SETTINGS_FILE, settings, keys, names)
@@ -64,6 +64,7 @@ def summarize(folder: Path) -> str:
     for status in ("failed", "diverged", "unreadable"):
         if (numbers := [str(job.number) for job in jobs if job.status == status]) and by_setting:
             lines.append(f"  {status:<10} jobs {', '.join(numbers)}, see {JOBS_FILE}")
+    lines += _edited(readable, keys)
     if are_comparable(_completed(settings), monitor):
         lines += _best(settings, swept, keys, monitor)
     lines.append(
@@ -72,18 +73,57 @@ def summarize(folder: Path) -> str:
     return "\n".join(lines)
 
 
-def _completed(settings: list[Setting]) -> list[Job]:
+def _trained(job: Job) -> str | None:
+    """What a job was trained with, but for its seed; None if it failed before that was known.
+
+    Two jobs with the same swept values differ in it only if a YAML file, or a variable that it names, has changed.
+    """
+    if job.config is None:
+        return None
+    left_out = {*untrained_keys(), SEED}
+    flat = {key: value for key, value in _flat(job.config) if key not in left_out}
+    return json.dumps(flat, sort_keys=True)
+
+
+def _flat(nested: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in nested.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _edited(jobs: Sequence[Job], keys: list[str]) -> list[str]:
+    """A line if jobs with the same swept values were trained with different settings, which are not averaged."""
+    known: dict[tuple, list[tuple[Job, dict[str, Any]]]] = {}
+    for job in jobs:
+        if (trained := _trained(job)) is not None:
+            known.setdefault(tuple(job.values.get(key) for key in keys), []).append((job, json.loads(trained)))
+    differing = {
+        key
+        for (_, first), *others in known.values()
+        for _, other in others
+        for key in {*first, *other}
+        if first.get(key) != other.get(key)
+    }
+    if not differing:
+        return []
+    return [f"  kept apart jobs whose config has changed meanwhile: {', '.join(sorted(differing))}"]
+
+
+def _completed(settings: list[Repetitions[Job]]) -> list[Job]:
     return [job for setting in settings for job in setting.completed]
 
 
-def _best(settings: list[Setting], swept: list[str], keys: list[str], monitor: Monitor) -> list[str]:
+def _best(settings: list[Repetitions[Job]], swept: list[str], keys: list[str], monitor: Monitor) -> list[str]:
     """The best setting, and its first job: the luckiest seed says less about it."""
     first, job = settings[0].spread(monitor.name), settings[0].completed[0]
     means = [measured.mean for setting in settings if (measured := setting.spread(monitor.name))]
     folder, evaluate = relative(job.folder), command("evaluate.py", f"run={relative(job.folder)}")
     if (equal := means.count(first.mean)) > 1:
         best = f"{equal} settings are equally good, {in_words(monitor.name)} {shown(monitor.name, first.mean)}"
-    elif SEED in swept:
+        return [f"  no best    {best}"]
+    if SEED in swept:
         best = (f"{job.describe(keys)}, " if keys else "") + f"{in_words(monitor.name)} {first}"
     else:
         best = f"{folder}  ({job.describe(swept)})"
@@ -99,7 +139,7 @@ def _write_jobs(path: Path, jobs: list[Job], swept: list[str], names: list[str])
     write_csv(path, ["job", *swept, *measured], rows)
 
 
-def _write_settings(path: Path, settings: list[Setting], keys: list[str], names: list[str]) -> None:
+def _write_settings(path: Path, settings: list[Repetitions[Job]], keys: list[str], names: list[str]) -> None:
     header = [*keys, *Repetitions([]).summed(names)]
     write_csv(path, header, [setting.runs[0].values | setting.summed(names) for setting in settings])
 
@@ -119,7 +159,7 @@ def _table_of_jobs(jobs: list[Job], swept: list[str], names: list[str]) -> str:
     return columns([["job", *swept, *map(heading_of, names), *SIZE_AND_SPEED, "time", "status"], *rows])
 
 
-def _table_of_settings(settings: list[Setting], keys: list[str], names: list[str]) -> str:
+def _table_of_settings(settings: list[Repetitions[Job]], keys: list[str], names: list[str]) -> str:
     rows = [
         [
             *_values(setting.runs[0], keys),
@@ -136,12 +176,12 @@ def _values(job: Job, keys: list[str]) -> list[str]:
     return [printable(job.values.get(key, "")) for key in keys]
 
 
-def _size_and_speed(setting: Setting) -> list[str]:
+def _size_and_speed(setting: Repetitions[Job]) -> list[str]:
     """Parameters; images per second in training and in the test."""
     return [whole(setting.parameters), *(whole(setting.mean(name)) for name in SPEEDS)]
 
 
-def _draw(path: Path, settings: list[Setting], keys: list[str], monitor: Monitor) -> bool:
+def _draw(path: Path, settings: list[Repetitions[Job]], keys: list[str], monitor: Monitor) -> bool:
     """Draw sweep.png if there is something to draw: the monitored metric if all jobs have it, else that of the test."""
     completed, tested = _completed(settings), in_test(monitor.name)
     name = monitor.name if are_comparable(completed, monitor) else tested
@@ -151,7 +191,7 @@ def _draw(path: Path, settings: list[Setting], keys: list[str], monitor: Monitor
     from ..reports import figures  # loads matplotlib, so only if there is something to draw
 
     sized = [
-        figures.Sized(_label(setting.runs[0], keys), setting.parameters, values)
+        figures.Group(_label(setting.runs[0], keys), setting.parameters, values)
         for setting in settings
         if setting.parameters and (values := setting.values(tested))
     ]

@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ..augment.shift import shift
 from ..data.batches import Composition
-from ..output import Output, Targets
+from ..output import Output, Targets, confidences
 
 Network = Callable[..., Output]
 """(images, labels=None) -> Output."""
@@ -31,19 +32,43 @@ class Task(Composition):
     The methods of `Composition` make the batches. A subclass overrides what differs.
     """
 
-    def output(self, network: Network, images: Tensor, targets: Targets | None = None) -> Output:
-        """What a network says about a batch.
+    singles = 1
+    """Single images in an item."""
+
+    def output(self, network: Network, images: Tensor, targets: Targets, choose: bool = False) -> Output:
+        """What a network says about a batch, to be held against its targets.
 
         Args:
             network: is called with images, and in training with the classes whose capsules it is to decode.
             images: [batch, *image_shape] in [0, 1].
-            targets: in training; None: the network decodes the capsules that it chooses.
+            targets: what is wanted.
+            choose: the network decodes the capsules that it chooses, as when it is used; otherwise those that are
+                wanted, as in training.
         """
-        return network(images) if targets is None else network(images, targets.classes)
+        return network(images) if choose else network(images, targets.classes)
 
     def answers(self, scores: Tensor) -> Tensor:
         """The classes that scores [batch, classes] stand for: one of each image, [batch], or k of each, [batch, k]."""
         return scores.argmax(1)
+
+    def confidences(self, output: Output, logits: bool) -> Tensor:
+        """Scores for people, [batch, classes] in [0, 1]: lengths of class capsules, or probabilities.
+
+        Args:
+            output: of a network.
+            logits: its scores are logits, unless they are lengths of capsules.
+        """
+        return confidences(output, logits)
+
+    def prediction(self, scores: Tensor, class_names: Sequence[str]) -> dict[str, Any]:
+        """What is said of one picture with scores [classes], by name: a row of the table of `capsnet.predict`."""
+        labels = self.answers(scores[None]).flatten().tolist()
+        numbered = [""] if len(labels) == 1 else [f"_{number}" for number in range(1, len(labels) + 1)]
+        return {
+            f"{name}{number}": value
+            for label, number in zip(labels, numbered, strict=True)
+            for name, value in (("class", class_names[label]), ("score", float(scores[label])))
+        }
 
     def metrics(self, chosen: Mapping[str, Any], class_counts: Sequence[int] | None = None) -> dict[str, Any]:
         """New metrics, by name: those that were chosen, and those that the task adds.
@@ -64,6 +89,16 @@ class Task(Composition):
         """
         return {}
 
+    def arrange(self, singles: Tensor, shifts: Tensor) -> Tensor:
+        """The image of an item that somebody puts together by hand, [channels, height, width] in [0, 1].
+
+        Args:
+            singles: as many single images as `singles` says, or fewer, [n, channels, height, width] in [0, 1].
+            shifts: pixels down and right by which each is moved, [n, 2] integers.
+        """
+        (image,) = shift(singles, shifts)
+        return image
+
     def report(self, tested: Tested) -> dict[str, Any]:
         """What evaluation.json says beside the losses and metrics."""
         return {}
@@ -71,6 +106,10 @@ class Task(Composition):
     def rows(self, report: Mapping[str, Any]) -> dict[str, str]:
         """What the terminal shows of a report, beside the metrics, by heading."""
         return {}
+
+    def note(self, report: Mapping[str, Any]) -> str | None:
+        """What a person has to be told of the report of a run's own test; None if it is as it should be."""
+        return None
 
     def figures(self, draw: Any, tested: Tested, names: Sequence[str], title: str) -> dict[str, Any]:
         """Figures of a test, by name.

@@ -18,7 +18,8 @@ class WeightAverage(Callback):
     The statistics of batch normalization are averaged alike: they then belong to the averaged weights, without another
     pass over the training images. Buffers of whole numbers are copied.
 
-    The state is saved in last.ckpt, beside the weights that training continues from.
+    The state is saved in last.ckpt, beside the weights that training continues from. Lightning's `WeightAveraging` has
+    neither a decay that begins small nor the average in a checkpoint of the weights alone, which best.ckpt is.
 
     Args:
         decay: the most that an average keeps of itself in a step. It keeps less in the first steps, (1 + n) / (10 + n)

@@ -4,10 +4,10 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, Checkpoint
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..errors import ConfigError, DivergedError
 from ..runs.folder import BEST_CHECKPOINT, LAST_CHECKPOINT, METRICS_FILE
-from ..runs.metrics import append_metrics, write_metrics
+from ..runs.metrics import write_metrics
 from ..settings.config import Monitor
 from ..text import duration, is_loss, shown
 from .averaging import WeightAverage
@@ -37,13 +37,12 @@ class EpochLog(Callback):
         steps: writes the curves by step, which come before those by epoch.
     """
 
-    STATE = ("epochs", "best_epoch", "best_value", "images", "training_seconds", "stopped_at", "columns", "rows")
+    STATE = ("epochs", "best_epoch", "images", "training_seconds", "stopped_at", "columns", "rows")
 
     def __init__(self, run_dir: Path, monitor: Monitor, steps: StepCurves):
         self.run_dir, self.monitor, self.steps = run_dir, monitor, steps
         self.epochs = 0
         self.best_epoch: int | None = None
-        self.best_value: float | None = None  # of the monitored metric
         self.images, self.training_seconds = 0, 0.0  # of finished epochs
         self.earlier_seconds, self.fit_began = 0.0, time.perf_counter()  # before and after the last resumption
         self.validation_seconds = 0.0
@@ -96,12 +95,12 @@ class EpochLog(Callback):
         if not _is_finite(metrics, pl_module):
             stop_diverged(trainer, self.run_dir, "at its end")
         seconds = self._count(trainer)
-        self._add_row(trainer, pl_module.measurements["train"].names, metrics)
+        self._add_row(trainer, pl_module.measurements, metrics)
         self._keep_best(trainer, metrics)
         if trainer.is_global_zero:
             self.steps.write(trainer)
             log_scalars(trainer.loggers, metrics | {"epoch": self.epochs}, trainer.global_step)
-            append_metrics(self.run_dir / METRICS_FILE, self.columns, self.rows[-1])
+            write_metrics(self.run_dir / METRICS_FILE, self.columns, self.rows)
             log.info("%s", self._line(trainer.max_epochs, metrics, seconds))
 
     def _count(self, trainer: pl.Trainer) -> float:
@@ -115,19 +114,21 @@ class EpochLog(Callback):
         self.stopped_at = trainer.max_epochs if stopped else None
         return seconds
 
-    def _add_row(self, trainer: pl.Trainer, names: Sequence[str], metrics: dict[str, float]) -> None:
-        self.columns = ["epoch", "step", "lr", *(f"{split}/{name}" for split in ("train", "val") for name in names)]
+    def _add_row(self, trainer: pl.Trainer, measured: dict[str, Any], metrics: dict[str, float]) -> None:
+        train = measured["train"].names
+        names = {"train": train, "val": measured["val"].names or train}
+        self.columns = ["epoch", "step", "lr", *(f"{split}/{name}" for split, own in names.items() for name in own)]
         self.rows.append({"epoch": self.epochs, "step": trainer.global_step, **metrics})
         if self.monitor.name not in self.columns:
             raise ConfigError(f"monitor={self.monitor.name}: is not measured; there are {', '.join(metrics)}")
 
     def _keep_best(self, trainer: pl.Trainer, metrics: dict[str, float]) -> None:
         """Is this epoch the best so far? One that is cut short is not, unless it is the only one."""
-        value, best = metrics.get(self.monitor.name), self.best_value
+        value, best = metrics.get(self.monitor.name), self.best_row.get(self.monitor.name)
         if value is None and trainer.limit_val_batches == 0:
             self.best_epoch = self.epochs  # without validation, the newest counts as the best
         elif value is not None and (best is None or (self.monitor.is_better(value, best) and trainer.is_last_batch)):
-            self.best_epoch, self.best_value = self.epochs, value
+            self.best_epoch = self.epochs
 
     def _line(self, max_epochs: int, metrics: dict[str, float], seconds: float) -> str:
         """What the terminal says of the epoch."""
@@ -168,6 +169,23 @@ def stop_diverged(trainer: pl.Trainer, run_dir: Path, where: str) -> None:
         )
 
 
+class EpochSeed(Callback):
+    """Makes an epoch's randomness, as of dropout, depend on nothing but seed, epoch and process.
+
+    So a resumed run draws what it would have drawn.
+
+    Args:
+        seed: of the run.
+    """
+
+    def __init__(self, seed: int):
+        self.seed = seed
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        origin = (self.seed, trainer.current_epoch, trainer.global_rank)
+        torch.manual_seed(int(np.random.SeedSequence(origin).generate_state(1)[0]))
+
+
 class StepLimit(Callback):
     """Ends the training after `trainer.max_steps`. With Lightning's own limit, a run could not be resumed.
 
@@ -196,7 +214,8 @@ class Checkpoints(Checkpoint):
     """Saves last.ckpt after each epoch, with all that resuming needs, and best.ckpt, weights only, after the best one.
 
     An epoch that is cut short, as by `trainer.max_steps` or `trainer.max_time`, is trained again by a resumed run. So
-    last.ckpt stays that of the epoch before, if there was one, and best.ckpt that of the best whole epoch.
+    last.ckpt stays that of the epoch before, if there was one, and best.ckpt that of the best whole epoch. Lightning's
+    `ModelCheckpoint` knows neither such epochs nor averaged weights.
 
     Args:
         epoch_log: knows which epoch is the best.
@@ -245,8 +264,8 @@ class DivergenceCheck(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         loss = outputs["loss"]
-        found = torch.where(loss.isfinite(), 0, batch_idx + 1)
-        self.first = found if self.first is None else torch.where(self.first > 0, self.first, found)
+        bad = torch.where(loss.isfinite(), 0, batch_idx + 1)
+        self.first = bad if self.first is None else torch.where(self.first > 0, self.first, bad)
         now = time.perf_counter()
         if loss.device.type == "cpu" or trainer.is_last_batch or now - self.checked > GPU_CHECK_SECONDS:
             self.checked = now

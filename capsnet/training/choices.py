@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from ..data.cache import user_cache
 from ..files import make_folder, read_json, write_json
+from ..losses import END
 from ..networks.fourier import FourierConv2d, choose_fourier, worth_fourier
 from ..runs.provenance import processor_name, versions
 from ..settings.config import Config, as_dict
@@ -86,13 +87,13 @@ def ruled_decision(settings: Trainer) -> Decision:
     return Decision(rule._replace(**_set(settings)), "by rule")
 
 
-def decide(config: Config, module: Any, image_shape: tuple[int, int, int], num_classes: int, batch: int) -> Decision:
+def decide(config: Config, module: Any, single_shape: tuple[int, int, int], num_classes: int, batch: int) -> Decision:
     """The fastest choice for the training of a module on this machine, or the one that is set.
 
     Args:
         config: of the run; what is not `auto` in it is not chosen.
         module: the Lightning module, on the CPU. Its weights, buffers and the random numbers stay as they are.
-        image_shape: (channels, height, width).
+        single_shape: (channels, height, width) of the dataset's images.
         num_classes: number of classes.
         batch: images in a step of this process.
     """
@@ -100,11 +101,11 @@ def decide(config: Config, module: Any, image_shape: tuple[int, int, int], num_c
     ruled = ruled_decision(settings)
     if not _on_cpu(settings) or ruled.choice.precision not in ("32-true", "bf16-mixed"):
         return ruled
-    steps = Steps(module, image_shape, num_classes, batch)
+    steps = Steps(module, single_shape, num_classes, batch)
     possible = candidates(settings, bool(steps.worth_fourier))
     if len(possible) == 1:
         return Decision(possible[0], "set")
-    key = _key(config, image_shape, num_classes, batch)
+    key = _key(config, module.task.image_shape(single_shape), num_classes, batch)
     times, known = _remembered(key, lambda: steps.ms_per_image(possible))
     return Decision(simplest_of_the_fastest(possible, times), "remembered" if known else "measured", times)
 
@@ -159,14 +160,13 @@ def simplest_of_the_fastest(possible: list[Choice], times: dict[str, float]) -> 
 class Steps:
     """Training steps of a module on random images, in the form of each candidate."""
 
-    def __init__(self, module: Any, image_shape: tuple[int, int, int], num_classes: int, batch: int):
-        self.module, self.batch = module, batch
-        self.worth_fourier = worth_fourier(module.network, torch.zeros(1, *image_shape), batch)
-        generator = torch.Generator().manual_seed(0)
-        pictures, labels = torch.rand(batch, *image_shape, generator=generator), torch.arange(batch) % num_classes
-        self.images, self.targets = module.task.compose(
-            lambda rows: (pictures[rows], labels[rows]), module.task.plan(labels), num_classes
-        )
+    def __init__(self, module: Any, single_shape: tuple[int, int, int], num_classes: int, batch: int):
+        self.module, self.batch, task = module, batch, module.task
+        self.worth_fourier = worth_fourier(module.network, torch.zeros(1, *task.image_shape(single_shape)), batch)
+        labels = torch.arange(max(batch, num_classes)) % num_classes
+        pictures = torch.rand(len(labels), *single_shape, generator=torch.Generator().manual_seed(0))
+        items = {name: drawn[:batch] for name, drawn in task.plan(labels, num_classes).items()}
+        self.images, self.targets = task.compose(lambda rows: (pictures[rows], labels[rows]), items, num_classes)
 
     def ms_per_image(self, possible: list[Choice]) -> dict[str, float]:
         """Of each choice, as many as there is time for; the layouts that mostly lose come last."""
@@ -218,7 +218,7 @@ class Steps:
         began = time.perf_counter()
         with torch.autocast("cpu", torch.bfloat16, enabled=choice.precision == "bf16-mixed"):
             output = self.module.task.output(self.module.network, images, targets)
-            loss: Tensor = self.module.loss(output, targets)["loss"]
+            loss: Tensor = self.module.loss(output, targets, END)["loss"]
         loss.backward()
         return time.perf_counter() - began
 

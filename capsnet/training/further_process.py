@@ -5,12 +5,14 @@
 It exits when its input closes, because then the process that started it is gone.
 """
 
+import dataclasses
 import json
 import os
 import sys
 import threading
 from pathlib import Path
 
+from ..settings.foreign import instantiated
 from ..settings.parse import config_from_dict
 from ..settings.plugins import load_plugin
 from .processes import OneMachine
@@ -22,9 +24,12 @@ def main() -> None:
     threading.Thread(target=_exit_with_input, daemon=True).start()
     if order["plugin"]:
         load_plugin(order["plugin"])
+    config = config_from_dict(order["config"])
+    callbacks = instantiated(dataclasses.replace(config, logger={}))["callbacks"] if order["callbacks"] else []
     train(
-        config_from_dict(order["config"]),
+        config,
         Path(order["run_dir"]),
+        callbacks=callbacks,
         resume=order["resume"],
         environment=OneMachine(order["local_rank"], order["port"]),
         computing=order["computing"],

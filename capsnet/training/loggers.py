@@ -11,13 +11,14 @@ import torch
 import yaml
 from PIL import Image
 from pytorch_lightning.callbacks import Callback
-from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
+from pytorch_lightning.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from tensorboard.compat.proto.summary_pb2 import Summary
 from torch import Tensor
 from torch.utils.tensorboard.summary import hparams
 
 from ..runs.record import RunRecord
-from ..settings.config import OPTIONS, Config, as_dict, leaves
+from ..settings.config import OPTIONS, Config, as_dict, name_of, option_of
+from ..settings.config import hyperparameters as settings_shown
 
 FIGURES_TAG = "visuals"  # TIME SERIES sorts cards by tag: figures come after the curves, test/ to val/
 CSV_FOLDER = "csv"
@@ -68,8 +69,15 @@ def log_scalars(loggers: Sequence[Logger], values: Mapping[str, float], step: in
 
 
 def log_config(loggers: Sequence[Logger], config: Config, results: RunRecord) -> None:
-    """Log what is going to be trained: to TensorBoard as a text, to the others as hyper-parameters."""
+    """Log what is going to be trained: to TensorBoard as a text, to the others as hyper-parameters.
+
+    MLflow and W&B would name every run at random, MLflow by the seed; so they get a name that says what it is.
+    """
     for logger in loggers:
+        if isinstance(logger, MLFlowLogger) and logger._run_name is None:
+            logger.experiment.update_run(logger.run_id, name=run_name(config, results))
+        if isinstance(logger, WandbLogger) and logger._wandb_init["name"] is None:
+            logger.experiment.name = run_name(config, results)
         if isinstance(logger, TensorBoardLogger):
             text = yaml.safe_dump(as_dict(config), sort_keys=False, allow_unicode=True)
             logger.experiment.add_text("config", f"```\n{text}```")
@@ -77,13 +85,18 @@ def log_config(loggers: Sequence[Logger], config: Config, results: RunRecord) ->
             logger.log_hyperparams(hyperparameters(config, results))
 
 
+def run_name(config: Config, results: RunRecord) -> str:
+    """Its own, or else network, data and what was overridden, such as: capsnet kmnist routing.iters=1."""
+    if config.name is not None:
+        return config.name
+    chosen = {group: name_of(group, option_of(group, getattr(config, group))) for group in ("model", "data")}
+    said = (*chosen, "logger", "callbacks")
+    return " ".join([*chosen.values(), *(one for one in results.overrides if one.partition("=")[0] not in said)])
+
+
 def hyperparameters(config: Config, results: RunRecord) -> dict[str, Any]:
     """By key, those that were overridden first."""
-    values = {
-        key: value if isinstance(value, bool | int | float | str) else str(value)
-        for key, value, about in leaves(config)
-        if about.hyperparameter and value is not None
-    }
+    values = settings_shown(config)
     values["trainer.precision"] = results.precision
     keys = [override.partition("=")[0].lstrip("+~") for override in results.overrides]
     keys = [f"{key}.name" if key in OPTIONS else key for key in keys]
@@ -91,29 +104,28 @@ def hyperparameters(config: Config, results: RunRecord) -> dict[str, Any]:
     return {name: values[name] for name in dict.fromkeys([*first, *values])}
 
 
-def log_outcome(
-    loggers: Sequence[Logger], config: Config, results: RunRecord, measured: Mapping[str, float], best_step: int
-) -> None:
+def log_outcome(loggers: Sequence[Logger], config: Config, results: RunRecord, best_step: int) -> None:
     """Log how a run ended.
 
     Args:
         loggers: of the run.
         config: of the run.
         results: its record.
-        measured: in the test, by name; empty if it was not reached.
         best_step: the optimizer step of the best epoch.
     """
+    measured = {name: value for name, value in results.metrics.items() if name.startswith("test/")}
     monitored = results.monitor.rpartition("/")[2]
     outcome = {f"hparam/{split}_{monitored}": results.metrics.get(f"{split}/{monitored}") for split in ("val", "test")}
     for logger in loggers:
         if measured:
-            logger.log_metrics(dict(measured), best_step)
+            logger.log_metrics(measured, best_step)
         if isinstance(logger, TensorBoardLogger):
             # TensorBoard takes its columns from the first run it reads, so every run logs all of them. They go into the
             # run's own event file; the writer's own method would add a folder.
             for summary in hparams(hyperparameters(config, results), outcome):
                 logger.experiment._get_file_writer().add_summary(summary)
-            logger.log_metrics({name: value for name, value in outcome.items() if value is not None}, best_step)
+        if known := {name: value for name, value in outcome.items() if value is not None}:
+            logger.log_metrics(known, best_step)
         logger.save()
 
 
@@ -127,14 +139,22 @@ def log_figures(loggers: Sequence[Logger], figures: Mapping[str, bytes], step: i
                 image = Summary.Image(encoded_image_string=png, width=width, height=height, colorspace=4)
                 summary = Summary(value=[Summary.Value(tag=tag, image=image)])
                 logger.experiment._get_file_writer().add_summary(summary, step)
+            elif isinstance(logger, MLFlowLogger):
+                logger.experiment.log_image(logger.run_id, Image.open(io.BytesIO(png)), artifact_file=f"{tag}.png")
             elif callable(log_image := getattr(logger, "log_image", None)):
                 log_image(tag, [Image.open(io.BytesIO(png))], step=step)
 
 
-def close_loggers(loggers: Sequence[Logger]) -> None:
+def close_loggers(loggers: Sequence[Logger], completed: bool) -> None:
+    """Tell how the run ended, and close what the next job of a sweep would else go on with."""
     for logger in loggers:
-        if isinstance(logger, Curves) and logger._experiment is not None:
-            logger._experiment.close()
+        if isinstance(logger, Curves):
+            if logger._experiment is not None:
+                logger._experiment.close()
+            continue
+        logger.finalize("success" if completed else "failed")
+        if isinstance(logger, WandbLogger) and logger._experiment is not None:
+            logger._experiment.finish(0 if completed else 1)
 
 
 class StepCurves(Callback):

@@ -59,9 +59,17 @@ class OneMachine(LightningEnvironment):
 
 @contextlib.contextmanager
 def further_processes(
-    environment: OneMachine, processes: int, config: Config, run_dir: Path, resume: bool, choice: Choice
+    environment: OneMachine,
+    processes: int,
+    config: Config,
+    run_dir: Path,
+    resume: bool,
+    choice: Choice,
+    callbacks: bool,
 ) -> Iterator[None]:
     """Start processes 1 to `processes` - 1 of a training, and end them afterwards.
+
+    With `callbacks`, they make those that the config names, as this process has: the config is not from a file.
 
     If one of them fails, this process is terminated too, by force if it is stuck waiting for the other.
     """
@@ -76,6 +84,7 @@ def further_processes(
                 "local_rank": rank,
                 "port": environment.main_port,
                 "computing": choice._asdict(),
+                "callbacks": callbacks,
             }
             process = subprocess.Popen(
                 [sys.executable, "-m", "capsnet.training.further_process"],

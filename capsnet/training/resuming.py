@@ -11,8 +11,7 @@ from torch import Tensor
 from ..data.dataset import Dataset
 from ..errors import CheckpointError, ConfigError
 from ..runs.checkpoints import check_weights, network_weights, read_checkpoint
-from ..runs.folder import BEST_CHECKPOINT, LAST_CHECKPOINT, RECORD_FILE
-from ..runs.record import read_record
+from ..runs.folder import BEST_CHECKPOINT, LAST_CHECKPOINT
 from ..settings.config import Config
 from .averaging import WeightAverage
 from .callbacks import EpochLog
@@ -30,13 +29,14 @@ class Resumption(NamedTuple):
 
 
 def checkpoint_to_resume(
-    config: Config, run_dir: Path, dataset: Dataset, module: Any, trainer: pl.Trainer
+    config: Config, run_dir: Path, record: dict[str, Any], dataset: Dataset, module: Any, trainer: pl.Trainer
 ) -> Resumption:
     """The last checkpoint of a run, if there is one that has a whole epoch.
 
     Args:
         config: to continue with.
         run_dir: the run's folder.
+        record: the run's; empty if it has none yet.
         dataset: its training images have been read.
         module: the Lightning module that is going to be trained.
         trainer: that is going to train it.
@@ -45,8 +45,7 @@ def checkpoint_to_resume(
         CheckpointError: the training cannot continue: a file of the run is damaged, or the data are not what they were.
         ConfigError: more epochs are trained already than the config asks for.
     """
-    if (run_dir / RECORD_FILE).exists():
-        _refuse_other_data(read_record(run_dir), dataset)
+    _refuse_other_data(record, dataset)
     best, last = run_dir / BEST_CHECKPOINT, run_dir / LAST_CHECKPOINT
     if not last.exists():
         return Resumption()

@@ -4,18 +4,20 @@ import contextlib
 import logging
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
 from ..data.dataset import Dataset
-from ..errors import ConfigError, DivergedError, StorageError
+from ..errors import CapsNetError, ConfigError, DivergedError, StorageError
+from ..networks.normalization import set_normalization
 from ..reports.evaluation import evaluate
 from ..reports.terminal import run_outcome, run_summary
 from ..runs.checkpoints import read_checkpoint
@@ -35,7 +37,7 @@ from ..text import on_one_line
 from .allocation import freed_memory_kept
 from .callbacks import Checkpoints, EpochLog
 from .choices import Decision, apply, decide, recorded_decision, ruled_decision
-from .datamodule import ImageDataModule
+from .datamodule import KMNISTDataModule
 from .launch_environment import started_by_launcher
 from .loggers import (
     StepCurves,
@@ -45,12 +47,13 @@ from .loggers import (
     log_figures,
     log_outcome,
 )
+from .memory import available_memory, memory_errors_in_one_line, memory_line, memory_need, refuse_too_large
 from .module import CapsNetModule
 from .probabilities import refuse_without_probabilities
 from .processes import OneMachine, further_processes, share_of_threads
 from .resuming import Resumption, checkpoint_to_resume
 from .run_log import run_log
-from .trainer import build_trainer, check_limits, device_name, refuse_other_launchers
+from .trainer import build_trainer, device_name, refuse_long_interval, refuse_other_launchers
 
 log = logging.getLogger(__name__)
 
@@ -99,92 +102,111 @@ def train(
         environment = OneMachine()
     if environment is not None:
         rank_zero_only.rank = environment.local_rank()  # not what a leftover RANK or SLURM_PROCID says
-    if rank_zero_only.rank > 0 or (environment is not None and environment.local_rank() > 0):
-        logging.getLogger("capsnet").setLevel(logging.ERROR)
-        return _train(
-            config, run_dir, overrides, callbacks, resume, environment, label, computing, loggers, foreign, lambda: None
-        )
-    with locked(run_dir), run_log(run_dir / LOG_FILE) as start_log:
-        if not resume:
-            refuse_existing_run(run_dir)
-        return _train(
-            config, run_dir, overrides, callbacks, resume, environment, label, computing, loggers, foreign, start_log
-        )
-
-
-def _train(
-    config: Config,
-    run_dir: Path,
-    overrides: Sequence[str],
-    callbacks: Sequence[Callback],
-    resume: bool,
-    environment: OneMachine | None,
-    label: str,
-    computing: dict[str, Any] | None,
-    loggers: Sequence[Logger],
-    foreign: Sequence[str] | None,
-    start_log: Callable[[], None],
-) -> RunRecord:
-    began = time.perf_counter()
-    data = _read_training_images(config)
-    epoch_log = EpochLog(run_dir, monitor_of(config), StepCurves())
-    module = _build_module(config, data.dataset)
-    if resume and (run_dir / RECORD_FILE).exists():
-        computing = recorded_computing(read_record(run_dir))
-    decision = _decide(config, module, data.dataset, computing)
-    apply(decision.choice, module.network)
-    validates = data.dataset.val_split is not None
-    trainer = build_trainer(config, epoch_log, callbacks, environment, validates, decision.choice.precision)
-    begin = checkpoint_to_resume(config, run_dir, data.dataset, module, trainer) if resume else Resumption()
-    own = built_in_loggers(config, run_dir, curves_folder(run_dir, label), begin.step if resume else None)
-    trainer.loggers = [*own, *loggers]
-    if foreign is not None and callbacks and environment is not None and trainer.num_devices > 1:
-        # The runner's other processes get a finished config, from which no class is made.
-        raise ConfigError("callbacks: with several processes, start them all with torchrun or SLURM")
-    results = _first_record(config, data.dataset, module, trainer, overrides)
-    results.foreign = _foreign(run_dir, [*callbacks, *loggers], foreign)
-    results.computing = decision.record()
-    is_main = trainer.is_global_zero
-    if is_main:
-        remove_drafts(run_dir)
-        results.write(run_dir)
-        start_log()
-        log.info("%s\n", run_summary(config, data.dataset, results, run_dir, trainer.world_size))
-    with _outcome_recorded(results, config, run_dir, epoch_log, trainer, began):
-        on_cpu = trainer.strategy.root_device.type == "cpu"
-        with (
-            _processes(trainer, environment, config, run_dir, resume, decision),
-            freed_memory_kept() if on_cpu else contextlib.nullcontext(),
-        ):
-            if is_main:
-                log_config(trainer.loggers, config, results)
-            _fit(trainer, module, data, epoch_log, results, begin.checkpoint)
-            if epoch_log.best_epoch is None and not config.trainer.fast_dev_run:  # it ended before its first validation
-                next(own for own in trainer.checkpoint_callbacks if isinstance(own, Checkpoints)).save_best(trainer)
-                results.best_epoch = results.epochs
+    is_main = rank_zero_only.rank == 0
+    with contextlib.ExitStack() as whole_run:
         if is_main:
-            _test(trainer, module, data.dataset, epoch_log, results)
-    if is_main:
-        log.info("\n%s", run_outcome(results, run_dir))
-    return results
+            whole_run.enter_context(locked(run_dir))
+            start_log = whole_run.enter_context(run_log(run_dir / LOG_FILE))
+            if not resume:
+                refuse_existing_run(run_dir)
+        else:
+            logging.getLogger("capsnet").setLevel(logging.ERROR)
+        whole_run.enter_context(memory_errors_in_one_line())
+
+        began = time.perf_counter()
+        data = _read_training_images(config)
+        dataset, validates = data.dataset, data.dataset.val_split is not None
+        free = available_memory(on_cpu=not torch.cuda.is_available() or config.trainer.accelerator == "cpu")
+        shape, held = config.task.build().image_shape(dataset.image_shape), sum(dataset.counts.values())
+        refuse_too_large(config, shape, len(dataset.class_names), free)
+        module = _build_module(config, dataset)
+        need = memory_need(module.network, shape, min(config.data.batch_size, held), held)
+
+        earlier = read_record(run_dir) if resume and (run_dir / RECORD_FILE).exists() else {}
+        decision = _decide(config, module, dataset, recorded_computing(earlier) or computing)
+        apply(decision.choice, module.network)
+
+        epoch_log = EpochLog(run_dir, monitor_of(config), StepCurves())
+        trainer = build_trainer(config, epoch_log, callbacks, environment, validates, decision.choice.precision)
+        begin = checkpoint_to_resume(config, run_dir, earlier, dataset, module, trainer) if resume else Resumption()
+        initial = earlier.get("init") if begin.checkpoint else module.begin()
+        own = built_in_loggers(config, run_dir, curves_folder(run_dir, label), begin.step if resume else None)
+        trainer.loggers = [*own, *loggers]
+
+        results = new_record(
+            "running",
+            list(overrides),
+            dataset=dataset.record(),
+            name=config.name,
+            tags=config.tags,
+            init=initial,
+            seed=config.seed,
+            parameters=sum(parameter.numel() for parameter in module.parameters()),
+            device=device_name(trainer),
+            precision=trainer.precision,
+            computing=decision.record(),
+            monitor=monitor_of(config).name,
+            config=as_dict(config),
+            foreign=_foreign(earlier, [*callbacks, *loggers], foreign),
+        )
+
+        on_cpu = trainer.strategy.root_device.type == "cpu"
+        if is_main:
+            remove_drafts(run_dir)
+            results.write(run_dir)
+            start_log()
+            memory = memory_line(need, free, on_cpu)
+            log.info("%s\n", run_summary(config, dataset, results, run_dir, trainer.world_size, memory))
+            if note := getattr(config.optimizer, "note", lambda epochs: None)(config.trainer.max_epochs):
+                log.info("%s\n", note)
+
+        with _outcome_recorded(results, config, run_dir, epoch_log, trainer, began), memory_errors_in_one_line():
+            with contextlib.ExitStack() as training:
+                if environment is not None and environment.local_rank() == 0 and trainer.num_devices > 1:
+                    if on_cpu:
+                        training.enter_context(share_of_threads(trainer.num_devices))
+                    others = (environment, trainer.num_devices, config, run_dir, resume, decision.choice)
+                    training.enter_context(further_processes(*others, bool(foreign and callbacks)))
+                if on_cpu:
+                    training.enter_context(freed_memory_kept())
+                if is_main:
+                    log_config(trainer.loggers, config, results)
+                _fit(trainer, module, data, epoch_log, results, begin.checkpoint)
+                if epoch_log.best_epoch is None and not config.trainer.fast_dev_run:  # it ended before a validation
+                    next(own for own in trainer.checkpoint_callbacks if isinstance(own, Checkpoints)).save_best(trainer)
+                    results.best_epoch = results.epochs
+            if is_main:
+                _test(trainer, module, dataset, epoch_log, results)
+        if is_main:
+            log.info("\n%s", run_outcome(results, run_dir))
+        return results
 
 
-def _read_training_images(config: Config) -> ImageDataModule:
-    dataset = config.data.build(config.seed)
-    data = ImageDataModule(dataset, config.data.batch_size, config.augment.build(), config.seed, config.task.build())
+def _read_training_images(config: Config) -> KMNISTDataModule:
+    data = KMNISTDataModule(config=config)
     data.setup("fit")
-    check_limits(config, dataset.counts)
+    refuse_long_interval(config, data.dataset.counts["train"])
     return data
 
 
 def _build_module(config: Config, dataset: Dataset) -> CapsNetModule:
-    pl.seed_everything(config.seed, verbose=False)
+    pl.seed_everything(config.seed, verbose=False)  # for what plugins and callbacks draw
     try:
-        module = CapsNetModule(config, dataset.image_shape, len(dataset.class_names), dataset.class_counts)
+        module = CapsNetModule(
+            config=config,
+            image_shape=dataset.image_shape,
+            num_classes=len(dataset.class_names),
+            class_names=dataset.class_names,
+            class_counts=dataset.class_counts,
+            logs=False,
+            begins=False,
+        )
     except ValueError as error:
         raise ConfigError(f"model={name_of('model', config.model)}, data={dataset.name}: {error}") from error
     except (RuntimeError, MemoryError, OverflowError) as error:
         raise ConfigError(f"model: a network of this size cannot be built here ({on_one_line(error)[:200]})") from error
+    if config.data.normalize:
+        set_normalization(module.network, *dataset.normalization())
     if config.augment.mixup:
         refuse_without_probabilities(config, module, dataset.image_shape, len(dataset.class_names))
     return module
@@ -202,31 +224,12 @@ def _decide(config: Config, module: CapsNetModule, dataset: Dataset, computing: 
         return decide(config, module, dataset.image_shape, len(dataset.class_names), batch)
 
 
-def _foreign(run_dir: Path, objects: Sequence[Any], named: Sequence[str] | None) -> list[str]:
+def _foreign(earlier: dict[str, Any], objects: Sequence[Any], named: Sequence[str] | None) -> list[str]:
     """What a run uses, and has used before it was resumed, of other people's code."""
-    earlier = read_record(run_dir).get("foreign", []) if (run_dir / RECORD_FILE).exists() else []
     classes = [f"{type(one).__module__}.{type(one).__qualname__}" for one in objects]
     plugin = loaded_plugin()
     now = [*(classes if named is None else named), *([str(plugin.path)] if plugin else [])]
-    return list(dict.fromkeys([*earlier, *now]))
-
-
-def _first_record(
-    config: Config, dataset: Dataset, module: CapsNetModule, trainer: pl.Trainer, overrides: Sequence[str]
-) -> RunRecord:
-    plugin = loaded_plugin()
-    return new_record(
-        "running",
-        list(overrides),
-        dataset=dataset.record(),
-        seed=config.seed,
-        parameters=sum(parameter.numel() for parameter in module.parameters()),
-        device=device_name(trainer),
-        precision=trainer.precision,
-        monitor=monitor_of(config).name,
-        config=as_dict(config),
-        plugin={"path": str(plugin.path), "sha256": plugin.sha256} if plugin else None,
-    )
+    return list(dict.fromkeys([*earlier.get("foreign", []), *now]))
 
 
 @contextlib.contextmanager
@@ -239,17 +242,12 @@ def _outcome_recorded(
         results.status = "completed"
     except (KeyboardInterrupt, SystemExit):  # submitit's requeueing raises the latter, as does Lightning
         results.status = "interrupted"
-    except DivergedError as error:
-        results.status, results.reason = "diverged", str(error)
-        raise
-    except StorageError as error:
-        results.status, results.reason = "failed", str(error)
-        raise
     except OSError as error:
         results.status, results.reason = "failed", f"{error.filename or run_dir}: {error.strerror or error}"
         raise StorageError(results.reason) from error
     except BaseException as error:
-        results.status, results.reason = "failed", f"{type(error).__name__}: {error}"
+        results.status = "diverged" if isinstance(error, DivergedError) else "failed"
+        results.reason = str(error) if isinstance(error, CapsNetError) else f"{type(error).__name__}: {error}"
         raise
     finally:
         results.total_seconds = round(time.perf_counter() - began, 3)
@@ -257,36 +255,14 @@ def _outcome_recorded(
             with contextlib.nullcontext() if results.status == "completed" else contextlib.suppress(OSError):
                 results.write(run_dir)
             with contextlib.suppress(OSError):
-                measured = {name: value for name, value in results.metrics.items() if name.startswith("test/")}
-                log_outcome(trainer.loggers, config, results, measured, epoch_log.best_row.get("step", 0))
-                close_loggers(trainer.loggers)
-
-
-@contextlib.contextmanager
-def _processes(
-    trainer: pl.Trainer,
-    environment: OneMachine | None,
-    config: Config,
-    run_dir: Path,
-    resume: bool,
-    decision: Decision,
-) -> Iterator[None]:
-    """The other processes of this machine, with a share of the processor for each."""
-    if environment is None or environment.local_rank() > 0 or trainer.num_devices == 1:
-        yield
-        return
-    on_cpu = trainer.strategy.root_device.type == "cpu"
-    with (
-        share_of_threads(trainer.num_devices) if on_cpu else contextlib.nullcontext(),
-        further_processes(environment, trainer.num_devices, config, run_dir, resume, decision.choice),
-    ):
-        yield
+                log_outcome(trainer.loggers, config, results, epoch_log.best_row.get("step", 0))
+                close_loggers(trainer.loggers, results.status == "completed")
 
 
 def _fit(
     trainer: pl.Trainer,
     module: CapsNetModule,
-    data: ImageDataModule,
+    data: KMNISTDataModule,
     epoch_log: EpochLog,
     results: RunRecord,
     checkpoint: Path | None,
@@ -326,6 +302,8 @@ def _test(
     network = module.network.to(trainer.strategy.root_device)
     evaluation = evaluate(network, dataset, module.config, epoch_log.run_dir, best, results.best_epoch)
     report = evaluation.report
+    if note := module.task.note(report):
+        log.info("\n%s", note)
     results.inference_images_per_second = round(evaluation.images_per_second, 1)
     results.metrics |= {f"test/{name}": value for name, value in report.items() if isinstance(value, float)}
     log_figures(trainer.loggers, evaluation.figures, trainer.global_step)
@@ -338,6 +316,7 @@ def _quieten_libraries() -> None:
     logging.getLogger("pytorch_lightning.profilers").setLevel(logging.INFO)  # trainer.profiler reports here
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # trainer.compile looks for CUDA there
     warnings.filterwarnings("ignore", message=".*smaller than the logging interval")
+    warnings.filterwarnings("ignore", message="Trying to infer the `batch_size`")  # it finds that of the images
     warnings.filterwarnings("ignore", message="Be aware that when using `ckpt_path`")  # a line of ours says so
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")  # last.ckpt is there
     warnings.filterwarnings("ignore", message=".*AMP with fp16 is not supported on CPU")  # it is refused

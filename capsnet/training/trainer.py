@@ -1,12 +1,10 @@
 """Lightning's Trainer, built from the settings, and the precision it computes in."""
 
 import logging
-import os
 from collections.abc import Sequence
 
 import pytorch_lightning as pl
 import torch
-from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ProgressBar
 
 from ..errors import ConfigError
@@ -15,7 +13,7 @@ from ..settings.config import Config
 from ..settings.trainer import Trainer
 from ..text import counted, on_one_line
 from .averaging import WeightAverage
-from .callbacks import Checkpoints, CompileTimer, DivergenceCheck, EpochLog, StepLimit
+from .callbacks import Checkpoints, CompileTimer, DivergenceCheck, EpochLog, EpochSeed, StepLimit
 from .checkpoint_io import AtomicCheckpointIO
 from .choices import has_bfloat16
 from .processes import OneMachine
@@ -61,7 +59,7 @@ def build_trainer(
             enable_model_summary=False,
             use_distributed_sampler=False,  # the batches know their process themselves
         )
-    except (MisconfigurationException, ValueError, TypeError, RuntimeError, ImportError) as error:
+    except Exception as error:
         raise ConfigError(f"trainer: {on_one_line(error)}") from error
     _check_device(trainer, precision)
     return trainer
@@ -74,6 +72,7 @@ def _callbacks(config: Config, epoch_log: EpochLog, others: Sequence[Callback]) 
         callbacks.append(EpochProgressBar())
     average = WeightAverage(config.trainer.average_weights) if config.trainer.average_weights else None
     callbacks += [average] if average else []
+    callbacks.append(EpochSeed(config.seed))
     callbacks += [DivergenceCheck(epoch_log.run_dir), epoch_log.steps, epoch_log, Checkpoints(epoch_log, average)]
     if config.trainer.max_steps is not None:
         callbacks.append(StepLimit(config.trainer.max_steps))
@@ -95,9 +94,6 @@ def _check_device(trainer: pl.Trainer, precision: str) -> None:
         )
     if trainer.strategy.root_device.type != "cpu":
         return
-    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if trainer.num_devices > max(2, processors):
-        raise ConfigError(f"trainer.devices={trainer.num_devices}: more than this machine has processor cores")
     if precision.startswith("bf16") and not has_bfloat16():
         log.warning(
             "trainer.precision=%s: on this processor bfloat16 is slower than trainer.precision=32-true, up to 20 times",
@@ -122,22 +118,8 @@ def refuse_other_launchers(settings: Trainer) -> None:
         raise ConfigError(f"trainer.strategy={settings.strategy}: the runner starts its processes itself; use ddp")
 
 
-def check_limits(config: Config, images: dict[str, int]) -> None:
-    """Check the settings that count in batches, or in shares of them, against the number of images.
-
-    Args:
-        config: of the run.
-        images: by split.
-
-    Raises:
-        ConfigError: a limit leaves no batch, or an interval is longer than an epoch.
-    """
-    batches = {split: -(-count // config.data.batch_size) for split, count in images.items()}
-    limits = {"limit_train_batches": "train", "limit_val_batches": "val", "overfit_batches": "train"}
-    for name, split in {**limits, "val_check_interval": "train"}.items():
-        value = getattr(config.trainer, name)
-        if isinstance(value, float) and split in batches and int(value * batches[split]) == 0:
-            raise ConfigError(f"trainer.{name}={value}: less than one of the {batches[split]} batches of an epoch")
-    interval = config.trainer.val_check_interval
-    if isinstance(interval, int) and interval > batches["train"]:
-        raise ConfigError(f"trainer.val_check_interval={interval}: an epoch has only {batches['train']} batches")
+def refuse_long_interval(config: Config, images: int) -> None:
+    """Raise ConfigError if validation would come later than an epoch of so many images ends."""
+    interval, batches = config.trainer.val_check_interval, -(-images // config.data.batch_size)
+    if isinstance(interval, int) and interval > batches:
+        raise ConfigError(f"trainer.val_check_interval={interval}: an epoch has only {batches} batches")

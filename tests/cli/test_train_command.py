@@ -133,13 +133,6 @@ def test_figures_may_be_left_out_and_drawn_later_by_an_evaluation(tmp_path):
     assert json.loads((run / "evaluation.json").read_text())["accuracy"] == record_of(run)["test_accuracy"]
 
 
-def test_the_terminal_speaks_of_one_thread_and_one_epoch(tmp_path):
-    done = run_in_process("train.py", *DIGITS, "trainer.max_epochs=1", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert ", 1 thread, " in done.stdout
-    assert "training  1 epoch, " in done.stdout
-
-
 ASKING_FOR_A_SWEEP = (
     ["-m", "seed=1"],
     ["seed=1", "-m"],

@@ -7,7 +7,6 @@ import pytest
 import torch
 from PIL import Image
 
-from capsnet.data.pictures import BrokenPictureError
 from capsnet.explorer.drawings import centred, ink_box, prepared_drawing, prepared_upload, usual_extent
 
 
@@ -36,8 +35,7 @@ def test_a_drawing_that_is_not_fitted_stays_where_it_is(model):
     assert np.array_equal(prepared_drawing(model, png(picture), None), model.pixels(picture))
 
 
-@pytest.mark.parametrize("inverted", [False, True])
-@pytest.mark.parametrize("box", [(10, 10, 130, 50), (200, 30, 220, 240), (0, 100, 280, 130)])
+@pytest.mark.parametrize(("box", "inverted"), [((10, 10, 130, 50), False), ((200, 30, 220, 240), True)])
 def test_a_fitted_drawing_is_in_the_middle_and_as_large_as_asked(model, box, inverted):
     picture = sheet(*box)
     if inverted:
@@ -62,13 +60,6 @@ def test_an_oblong_network_gets_a_drawing_that_fits_its_shorter_side():
 
 def test_an_empty_sheet_stays_empty(model):
     assert not prepared_drawing(model, png(sheet(0, 0, 0, 0)), 0.8).any()
-
-
-@pytest.mark.parametrize("content", [b"", b"hello", png(sheet(1, 1, 9, 9))[:60], b"%!PS-Adobe", b"<svg/>"])
-def test_what_is_not_a_picture_is_refused_with_a_reason(model, content):
-    for prepare in (prepared_upload, lambda *given: prepared_drawing(*given, 0.8)):
-        with pytest.raises(BrokenPictureError, match=r"is "):
-            prepare(model, content)
 
 
 def test_the_usual_extent_is_that_of_the_images():

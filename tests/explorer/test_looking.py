@@ -41,20 +41,16 @@ def brightest(image):
     return divmod(int(image[0].argmax()), image.shape[2])
 
 
-def test_a_look_gives_the_networks_own_scores_capsules_and_reconstruction(model, pixels):
-    found = look(model, pixels)
+def test_a_look_gives_the_networks_own_scores_capsules_and_drawings(model, pixels):
+    said = look(model, pixels)
     output = model.network(to_float(torch.from_numpy(pixels))[None])
-    torch.testing.assert_close(found.scores, output.scores[0].detach())
-    torch.testing.assert_close(found.capsules, output.capsules[0].detach())
-    torch.testing.assert_close(found.drawings[0], output.reconstruction[0].detach())
-    assert found.drawn[0] == int(found.scores.argmax())
-    assert sorted(found.drawn) == list(range(10))
-
-
-def test_every_class_drawing_is_that_of_its_capsule(model, pixels):
-    found = look(model, pixels)
-    for label, drawing in zip(found.drawn, found.drawings, strict=True):
-        torch.testing.assert_close(draw(model, found.capsules[label][None], label)[0], drawing)
+    torch.testing.assert_close(said.scores, output.scores[0].detach())
+    torch.testing.assert_close(said.capsules, output.capsules[0].detach())
+    torch.testing.assert_close(said.drawings[0], output.reconstruction[0].detach())
+    assert said.drawn[0] == int(said.scores.argmax())
+    assert sorted(said.drawn) == list(range(10))
+    for label, drawing in zip(said.drawn, said.drawings, strict=True):
+        torch.testing.assert_close(draw(model, said.capsules[label][None], label)[0], drawing)
 
 
 @pytest.mark.parametrize(
@@ -97,17 +93,14 @@ def test_the_way_between_two_capsules_begins_and_ends_with_them(model, pixels):
     torch.testing.assert_close(drawings[BETWEEN_STEPS // 2], draw(model, (first + second)[None] / 2, 3)[0])
 
 
-def test_a_network_without_capsules_has_scores_alone(pixels):
+def test_a_network_without_capsules_has_scores_alone(model, pixels):
     about = TrainingImages((1, 28, 28), tuple("0123456789"), (0.0, 0.0))
     plain = TrainedModel(SmallCNN((1, 28, 28), 10), about, logits=True)
     assert abilities(plain) == (None, False, False)
-    found = look(plain, pixels)
-    assert (found.capsules, found.drawings, found.drawn) == (None, None, [])
-    assert float(found.scores.sum()) == pytest.approx(1)
-
-
-def test_abilities_of_a_capsule_network(model):
     assert abilities(model) == (16, True, True)
+    said = look(plain, pixels)
+    assert (said.capsules, said.drawings, said.drawn) == (None, None, [])
+    assert float(said.scores.sum()) == pytest.approx(1)
 
 
 def test_a_picture_of_one_color_is_even_and_a_faint_one_is_not(pixels):

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 import torch
+from conftest import digits_config
 from explorer.browsing import bars, chromium, opened, settle, shown, slide, stroke
 from explorer.serving import served
 from PIL import Image
@@ -15,6 +16,7 @@ from capsnet.explorer.looking import Change, changed
 from capsnet.explorer.samples import Exhibit
 from capsnet.networks.small_cnn import SmallCNN
 from capsnet.runs.trained import TrainedModel, TrainingImages
+from capsnet.training.run import train
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 
@@ -186,6 +188,48 @@ def test_the_votes_are_mapped_iteration_by_iteration(page):
     page.locator("#classes button[aria-pressed=false]").first.click()
     settle(page)
     assert page.locator("#votes-class").inner_text() == "0"
+
+
+def test_two_characters_are_chosen_moved_with_the_mouse_and_drawn_over_each_other(browser, tmp_path):
+    train(digits_config(task="overlap", trainer__max_epochs=1), tmp_path)
+    with served(tmp_path) as explorer:
+        page = opened(browser, explorer.address)
+        assert page.locator("#verdict b").count() == 2
+        assert page.locator("#classes .winner").count() == 2
+        assert page.locator("#apart canvas").count() == 3  # both over the picture, and each by itself
+        page.click("#tab-samples")
+        singles = []
+        for label in ("1", "0"):
+            page.select_option("#sample-class", label)
+            settle(page)
+            chosen = page.locator("#samples button").nth(0)
+            number = int(chosen.get_attribute("title").removeprefix("Test image ").split(":")[0]) - 1
+            singles.append(np.pad(explorer.exhibit.test_images.images[number, 0].numpy().astype(int), 4))
+            chosen.click()
+        settle(page)
+        before, seen = bars(page), shown(page, "#seen")
+        page.locator("#seen").scroll_into_view_if_needed()
+        box = page.locator("#seen").bounding_box()
+        pixel, (row, column) = box["width"] / 36, np.argwhere(seen > 200)[0]
+        page.mouse.move(box["x"] + (column + 0.5) * pixel, box["y"] + (row + 0.5) * pixel)
+        page.mouse.down()
+        page.mouse.move(box["x"] + (column + 4.5) * pixel, box["y"] + (row + 0.5) * pixel, steps=4)
+        page.mouse.up()
+        settle(page)
+        one, other = singles
+        assert np.array_equal(seen, np.minimum(one + other, 255))
+        moved = shown(page, "#seen")
+        right = [np.roll(some, 4, axis=1) for some in singles]
+        assert any(np.array_equal(moved, np.minimum(a + b, 255)) for a, b in ((right[0], other), (one, right[1])))
+        assert bars(page) != before
+        page.click("#tab-draw")
+        stroke(page, *ONE)
+        stroke(page, *SEVEN)
+        settle(page)
+        assert not np.array_equal(shown(page, "#seen"), moved)
+        assert page.locator("#apart .numbers > span").count() == 2 * 16
+        assert page.failures == []
+        page.context.close()
 
 
 def test_two_windows_keep_their_own_pictures(browser, explorer):

@@ -8,6 +8,7 @@ import torch
 import capsnet
 from capsnet.explorer.votes import Window, spread, vote_maps, window_of
 from capsnet.networks.efficient_capsnet import EfficientCapsNet
+from capsnet.networks.pooled_capsnet import PooledCapsNet
 from capsnet.networks.res_capsnet import ResCapsNet
 from capsnet.networks.small_cnn import SmallCNN
 from capsnet.runs.trained import TrainedModel, TrainingImages
@@ -39,15 +40,18 @@ def test_pushes_add_up_to_the_length_of_the_sum_that_is_squashed(routing, steps,
     torch.testing.assert_close(squashed, length, rtol=1e-4, atol=1e-5)
 
 
-def test_in_the_first_iteration_every_place_gives_an_equal_share(image):
-    first, *_, last = vote_maps(grid_network(Dynamic(iters=3)), image, 2).steps
-    torch.testing.assert_close(first.share_map, torch.full((28, 28), 0.2))
-    assert last.share_map.shape == last.push_map.shape == (28, 28)
+def test_in_the_first_iteration_every_place_gives_an_equal_share_also_of_colored_oblong_pictures():
+    maps = vote_maps(grid_network(Dynamic(iters=3), (3, 24, 40)), torch.rand(3, 24, 40), 2)
+    first, *_, last = maps.steps
+    assert maps.grid == (4, 12)
+    torch.testing.assert_close(first.share_map, torch.full((24, 40), 0.2))
+    assert last.share_map.shape == last.push_map.shape == (24, 40)
     assert float(last.share_map.std()) > 0
 
 
 @pytest.mark.parametrize(
-    ("network", "grid", "window"), [(EfficientCapsNet, (9, 9), 11), (partial(ResCapsNet, width=4), (7, 7), 53)]
+    ("network", "grid", "window"),
+    [(EfficientCapsNet, (9, 9), 11), (partial(ResCapsNet, width=4), (7, 7), 53), (PooledCapsNet, (14, 14), 18)],
 )
 def test_places_of_a_network_whose_capsules_see_everything_push_the_same_sum(image, network, grid, window):
     model = trained(network((1, 28, 28), 5, routing=Attention()))
@@ -56,12 +60,6 @@ def test_places_of_a_network_whose_capsules_see_everything_push_the_same_sum(ima
     assert found.steps[0].share_map is None
     length = model.output(image[None]).scores[0, 2]
     torch.testing.assert_close(1 - torch.exp(-found.steps[0].push.sum()), length, rtol=1e-4, atol=1e-5)
-
-
-def test_colored_and_oblong_pictures_have_maps():
-    found = vote_maps(grid_network(Dynamic(), (3, 24, 40)), torch.rand(3, 24, 40), 0)
-    assert found.grid == (4, 12)
-    assert found.steps[0].push_map.shape == (24, 40)
 
 
 class Own(torch.nn.Module):

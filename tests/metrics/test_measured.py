@@ -24,7 +24,7 @@ def measured(name, scores, labels, batches=(IMAGES,)):
 
 @pytest.fixture
 def scored():
-    return torch.randn(IMAGES, CLASSES), torch.randint(CLASSES, (IMAGES,))
+    return torch.randn(IMAGES, CLASSES).softmax(1), torch.randint(CLASSES, (IMAGES,))
 
 
 @pytest.mark.parametrize("name", OPTIONS)
@@ -73,9 +73,26 @@ def test_balanced_accuracy_leaves_out_classes_without_images():
 
 
 def test_calibration_is_the_difference_between_scores_and_shares_of_right_answers():
-    logits = torch.tensor([0.9, 0.1]).log().expand(10, 2)
+    scores = torch.tensor([0.9, 0.1]).expand(10, 2)
     labels = torch.tensor([0] * 6 + [1] * 4)  # right in 6 of 10 cases, with a score of 0.9
-    assert measured("calibration", logits, labels, batches=(10,))["calibration"] == pytest.approx(0.3)
+    assert measured("calibration", scores, labels, batches=(10,))["calibration"] == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize("capsules", [None, torch.zeros(IMAGES, CLASSES, 2)])
+@pytest.mark.parametrize("logits", [True, False])
+def test_metrics_see_probabilities_in_place_of_logits_and_lengths_as_they_are(scored, logits, capsules):
+    class Seen:
+        def update(self, output, targets):
+            self.scores = output.scores
+
+        def compute(self):
+            return {"sum": self.scores.sum()}
+
+    scores, labels = scored
+    measurements = Measurements({"seen": Seen()}, logits)
+    measurements.update({"loss": torch.ones(())}, Output(scores, capsules), wanted(labels, scores))
+    expected = scores.softmax(1) if logits and capsules is None else scores
+    torch.testing.assert_close(measurements.metrics["seen"].scores, expected)
 
 
 def test_two_metrics_of_one_name_are_refused(scored):
@@ -86,7 +103,7 @@ def test_two_metrics_of_one_name_are_refused(scored):
         def compute(self):
             return {"loss": 1}
 
-    measurements = Measurements({"mine": Loss()})
+    measurements = Measurements({"mine": Loss()}, logits=False)
     scores, labels = scored
     measurements.update({"loss": torch.ones(())}, Output(scores), wanted(labels, scores))
     with pytest.raises(ConfigError, match="metrics=mine: loss is measured already"):

@@ -7,6 +7,7 @@ from torch import nn
 from capsnet import Output
 from capsnet.errors import ConfigError
 from capsnet.reports.averaged_scores import class_scores
+from capsnet.tasks.classify import Classify
 
 
 class Linear(nn.Module):
@@ -35,16 +36,16 @@ def test_are_the_mean_over_all_shifts_up_to_so_many_pixels():
     batches = [(images[:3], None), (images[3:], None)]
     steps = range(-2, 3)
     expected = sum(network(by_hand(images, y, x)).scores for y in steps for x in steps) / 25
-    torch.testing.assert_close(class_scores(network, batches, logits=False, shifts=2), expected.detach())
+    torch.testing.assert_close(class_scores(network, batches, Classify(), logits=False, shifts=2), expected.detach())
 
 
 def test_without_shifts_are_the_scores_and_of_logits_the_probabilities():
     network, images = Linear(), torch.rand(4, 1, 5, 6)
     scores = network(images).scores.detach()
-    torch.testing.assert_close(class_scores(network, [(images, None)], logits=False), scores)
-    torch.testing.assert_close(class_scores(network, [(images, None)], logits=True), scores.softmax(1))
+    torch.testing.assert_close(class_scores(network, [(images, None)], Classify(), logits=False), scores)
+    torch.testing.assert_close(class_scores(network, [(images, None)], Classify(), logits=True), scores.softmax(1))
 
 
 def test_a_shift_that_leaves_nothing_of_the_image_is_refused():
     with pytest.raises(ConfigError, match="shifts=5: the images have only 5x6 pixels"):
-        class_scores(Linear(), [(torch.rand(1, 1, 5, 6), None)], logits=False, shifts=5)
+        class_scores(Linear(), [(torch.rand(1, 1, 5, 6), None)], Classify(), logits=False, shifts=5)

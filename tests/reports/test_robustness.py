@@ -30,24 +30,18 @@ class BrightCorner(nn.Module):
 
 @pytest.mark.parametrize("distortion", DISTORTIONS, ids=lambda distortion: distortion.name)
 class TestDistortion:
-    def test_at_the_unchanged_level_leaves_images_as_they_are(self, distortion):
+    def test_changes_images_at_every_level_but_one_and_keeps_their_shape_and_range(self, distortion):
         assert distortion.unchanged in distortion.levels
-        torch.testing.assert_close(distortion.apply(IMAGES, distortion.unchanged, generator()), IMAGES)
-
-    def test_changes_images_at_every_other_level_and_keeps_their_shape_and_range(self, distortion):
         for level in distortion.levels:
-            if level != distortion.unchanged:
-                distorted = distortion.apply(IMAGES, level, generator())
-                assert distorted.shape == IMAGES.shape
-                assert not torch.equal(distorted, IMAGES)
-                assert float(distorted.min()) >= 0
-                assert float(distorted.max()) <= 1 + 1e-6
+            distorted = distortion.apply(IMAGES, level, generator())
+            assert distorted.shape == IMAGES.shape
+            assert torch.allclose(distorted, IMAGES) == (level == distortion.unchanged)
+            assert float(distorted.min()) >= 0
+            assert float(distorted.max()) <= 1 + 1e-6
 
-    def test_is_the_same_each_time_with_the_same_generator(self, distortion):
+    def test_is_the_same_each_time_and_every_level_takes_as_many_draws(self, distortion):
         first, second = (distortion.apply(IMAGES, distortion.levels[-1], generator()) for _ in range(2))
         assert torch.equal(first, second)
-
-    def test_every_level_takes_as_many_draws(self, distortion):
         states = []
         for level in distortion.levels:
             distortion.apply(IMAGES, level, taken := generator())
@@ -55,17 +49,15 @@ class TestDistortion:
         assert len(set(states)) == 1
 
 
-def test_translation_moves_whole_pixels_along_one_axis():
+def test_translation_moves_whole_pixels_along_one_axis_and_occlusion_stays_inside():
+    by_name = {distortion.name: distortion for distortion in DISTORTIONS}
     image = torch.zeros(40, 1, 20, 20)
     image[:, :, 10, 10] = 1
-    translation = next(distortion for distortion in DISTORTIONS if distortion.name == "translation")
-    places = {tuple(map(int, place)) for place in translation.apply(image, 0.1, generator()).nonzero()[:, 2:]}
+    places = {
+        tuple(map(int, place)) for place in by_name["translation"].apply(image, 0.1, generator()).nonzero()[:, 2:]
+    }
     assert places == {(8, 10), (12, 10), (10, 8), (10, 12)}
-
-
-def test_the_occluding_square_lies_inside_the_image():
-    occlusion = next(distortion for distortion in DISTORTIONS if distortion.name == "occlusion")
-    black = (occlusion.apply(torch.ones(200, 1, 10, 10), 0.3, generator()) == 0).sum((1, 2, 3))
+    black = (by_name["occlusion"].apply(torch.ones(200, 1, 10, 10), 0.3, generator()) == 0).sum((1, 2, 3))
     assert set(black.tolist()) == {9}
 
 
@@ -96,9 +88,7 @@ class TestFile:
         points = measure_robustness(BrightCorner(), Batches(images, 2), Classify(), "accuracy", 0.5, epoch=None)
         write_robustness(tmp_path / "robustness.csv", points)
         assert read_robustness(tmp_path / "robustness.csv") == points
-
-    def test_that_is_missing_is_empty(self, tmp_path):
-        assert read_robustness(tmp_path / "robustness.csv") == []
+        assert read_robustness(tmp_path / "none.csv") == []
 
     @pytest.mark.parametrize(
         "row", ["rotation,10,degrees,1.5,3", "rotation,10,degrees,nan,3", "spin,10,degrees,0.5,3", "rotation,x,,,"]

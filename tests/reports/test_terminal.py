@@ -5,6 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from sklearn.metrics import precision_recall_fscore_support
 
 from capsnet.reports.terminal import command, evaluation_summary, run_outcome, run_summary
 from capsnet.runs.record import RunRecord
@@ -41,19 +42,15 @@ class TestRunSummary:
             "run": "outputs/run",
         }
 
-    def test_says_how_images_are_augmented_if_they_are(self):
-        assert self.rows(**{"augment.max_shift": 2})["dataset"].endswith(" images, max_shift 2")
-        both = self.rows(**{"augment.max_shift": 2, "augment.cutout_size": 8})
-        assert both["dataset"].endswith(" images, max_shift 2, cutout_size 8")
-
-    def test_names_a_routing_without_settings_alone_and_one_epoch_in_the_singular(self):
-        rows = self.rows(routing="uniform", **{"trainer.max_epochs": 1})
+    def test_says_how_images_are_augmented_how_they_are_routed_and_how_processes_share_a_batch(self):
+        rows = self.rows(
+            processes=3,
+            routing="uniform",
+            **{"augment.max_shift": 2, "augment.cutout_size": 8, "data.batch_size": 100, "trainer.max_epochs": 1},
+        )
+        assert rows["dataset"].endswith(" images, max_shift 2, cutout_size 8")
         assert rows["model"].endswith(" parameters, uniform routing")
-        assert rows["training"].startswith("1 epoch,")
-
-    def test_says_how_several_processes_share_a_batch(self):
-        rows = self.rows(processes=3, **{"data.batch_size": 100})
-        assert "batches of 100 (34 in each of 3 processes)" in rows["training"]
+        assert rows["training"] == "1 epoch, batches of 100 (34 in each of 3 processes), seed 0"
 
 
 KNOWN = {
@@ -124,10 +121,13 @@ REPORT = {
 
 
 class TestEvaluationSummary:
-    def test_says_how_many_images_were_recognized(self):
+    def test_says_how_many_images_were_recognized_of_each_class_and_for_what_they_were_taken(self):
         rows = rows_of(evaluation_summary(REPORT, Classify().rows(REPORT)))
         assert rows["accuracy"] == "90.05% of 1,005 images"
         assert rows["loss"] == "0.0346"
+        assert rows["o"] == "90.00%   precision 100.00%, F1  94.74%   most often taken for wo (80)"
+        assert rows["tsu"] == "100.00%   precision  20.00%, F1  33.33%"
+        assert rows["wo"] == "no images"
 
     def test_says_the_mean_over_the_classes_where_they_are_unbalanced(self):
         assert rows_of(evaluation_summary(REPORT, Classify().rows(REPORT)))["balanced accuracy"].startswith("95.00%")
@@ -146,10 +146,13 @@ class TestEvaluationSummary:
         listed = [name for name in rows if name.startswith("class ")]
         assert len(listed) == 15
         assert listed[:5] == ["class 0", "class 50", "class 100", "class 150", "class 1"]
-        assert rows["class 50"] == "0.00%   most often taken for class 0 (50)"
+        assert rows["class 50"] == "0.00%   precision   0.00%, F1   0.00%   most often taken for class 0 (50)"
 
-    def test_says_for_each_class_what_it_was_most_often_taken_for(self):
-        rows = rows_of(evaluation_summary(REPORT, Classify().rows(REPORT)))
-        assert rows["o"] == "90.00%   most often taken for wo (80)"
-        assert rows["tsu"] == "100.00%"
-        assert rows["wo"] == "no images"
+    def test_says_precision_recall_and_f1_as_scikit_learn_defines_them(self):
+        confusion = [[7, 3, 0], [2, 5, 0], [0, 0, 0]]
+        pairs = [(true, guess) for true in range(3) for guess in range(3) for _ in range(confusion[true][guess])]
+        wanted = precision_recall_fscore_support(*zip(*pairs, strict=True), average="macro", zero_division=0)[:3]
+        report = REPORT | {"confusion": confusion}
+        rows = rows_of(evaluation_summary(report, Classify().rows(report)))
+        assert rows["means"] == "precision {:.2%}, recall {:.2%}, F1 {:.2%}, over the classes".format(*wanted)
+        assert rows["tsu"].startswith("71.43%   precision  62.50%, F1  66.67%")

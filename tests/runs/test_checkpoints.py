@@ -18,16 +18,6 @@ def best(finished_run, tmp_path) -> Path:
     return Path(shutil.copy(finished_run / "checkpoints/best.ckpt", tmp_path))
 
 
-def refusal(path: Path) -> str:
-    """The one line that refuses a checkpoint."""
-    with pytest.raises(CheckpointError) as caught:
-        load_checkpoint(path)
-    message = str(caught.value)
-    assert "\n" not in message
-    assert message.startswith(f"{path}: ")
-    return message
-
-
 def rewritten(path, change):
     """Change the content of a checkpoint."""
     content = torch.load(path, weights_only=True)
@@ -35,15 +25,12 @@ def rewritten(path, change):
     torch.save(content, path)
 
 
-def test_it_holds_config_and_weights_of_one_network(best):
+def test_it_holds_config_and_weights_of_one_network(best, finished_run):
     checkpoint = load_checkpoint(best)
     assert (checkpoint.config.routing.iters, checkpoint.config.model.conv_channels) == (2, 16)
     assert 1 <= checkpoint.epoch <= 3
     assert checkpoint.plugin_sha256 is None
     build_network(checkpoint.config, (1, 28, 28), 10).load_state_dict(checkpoint.weights)
-
-
-def test_the_last_checkpoint_is_of_the_last_epoch(finished_run):
     assert load_checkpoint(finished_run / "checkpoints/last.ckpt").epoch == 3
 
 
@@ -92,40 +79,39 @@ def test_one_that_contains_code_is_refused_and_nothing_runs(tmp_path, save):
     assert not witness.exists()
 
 
-def test_a_truncated_one_is_refused_by_name(best):
-    best.write_bytes(best.read_bytes()[:-1000])
-    assert "cannot be read" in refusal(best)
+def truncated(path):
+    path.write_bytes(path.read_bytes()[:-1000])
 
 
-def test_a_flipped_bit_in_the_weights_is_noticed(best):
-    content = bytearray(best.read_bytes())
+def bit_flipped(path):
+    content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
-    best.write_bytes(content)
-    assert "the checksum of" in refusal(best)
+    path.write_bytes(content)
 
 
-def test_one_of_the_last_version_with_a_digest_of_its_content_is_read(best):
-    rewritten(best, lambda content: content.update(capsnet_digest="ab" * 32))
-    assert load_checkpoint(best).config.routing.iters == 2
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (truncated, "cannot be read"),
+        (bit_flipped, "the checksum of"),
+        (Path.unlink, "there is no such checkpoint"),
+        (lambda path: torch.save([1, 2], path), "not a checkpoint of this project"),
+        (lambda path: torch.save(CapsNet(conv_channels=4).state_dict(), path), "not a checkpoint of this project"),
+    ],
+)
+def test_what_is_no_whole_checkpoint_of_this_project_is_refused_in_one_line_by_name(best, damage, message):
+    damage(best)
+    with pytest.raises(CheckpointError) as caught:
+        load_checkpoint(best)
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).startswith(f"{best}: ")
+    assert message in str(caught.value)
 
 
-def test_a_missing_one_is_refused_by_name(tmp_path):
-    for path in (tmp_path / "best.ckpt", tmp_path):
-        assert "there is no such checkpoint" in refusal(path)
-
-
-@pytest.mark.parametrize("content", [CapsNet(conv_channels=4).state_dict(), [1, 2]])
-def test_anything_without_a_config_is_not_a_checkpoint_of_this_project(tmp_path, content):
-    torch.save(content, tmp_path / "best.ckpt")
-    assert "not a checkpoint of this project" in refusal(tmp_path / "best.ckpt")
-
-
-def test_one_of_an_older_version_without_a_newer_setting_takes_its_default(best):
+def test_one_of_an_older_version_is_read_and_a_setting_that_no_longer_exists_is_named(best):
     rewritten(best, lambda content: content["capsnet_config"]["model"].pop("dropout"))
+    rewritten(best, lambda content: content.update(capsnet_digest="ab" * 32))  # which the last version checked
     assert load_checkpoint(best).config.model.dropout == 0
-
-
-def test_one_with_a_setting_that_no_longer_exists_is_refused_by_its_name(best):
     rewritten(best, lambda content: content["capsnet_config"]["model"].update(reconstruct_from="mask"))
     with pytest.raises(ConfigError, match=r"best\.ckpt: its config does not fit this version: .*reconstruct_from"):
         load_checkpoint(best)

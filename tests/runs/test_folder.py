@@ -12,7 +12,6 @@ from capsnet.runs.folder import (
     curves_folder,
     locked,
     new_folder,
-    refuse_existing_run,
     refuse_foreign_files,
     remove_drafts,
     removed_unless_started,
@@ -43,53 +42,40 @@ def test_only_one_process_works_in_a_folder(tmp_path):
     def other_process():
         return subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=False)
 
-    with locked(tmp_path):
+    with locked(tmp_path), locked(tmp_path):  # this process may ask twice
         refused = other_process()
         assert refused.returncode != 0
         assert f"FolderInUseError: {tmp_path}: in use by another process" in refused.stderr
     assert other_process().returncode == 0
 
 
-def test_a_process_may_lock_its_folder_twice(tmp_path):
-    with locked(tmp_path), locked(tmp_path):
-        pass
-
-
-def test_a_folder_that_has_a_run_is_not_used_for_another(tmp_path):
-    refuse_existing_run(tmp_path)
-    (tmp_path / "results.json").write_text("{}")
-    with pytest.raises(ConfigError, match="already has a run; choose another folder"):
-        refuse_existing_run(tmp_path)
-
-
 class TestForeignFiles:
     """A folder with files that a run or sweep would overwrite."""
 
-    @pytest.mark.parametrize(
-        "name",
-        [
-            *("checkpoints", "figures", "metrics.csv", "evaluation.json", "train.log", ".hydra"),
-            "events.out.tfevents.17",
-        ],
-    )
-    def test_a_name_that_a_run_writes_is_refused(self, tmp_path, name):
-        (tmp_path / name).write_text("mine")
-        with pytest.raises(ConfigError, match=f"^{tmp_path}: already has {name}, which would be overwritten"):
+    def test_what_a_run_or_a_sweep_would_overwrite_is_refused_by_name_and_the_rest_is_fine(self, tmp_path):
+        of_runs = ("checkpoints", "figures", "metrics.csv", "evaluation.json", "train.log", ".hydra")
+        of_sweeps = ("0", "12", "sweep.csv", "summary.csv", "sweep.png", "study.db", "multirun.yaml")
+        for sweep, refused, fine in (
+            (False, (*of_runs, "events.out.tfevents.17"), (*of_sweeps, "notes.txt", "data", "results")),
+            (True, of_sweeps, ("notes.txt", "data", "results", "metrics.csv")),
+        ):
+            for name in (*refused, *fine):
+                folder = tmp_path / f"{sweep} {name}"
+                folder.mkdir()
+                (folder / name).write_text("mine")
+                if name in fine:
+                    refuse_foreign_files(folder, sweep)
+                    continue
+                with pytest.raises(ConfigError, match=f"^{folder}: already has {name}, which would be overwritten"):
+                    refuse_foreign_files(folder, sweep)
+            refuse_foreign_files(tmp_path / "new", sweep)
+
+    def test_a_folder_that_has_a_run_and_a_file_in_its_place_are_refused(self, tmp_path):
+        (tmp_path / "results.json").write_text("{}")
+        with pytest.raises(ConfigError, match="already has a run; choose another folder"):
             refuse_foreign_files(tmp_path)
-
-    @pytest.mark.parametrize("name", ["0", "12", "sweep.csv", "summary.csv", "sweep.png", "study.db", "multirun.yaml"])
-    def test_a_name_that_a_sweep_writes_is_refused_for_a_sweep_alone(self, tmp_path, name):
-        (tmp_path / name).write_text("mine")
-        refuse_foreign_files(tmp_path)
-        with pytest.raises(ConfigError, match=f"already has {name}, which would be overwritten"):
-            refuse_foreign_files(tmp_path, sweep=True)
-
-    @pytest.mark.parametrize("sweep", [False, True])
-    def test_other_files_and_a_folder_that_does_not_exist_yet_are_fine(self, tmp_path, sweep):
-        for name in ("notes.txt", "data", "results"):
-            (tmp_path / name).write_text("mine")
-        refuse_foreign_files(tmp_path, sweep)
-        refuse_foreign_files(tmp_path / "new", sweep)
+        with pytest.raises(ConfigError, match=r"results\.json: is not a folder"):
+            refuse_foreign_files(tmp_path / "results.json")
 
     def test_a_run_that_was_killed_before_its_record_may_start_again(self, tmp_path):
         (tmp_path / ".hydra").mkdir()
@@ -107,26 +93,10 @@ class TestForeignFiles:
         with pytest.raises(ConfigError, match="already has"):
             refuse_foreign_files(tmp_path, sweep=True)
 
-    def test_a_file_in_place_of_the_folder_is_refused(self, tmp_path):
-        (tmp_path / "run").write_text("mine")
-        with pytest.raises(ConfigError, match="run: is not a folder"):
-            refuse_foreign_files(tmp_path / "run")
-
 
 def test_drafts_of_a_runs_own_files_are_removed_and_nothing_else(tmp_path):
-    drafts = [
-        "results.json.12.part",
-        "metrics.csv.3.part",
-        "checkpoints/last.ckpt.45.part",
-        "figures/curves.png.6.part",
-    ]
-    others = [
-        "results.json",
-        "notes.txt.12.part",
-        "results.json.mine.part",
-        "checkpoints/last.ckpt",
-        "figures/mine.7.part",
-    ]
+    drafts = ["results.json.12.part", "checkpoints/last.ckpt.45.part", "figures/curves.png.6.part"]
+    others = ["results.json", "notes.txt.12.part", "results.json.mine.part", "figures/mine.7.part"]
     for name in (*drafts, *others):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("")
@@ -162,18 +132,15 @@ class TestUnused:
             self.end(run, ConfigError("x"))
         assert (run / ".hydra/config.yaml").exists()
 
-    def test_stays_with_every_file_of_somebody_else(self, run):
+    def test_stays_with_every_file_of_somebody_else_and_if_somebody_else_made_it(self, run, tmp_path):
         (run / "notes.txt").write_text("mine")
         (run / ".hydra/mine.yaml").write_text("mine")
-        with pytest.raises(ConfigError):
-            self.end(run, ConfigError("x"))
+        (tmp_path / "theirs/.hydra").mkdir(parents=True)
+        for folder in (run, tmp_path / "theirs"):
+            with pytest.raises(ConfigError):
+                self.end(folder, ConfigError("x"))
         assert sorted(path.name for path in run.rglob("*")) == [".hydra", "mine.yaml", "notes.txt"]
-
-    def test_stays_if_somebody_else_made_it(self, tmp_path):
-        (tmp_path / "run/.hydra").mkdir(parents=True)
-        with pytest.raises(ConfigError):
-            self.end(tmp_path / "run", ConfigError("x"))
-        assert (tmp_path / "run").is_dir()
+        assert (tmp_path / "theirs").is_dir()
 
     @pytest.mark.parametrize("error", [FolderInUseError("x"), RuntimeError("a bug")])
     def test_stays_if_another_process_works_there_or_a_traceback_is_needed(self, run, error):
@@ -189,9 +156,6 @@ def test_curves_are_named_by_what_a_job_varies_with_nothing_odd_in_the_name(tmp_
     long = curves_folder(tmp_path, "つ" * 300)
     assert len(long.name.encode()) <= MAX_NAME_BYTES
     assert set(long.name) == {"つ"}
-
-
-def test_a_resumed_run_keeps_the_folder_of_its_curves(tmp_path):
     (tmp_path / "iters=3").mkdir()
     (tmp_path / "iters=3/events.out.tfevents.1").write_text("")
-    assert curves_folder(tmp_path, "iters=5") == tmp_path / "iters=3"
+    assert curves_folder(tmp_path, "iters=5") == tmp_path / "iters=3"  # a resumed run keeps to it

@@ -1,5 +1,7 @@
 """What a run chose on its validation images is trained again on all of them."""
 
+import dataclasses
+
 import pytest
 from conftest import digits_config, only_run, record_of, run_in_process
 
@@ -35,22 +37,24 @@ def test_is_the_training_that_the_settings_describe(stopped_run, tmp_path):
     assert config == digits_config(data__val_size=0, trainer__max_epochs=epochs, early_stopping__min_delta=1.0)
 
 
-def test_a_learning_rate_that_ends_with_the_training_keeps_all_its_epochs(tmp_path):
-    cosine = {"optimizer__schedule": "cosine", "trainer__max_epochs": 3}
-    train(digits_config(**cosine), tmp_path)
-    config, _ = refitting(tmp_path, {})
-    assert config == digits_config(**cosine, data__val_size=0)
+@pytest.mark.parametrize(
+    ("settings", "changed"),
+    [
+        ({"optimizer__schedule": "cosine"}, {}),  # its learning rate ends with the training: it keeps all epochs
+        ({"trainer__max_steps": 9, "trainer__max_time": "00:01:00:00"}, {"max_steps": None, "max_time": None}),
+    ],
+)
+def test_the_epochs_are_trained_to_their_end(tmp_path, settings, changed):
+    best = train(digits_config(**settings), tmp_path).best_epoch
+    expected = digits_config(**settings, data__val_size=0)
+    expected.trainer = dataclasses.replace(expected.trainer, max_epochs=2 if not changed else best, **changed)
+    assert refitting(tmp_path, {})[0] == expected
 
 
 def test_a_warm_up_that_ends_after_the_best_epoch_is_trained_to_its_end(tmp_path):
     settings = {"trainer__max_epochs": 4, "early_stopping__patience": 1, "early_stopping__min_delta": 1.0}
     assert train(digits_config(**settings, optimizer__warmup_epochs=3), tmp_path).best_epoch < 3
     assert refitting(tmp_path, {})[0].trainer.max_epochs == 3
-
-
-def test_limits_do_not_end_the_training_before_its_epochs(tmp_path):
-    train(digits_config(trainer__max_epochs=1, trainer__max_steps=9, trainer__max_time="00:01:00:00"), tmp_path)
-    assert refitting(tmp_path, {})[0] == digits_config(data__val_size=0, trainer__max_epochs=1)
 
 
 @pytest.mark.parametrize("limit", [{"trainer__max_steps": 7}, {"early_stopping__patience": 1}])
@@ -67,15 +71,16 @@ def test_where_it_is_trained_may_change_but_not_what(stopped_run):
         refitting(stopped_run, {"optimizer.lr": "0.1"})
 
 
-def test_a_run_that_held_nothing_out_is_refused(tmp_path):
-    train(digits_config(data__val_size=0, trainer__max_epochs=1), tmp_path)
-    with pytest.raises(CheckpointError, match="had no validation images to choose by"):
-        refitting(tmp_path, {})
-
-
-def test_a_run_that_was_not_validated_is_refused(tmp_path):
-    train(digits_config(trainer__limit_val_batches=0, trainer__max_epochs=1), tmp_path)
-    with pytest.raises(CheckpointError, match="was not validated"):
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"data__val_size": 0}, "had no validation images to choose by"),
+        ({"trainer__limit_val_batches": 0}, "was not validated"),
+    ],
+)
+def test_a_run_that_chose_nothing_is_refused(tmp_path, setting, message):
+    train(digits_config(**setting, trainer__max_epochs=1), tmp_path)
+    with pytest.raises(CheckpointError, match=message):
         refitting(tmp_path, {})
 
 

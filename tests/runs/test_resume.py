@@ -54,7 +54,7 @@ def metrics(run) -> bytes:
     return (run / "metrics.csv").read_bytes()
 
 
-@pytest.mark.parametrize(("epoch", "step"), [(1, 2), (3, 1), (3, 4), (4, 5)])
+@pytest.mark.parametrize(("epoch", "step"), [(1, 2), (3, 1), (4, 5)])
 def test_an_interrupted_run_ends_with_the_metrics_of_a_whole_one_to_the_last_digit(tmp_path, whole_run, epoch, step):
     assert train(digits_config(**RANDOM), tmp_path, callbacks=[InterruptedAt(epoch, step)]).status == "interrupted"
     time.sleep(1)  # TensorBoard reads the files of a second in any order, and a process resumes a run later than that
@@ -68,20 +68,16 @@ def test_an_interrupted_run_ends_with_the_metrics_of_a_whole_one_to_the_last_dig
     assert [event.step for event in events.Scalars("step/loss")] == list(range(1, expected_steps(tmp_path) + 1))
 
 
-def test_what_was_written_after_the_last_checkpoint_is_done_again(tmp_path, whole_run):
-    train(digits_config(**RANDOM), tmp_path, callbacks=[InterruptedAt(3, 1)])
-    with (tmp_path / "metrics.csv").open("a") as file:
+def test_what_was_written_after_the_last_checkpoint_is_done_again_also_in_a_folder_that_was_moved(tmp_path, whole_run):
+    before, after = tmp_path / "before", tmp_path / "after"
+    before.mkdir()
+    train(digits_config(**RANDOM), before, callbacks=[InterruptedAt(3, 1)])
+    with (before / "metrics.csv").open("a") as file:
         file.write("3,15,0.1,0,0,0,0,0,0,0,0\n4,20,0.")  # as if killed while it wrote
-    train(digits_config(**RANDOM), tmp_path, resume=True)
-    assert metrics(tmp_path) == metrics(whole_run)
-
-
-def test_a_run_continues_where_its_folder_was_moved_to_and_knows_its_best_epoch(tmp_path, whole_run):
-    (tmp_path / "before").mkdir()
-    train(digits_config(**RANDOM), tmp_path / "before", callbacks=[InterruptedAt(4, 1)])
-    (tmp_path / "before").rename(tmp_path / "after")
-    after = train(digits_config(**RANDOM), tmp_path / "after", resume=True)
-    assert after.best_epoch == read_record(whole_run)["best_epoch"]
+    before.rename(after)
+    results = train(digits_config(**RANDOM), after, resume=True)
+    assert metrics(after) == metrics(whole_run)
+    assert results.best_epoch == read_record(whole_run)["best_epoch"]
 
 
 def test_a_completed_run_may_be_trained_for_more_epochs(tmp_path, whole_run):
@@ -150,7 +146,7 @@ def test_a_training_that_early_stopping_has_ended_is_not_trained_on(tmp_path):
     assert metrics(tmp_path) == before
 
 
-@pytest.mark.parametrize("steps", [3, 5, 8])
+@pytest.mark.parametrize("steps", [3, 8])
 def test_a_run_that_its_number_of_steps_has_ended_may_be_given_more(tmp_path, whole_run, steps):
     ended = train(digits_config(**RANDOM, trainer__max_steps=steps, trainer__min_epochs=3), tmp_path)
     assert (ended.status, ended.epochs) == ("completed", 1 + steps // 6)
@@ -172,7 +168,7 @@ def test_a_short_epoch_that_is_better_than_the_whole_one_does_not_stay_the_best(
     assert (parts["best_epoch"], parts["test_loss"]) == (whole["best_epoch"], whole["test_loss"])
 
 
-@pytest.mark.parametrize(("epoch", "step"), [(1, 3), (2, 3), (2, 5)])
+@pytest.mark.parametrize(("epoch", "step"), [(1, 3), (2, 5)])
 def test_a_run_that_its_time_limit_has_ended_may_be_given_more_time(tmp_path, whole_run, epoch, step):
     limited = digits_config(**RANDOM, trainer__max_time="00:01:00:00")
     ended = train(limited, tmp_path, callbacks=[HourPassesAt(epoch, step)])
@@ -181,12 +177,9 @@ def test_a_run_that_its_time_limit_has_ended_may_be_given_more_time(tmp_path, wh
     assert metrics(tmp_path) == metrics(whole_run)
 
 
-def test_a_complete_run_is_not_repeated(whole_run):
+def test_a_complete_run_is_not_repeated_and_what_is_trained_cannot_change(whole_run):
     with pytest.raises(CheckpointError, match="is complete after 4 epochs"):
         resumed(whole_run, {"trainer.devices": "1"})
-
-
-def test_what_is_trained_cannot_change(whole_run):
     with pytest.raises(ConfigError, match=r"optimizer\.lr=0\.1: cannot change in this run \(was 0\.004\)"):
         resumed(whole_run, {"optimizer.lr": "0.1", "trainer.max_epochs": "9"})
 

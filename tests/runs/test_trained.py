@@ -65,8 +65,7 @@ def test_what_is_no_image_is_a_value_error(model, wrong):
 
 
 @pytest.mark.parametrize(
-    ("value", "dtype"),
-    [(2, torch.float32), (-0.1, torch.float64), (torch.nan, torch.float32), (1, torch.int64), (1, torch.bool)],
+    ("value", "dtype"), [(2, torch.float32), (-0.1, torch.float64), (torch.nan, torch.float32), (1, torch.int64)]
 )
 def test_a_tensor_of_other_numbers_is_a_value_error(model, value, dtype):
     images = torch.zeros(2, 1, 28, 28, dtype=dtype)
@@ -75,15 +74,11 @@ def test_a_tensor_of_other_numbers_is_a_value_error(model, value, dtype):
         model.predict(images)
 
 
-def test_a_picture_without_pixels_and_what_is_no_picture_are_refused(model):
+def test_a_picture_without_pixels_what_is_no_picture_and_a_missing_file_are_refused(model, tmp_path):
     with pytest.raises(ValueError, match="expected a picture with pixels, got one of 0 x 0"):
         model.predict(Image.new("L", (0, 0)))
-    for nothing, name in ((None, "NoneType"), (3, "int")):
-        with pytest.raises(TypeError, match=f"expected paths, PIL images, arrays or a tensor, got {name}"):
-            model.predict(nothing)
-
-
-def test_a_file_that_cannot_be_read_is_named(model, tmp_path):
+    with pytest.raises(TypeError, match="expected paths, PIL images, arrays or a tensor, got NoneType"):
+        model.predict(None)
     with pytest.raises(DataError, match=r"none.png: cannot be read \(No such file"):
         model.predict([tmp_path / "none.png"])
 

@@ -3,18 +3,9 @@
 import pytest
 
 from capsnet.errors import ConfigError
-from capsnet.settings.config import as_dict, check, leaves, name_of
+from capsnet.settings.config import OPTIONS, as_dict, known_settings, leaves, untrained_keys
 from capsnet.settings.parse import config_from_dict
-
-
-def is_trained(key):
-    """Is a setting said to be part of what is trained?"""
-    (setting,) = (setting for leaf, _, setting in leaves(config_from_dict({})) if leaf == key)
-    return setting.trained
-
-
-def test_the_defaults_are_valid():
-    check(config_from_dict({}))
+from capsnet.text import either
 
 
 def test_the_defaults_are_the_papers_network_on_kmnist():
@@ -48,80 +39,40 @@ def test_a_config_as_saved_has_every_setting_once():
     assert sorted([*flat - {"metrics.accuracy"}, *names]) == sorted(key for key, _, _ in leaves(config))
 
 
-def test_an_option_knows_its_name():
-    config = config_from_dict({"data": {"name": "mnist"}, "routing": {"name": "uniform"}})
-    assert (name_of("data", config.data.source), name_of("routing", config.routing)) == ("mnist", "uniform")
-
-
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        ("data.root", "elsewhere"),
-        ("data.download", True),
-        ("data.mirror", "http://127.0.0.1"),
-        ("trainer.devices", 2),
-        ("trainer.accelerator", "cpu"),
-        ("trainer.strategy", "ddp"),
-        ("trainer.enable_progress_bar", False),
-        ("trainer.compile", True),
-        ("figures", False),
-    ],
-)
-def test_where_and_how_a_run_is_computed_is_no_part_of_what_is_trained(key, value):
-    changed = config_from_dict({}, {key: value})
-    assert changed != config_from_dict({})
-    assert not is_trained(key)
-
-
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        ("routing.iters", 2),
-        ("routing.name", "uniform"),
-        ("seed", 1),
-        ("data.name", "mnist"),
-        ("data.batch_size", 32),
-        ("data.val_size", 0.2),
-        ("data.limit", 1000),
-        ("augment.max_shift", 1),
-        ("model.dropout", 0.5),
-        ("loss.m_pos", 0.8),
-        ("optimizer.lr", 0.01),
-        ("trainer.max_epochs", 3),
-        ("trainer.precision", "32-true"),
-        ("trainer.limit_train_batches", 2),
-        ("early_stopping.patience", 3),
-    ],
-)
-def test_every_other_setting_is_part_of_what_is_trained(key, value):
-    assert config_from_dict({}, {key: value}) != config_from_dict({})
-    assert is_trained(key)
+def test_where_and_how_a_run_is_computed_is_no_part_of_what_is_trained_and_every_other_setting_is():
+    computed = {"data.root", "data.download", "data.mirror", "trainer.devices", "trainer.strategy", "trainer.compile"}
+    assert computed | {"figures", "plugin", "logger", "metrics.names"} <= untrained_keys()
+    trained = {
+        "seed",
+        "routing.iters",
+        "data.limit",
+        "augment.max_shift",
+        "model.dropout",
+        "loss.m_pos",
+        "optimizer.lr",
+    }
+    trained |= {"trainer.max_epochs", "trainer.precision", "early_stopping.patience"}
+    assert not trained & untrained_keys()
+    assert trained < {key for key, _ in known_settings()}
 
 
 @pytest.mark.parametrize(
     ("key", "value", "allowed"),
     [
         ("routing.iters", 0, "at least 1"),
-        ("routing.iters", 1001, "at most 1000"),
         ("model.conv_channels", 2**63, "at most 9223372036854775807"),
         ("model.dropout", 1.0, "at least 0 and below 1"),
-        ("model.dropout", -0.1, "at least 0"),
         ("optimizer.lr", 0.0, "above 0"),
         ("optimizer.lr", float("nan"), "finite"),
-        ("optimizer.lr", float("inf"), "finite"),
-        ("optimizer.lr_decay", 1.5, "at most 1"),
-        ("data.name", "cifar", "choose kmnist, kmnist_7k, k49, mnist, fashion_mnist, digits, folder or idx"),
-        ("data", "cifar", "choose kmnist, kmnist_7k, k49, mnist, fashion_mnist, digits, folder or idx"),
-        ("routing", "ema", "choose dynamic, attention, uniform, static, inverted, em, vb, self or none"),
-        ("data.batch_size", -3, "at least 1"),
+        ("data.name", "none_such", f"choose {either(OPTIONS['data'])}"),
+        ("data", "none_such", f"choose {either(OPTIONS['data'])}"),
+        ("routing", "none_such", f"choose {either(OPTIONS['routing'])}"),
         ("data.val_size", 1.5, "whole number"),
         ("trainer.precision", "8-true", "one of auto"),
-        ("seed", -1, "at least 0"),
         ("seed", 2**32, "at most 4294967295"),
         ("trainer.deterministic", 3, "one of true, false, warn"),
         ("trainer.limit_val_batches", 1.5, "share"),
         ("trainer.limit_train_batches", 0, "a number of batches, at least 1"),
-        ("trainer.devices", 0, "a number of devices"),
         ("trainer.devices", [], "a number of devices"),
         ("trainer.fast_dev_run", 0, "true, or a number of batches"),
         ("trainer.max_time", "1h", "DD:HH:MM:SS"),

@@ -17,12 +17,12 @@ from conftest import wanted
 
 from capsnet.data.dataset import Dataset
 from capsnet.errors import ConfigError
-from capsnet.settings.config import OPTIONS, SHARED, Config, leaves, suits_of
+from capsnet.settings.config import OPTIONS, SHARED, suits_of
 from capsnet.settings.parse import DEFAULT_OPTIONS, config_from_dict
 from capsnet.settings.trainer import NO_EFFECT, Trainer
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-YOUR_OWN = {"folder", "idx"}  # has no place and no classes before you give it a folder
+YOUR_OWN = {"folder": "root", "table": "labels", "idx": "root"}  # have no place and no classes before you give it
 EVERY_OPTION = [(group, name) for group, options in OPTIONS.items() for name in options]
 
 
@@ -58,7 +58,7 @@ def test_an_option_has_the_settings_and_defaults_of_what_it_builds(group, name):
         built = built_by(option, build)
         if built is None:
             pytest.skip("builds nothing of this project")
-        given = set(inspect.signature(build).parameters)  # when it is built, such as image_shape
+        given = {*inspect.signature(build).parameters, "routing_iters"}  # when it is built, such as image_shape
         wanted |= {key: one.default for key, one in inspect.signature(built).parameters.items() if key not in given}
     own = {field.name: field.default for field in dataclasses.fields(option)}
     assert wanted.keys() == own.keys()
@@ -91,16 +91,9 @@ def test_the_default_option_is_the_first_of_its_group(group):
     assert chosen == [next(iter(OPTIONS[group]))] == [DEFAULT_OPTIONS[group]]
 
 
-@pytest.mark.parametrize("group", SHARED)
-def test_no_option_repeats_a_setting_that_its_group_shares(group):
-    shared = {field.name for field in dataclasses.fields(SHARED[group])}
-    for option in OPTIONS[group].values():
-        assert not shared & {field.name for field in dataclasses.fields(option)}
-
-
 @pytest.mark.parametrize("name", OPTIONS["data"])
 def test_every_dataset_can_be_opened_and_knows_its_classes_without_reading_anything(name):
-    settings = {"root": "/nowhere"} if name in YOUR_OWN else {}
+    settings = {YOUR_OWN[name]: "/nowhere"} if name in YOUR_OWN else {}
     dataset = config_from_dict({"data": {"name": name, **settings}}).data.build()
     assert dataset.name == name
     assert name in YOUR_OWN or len(dataset.class_names) == (49 if name == "k49" else 10)
@@ -126,20 +119,6 @@ def test_every_network_can_be_built_with_every_routing_that_it_can_use_and_train
         parts["loss"].backward()
 
 
-@pytest.mark.parametrize("name", OPTIONS["optimizer"])
-def test_every_optimizer_lowers_its_learning_rate_as_set(name):
-    option = config_from_dict({"optimizer": {"name": name, "lr": 0.5, "lr_decay": 0.25, "warmup_epochs": 0}}).optimizer
-    weight = torch.nn.Parameter(torch.ones(1))
-    optimizer, schedule = option.build([weight], fused=False, epochs=3)
-    weight.sum().backward()
-    rates = []
-    for _ in range(3):
-        rates.append(optimizer.param_groups[0]["lr"])
-        optimizer.step()
-        schedule.step()
-    assert rates == [0.5, 0.125, 0.03125]
-
-
 def test_an_argument_of_lightnings_trainer_is_either_a_setting_or_said_to_have_no_effect():
     known = set(inspect.signature(pl.Trainer.__init__).parameters) - {"self"}
     ours = {entry.name for entry in dataclasses.fields(Trainer)}
@@ -157,9 +136,3 @@ def test_the_settings_and_plugins_load_neither_torch_nor_hydra():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
-
-
-def test_every_field_of_a_config_is_a_group_of_settings_or_one_setting():
-    config = config_from_dict({})
-    by_group = {key.partition(".")[0] for key, _, _ in leaves(config)}
-    assert by_group == {entry.name for entry in dataclasses.fields(Config)}

@@ -53,33 +53,22 @@ def test_wrong_types_are_refused_by_key_and_value(key, value):
     assert "\n" not in message
 
 
-def test_wrong_types_in_a_saved_config_are_refused_by_file_key_and_value():
-    message = refusal({"routing": {"name": "dynamic", "iters": "many"}}, origin="run/best.ckpt")
-    assert message.startswith("run/best.ckpt: its config does not fit this version: routing.iters=many: ")
-
-
 @pytest.mark.parametrize(("typo", "meant"), [("routing.iter", "routing.iters"), ("data.batchsize", "data.batch_size")])
 def test_unknown_keys_are_refused_with_the_nearest_right_one(typo, meant):
     assert refusal({}, {typo: 3}) == f"{typo}=3: no such key; did you mean {meant}?"
 
 
 def test_a_key_that_is_like_no_other_is_refused_with_those_there_are():
-    assert refusal({}, {"loss.zzzzzzzz": 3}).endswith("loss has m_pos, m_neg, down_weight, reconstruction_weight")
+    assert "no such key; loss has m_pos, m_neg, down_weight, " in refusal({}, {"loss.zzzzzzzz": 3})
     assert "there are augment, callbacks, data, early_stopping, figures" in refusal({}, {"zzz": 3})
 
 
 def test_a_setting_of_another_option_is_said_to_belong_there():
-    expected = "routing.leaky=true: belongs to routing=dynamic, not to routing=uniform"
+    expected = "routing.leaky=true: belongs to routing=dynamic, which is not chosen"
     assert refusal({"routing": {"name": "uniform"}}, {"routing.leaky": "true"}) == expected
     assert refusal({}, {"routing": "uniform", "routing.leaky": "true"}) == expected
     saved = {"data": {"name": "digits", "root": "x"}}
-    assert "belongs to data=kmnist, k49, mnist, fashion_mnist, folder or idx, not to data=digits" in refusal(saved)
-
-
-@pytest.mark.parametrize("key", ["routing.zzz", "routing.steps"])
-def test_an_option_without_settings_is_said_to_have_none(key):
-    message = refusal({"routing": {"name": "uniform"}}, {key: "3"})
-    assert message == f"{key}=3: no such key; routing=uniform has no settings"
+    assert "data.root=x: belongs to data=kmnist, k49, mnist, " in refusal(saved)
 
 
 @pytest.mark.parametrize("name", NO_EFFECT)
@@ -111,10 +100,6 @@ def test_a_config_that_hydra_composed_is_read_like_a_saved_one():
         config_from_omegaconf(OmegaConf.create({"data": {"limit": "${nowhere}"}}))
 
 
-def test_what_is_missing_takes_its_default():
-    assert config_from_dict({"model": {"name": "capsnet"}}) == config_from_dict({})
-
-
 def test_what_is_missing_in_a_file_takes_its_default_not_what_suits_the_network_today():
     saved = {"model": {"name": "efficient_capsnet"}, "optimizer": {"name": "adam"}}
     in_file, in_python = config_from_dict(saved, origin="run/best.ckpt"), config_from_dict(saved)
@@ -132,13 +117,15 @@ def test_another_option_keeps_the_settings_that_it_has_too():
     assert (config.data.source, config.data.limit) == (Digits(), 30)
 
 
-def test_a_whole_group_without_options_cannot_be_replaced():
-    assert "set its keys one by one" in refusal({}, {"augment": "shift"})
+@pytest.mark.parametrize("key", ["augment", "trainer"])
+def test_a_whole_group_without_options_cannot_be_replaced(key):
+    assert "set its keys one by one" in refusal({}, {key: "shift"})
 
 
 def test_a_saved_config_with_anything_unknown_is_refused():
-    message = refusal({"model": {"_target_": "os.system"}}, origin="x.ckpt")
-    assert message.startswith("x.ckpt: its config does not fit this version: model._target_")
+    for section, named in (({"_target_": "os.system"}, "_target_"), ({"dropout": "much"}, "dropout=much: ")):
+        message = refusal({"model": section}, {"seed": "1"}, origin="x.ckpt")
+        assert message.startswith(f"x.ckpt: its config does not fit this version: model.{named}")
 
 
 @pytest.mark.parametrize(

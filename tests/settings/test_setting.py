@@ -23,19 +23,11 @@ def known(name):
     return setting_of(field)
 
 
-def test_a_setting_is_a_dataclass_field_with_its_default():
-    assert Example() == Example(size=3, kind="a", even=2, plain=7)
-
-
 def test_a_field_knows_its_meaning_range_and_purpose():
-    assert known("size") == Setting("a size", bounds={"at least": 1, "below": 10})
+    assert known("size") == Setting("a size", at_least=1, below=10)
     assert known("size").range == "at least 1 and below 10"
     assert known("kind").one_of == ("a", "b")
     assert (known("size").trained, known("even").trained) == (True, False)
-
-
-def test_a_plain_field_has_no_range():
-    assert known("plain") == Setting()
 
 
 @given(value=st.integers(-20, 20))

@@ -50,10 +50,6 @@ def test_the_outcome_is_the_monitored_metric_without_validation_that_of_the_test
     assert progress(job, None, 1).startswith(f"job 1    {told}  |")
 
 
-def test_of_the_last_job_tells_no_time_left():
-    assert progress(JOB, plan(4), 4).endswith("validation accuracy 93.00%  |  took 1 min 3 s")
-
-
 def test_time_left_counts_the_jobs_of_this_start_alone():
     line = progress(JOB, plan(12, finished_before=10), 1)
     assert line.startswith("[11/12] job 1")

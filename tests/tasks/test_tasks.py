@@ -33,16 +33,16 @@ class BothRight:
 class SideBySide(Task):
     """Two images, one laid over the other: both classes are to be named, and both are drawn."""
 
-    def plan(self, labels, augmentation=None, generator_of=None):
+    def plan(self, labels, classes, augmentation=None, generator_of=None):
         return {"row": torch.arange(len(labels)), "over": torch.arange(len(labels)).roll(1)}
 
     def compose(self, sample, items, classes):
         (one, first), (other, second) = sample(items["row"]), sample(items["over"])
         return (one + other).clamp(max=1), Targets(torch.stack([first, second], 1), torch.stack([one, other], 1))
 
-    def output(self, network, images, targets=None):
+    def output(self, network, images, targets, choose=False):
         output = network(images)
-        labels = self.answers(output.scores) if targets is None else targets.labels
+        labels = self.answers(output.scores) if choose else targets.labels
         drawings = [network.decode(output.capsules, label) for label in labels.unbind(1)]
         return output._replace(reconstruction=torch.stack(drawings, 1))
 

@@ -1,12 +1,13 @@
 """Claims about loggers and callbacks: what reaches them, and that nothing runs because a saved config names it."""
 
 import math
+import os
 from typing import Any
 
 import pytest
 import pytorch_lightning as pl
 import torch
-from conftest import DIGITS, curves_of, digits_config, record_of, run_in_process, table
+from conftest import DIGITS, TWO_PROCESSES, curves_of, digits_config, record_of, run_command, run_in_process, table
 from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint
 from pytorch_lightning.loggers.logger import Logger
 
@@ -42,13 +43,21 @@ class Recorder(Logger):
     def log_image(self, key, images, step=None):
         self.images.append(key)
 
+    def finalize(self, status):
+        self.status = status
+
 
 class Watcher(pl.Callback):
     """Sees the metrics at the end of each epoch, and logs one of its own."""
 
     def __init__(self):
         self.seen: list[dict[str, float]] = []
+        self.norms: list[float] = []
         made.append("Watcher")
+
+    def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+        squares = [weight.grad.double().square().sum() for weight in pl_module.parameters()]
+        self.norms.append(float(torch.stack(squares).sum().sqrt()))
 
     def on_train_epoch_end(self, trainer, pl_module):
         self.seen.append({name: float(value) for name, value in trainer.callback_metrics.items()})
@@ -67,31 +76,22 @@ def watched(tmp_path_factory):
     return run, logger, callback
 
 
-def test_the_loss_by_step_has_more_points_than_there_are_epochs(watched):
-    run, logger, _ = watched
+def test_loss_learning_rate_and_the_norm_of_all_gradients_are_logged_by_step(watched):
+    run, logger, callback = watched
     steps = list(range(2, int(table(run / "metrics.csv")[-1]["step"]) + 1, 2))
     for name in ("step/loss", "step/lr", "step/gradient_norm"):
         assert list(logger.scalars[name]) == steps
         assert all(value > 0 for value in logger.scalars[name].values())
+    assert list(logger.scalars["step/gradient_norm"].values()) == pytest.approx(callback.norms[1::2])
 
 
-def test_the_norm_by_step_is_that_of_all_gradients(tmp_path):
-    class Norms(pl.Callback):
-        values: list[float] = []  # noqa: RUF012
-
-        def on_before_optimizer_step(self, trainer, pl_module, optimizer):
-            squares = [weight.grad.double().square().sum() for weight in pl_module.parameters()]
-            self.values.append(float(torch.stack(squares).sum().sqrt()))
-
-    logger, norms = Recorder(), Norms()
-    train(digits_config(trainer__log_every_n_steps=1), tmp_path, callbacks=[norms], loggers=[logger])
-    assert list(logger.scalars["step/gradient_norm"].values()) == pytest.approx(norms.values)
+OWN = ("hparam/val_accuracy", "hparam/test_accuracy", "mine/step", "mine/epoch")
 
 
 def test_every_logger_gets_the_same_scalars_as_tensorboard(watched):
     run, logger, _ = watched
     curves = curves_of(run)
-    for name in ("train/loss", "val/accuracy", "lr", "epoch", "step/loss", "test/accuracy", "mine/step", "mine/epoch"):
+    for name in ("train/loss", "val/accuracy", "lr", "epoch", "step/loss", "test/accuracy", *OWN):
         events = {event.step: event.value for event in curves.Scalars(name)}
         assert logger.scalars[name] == pytest.approx(events), name
     rows = table(run / "metrics.csv")
@@ -99,9 +99,11 @@ def test_every_logger_gets_the_same_scalars_as_tensorboard(watched):
 
 
 def test_a_logger_gets_hyperparameters_and_figures_if_it_can_take_them(watched):
-    _, logger, _ = watched
+    run, logger, _ = watched
     assert logger.hyperparameters["data.batch_size"] == 64
     assert "visuals/confusion" in logger.images
+    assert logger.status == "success"
+    assert record_of(run)["foreign"] == ["test_loggers.Watcher", "test_loggers.Recorder"]
 
 
 def test_a_callback_sees_the_metrics_of_the_finished_epoch(watched):
@@ -109,11 +111,6 @@ def test_a_callback_sees_the_metrics_of_the_finished_epoch(watched):
     for seen, row in zip(callback.seen, table(run / "metrics.csv"), strict=True):
         for name in ("train/loss", "val/loss", "val/accuracy", "lr"):
             assert seen[name] == pytest.approx(float(row[name]))
-
-
-def test_a_run_says_what_foreign_code_it_used(watched):
-    run, *_ = watched
-    assert record_of(run)["foreign"] == ["test_loggers.Watcher", "test_loggers.Recorder"]
 
 
 def test_an_epoch_that_is_not_finite_reaches_neither_the_table_nor_a_logger(tmp_path):
@@ -128,6 +125,7 @@ def test_an_epoch_that_is_not_finite_reaches_neither_the_table_nor_a_logger(tmp_
         train(digits_config(), tmp_path, callbacks=[BreakAtTheEnd()], loggers=[logger])
     assert [row["epoch"] for row in table(tmp_path / "metrics.csv")] == ["1"]
     assert list(logger.scalars["epoch"].values()) == [1]
+    assert logger.status == "failed"
 
 
 def test_lightnings_callbacks_work(tmp_path):
@@ -195,3 +193,18 @@ def test_a_yaml_file_of_your_own_adds_a_callback_also_to_a_run_that_is_resumed(t
     assert record_of(tmp_path / "run")["foreign"] == targets
     assert not list((tmp_path / "run").rglob("events.out.tfevents.*"))
     assert "mine/epoch" in (tmp_path / "run/csv/version_0/metrics.csv").read_text()
+
+
+def test_a_callback_by_name_is_in_every_process_that_the_runner_starts(tmp_path):
+    (tmp_path / "ranks.py").write_text(
+        "from pathlib import Path\nfrom pytorch_lightning.callbacks import Callback\n"
+        "class Ranks(Callback):\n    def on_train_end(self, trainer, pl_module):\n"
+        "        Path(f'rank{trainer.global_rank}').touch()\n"
+    )
+    (tmp_path / "mine/callbacks").mkdir(parents=True)
+    (tmp_path / "mine/callbacks/ranks.yaml").write_text("ranks:\n  _target_: ranks.Ranks\n")
+    arguments = ("--config-dir=mine", "callbacks=ranks", *DIGITS, *TWO_PROCESSES, "trainer.max_epochs=1")
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    done = run_command("train.py", *arguments, cwd=tmp_path, PYTHONPATH=path)
+    assert done.returncode == 0, done.stderr
+    assert {file.name for file in tmp_path.glob("rank?")} == {"rank0", "rank1"}

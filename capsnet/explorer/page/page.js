@@ -16,9 +16,12 @@ const WHY = {
 const byId = (id) => document.getElementById(id);
 const about = await ask("/about");
 const [channels, height, width] = about.shape;
+const [, singleHeight, singleWidth] = about.singleShape;
+const LIGHT = [[255, 128, 13], [51, 140, 255]]; // of the drawings of two characters that are laid over each other
 
 const now = {
   pixels: null, // of the picture, Uint8Array, channel by channel
+  placed: [], // the test images that it is made of: {sample, pixels, down, right}
   look: null, // what the network says about it
   pinned: null, // the class that was clicked; null: the one with the largest score
   capsule: [], // numbers of the class's capsule, as they were moved
@@ -102,10 +105,10 @@ function toBase64(bytes) {
 }
 
 // Shows bytes, channel by channel, on a canvas; `tint` may change the color of each pixel.
-function paint(canvas, bytes, tint) {
-  if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
-  const image = new ImageData(width, height);
-  const area = width * height;
+function paint(canvas, bytes, tint, across = width, down = height) {
+  if (canvas.width !== across || canvas.height !== down) [canvas.width, canvas.height] = [across, down];
+  const image = new ImageData(across, down);
+  const area = across * down;
   const [green, blue] = channels === 1 ? [0, 0] : [area, 2 * area]; // where these channels begin
   for (let place = 0; place < area; place++) {
     let color = [bytes[place], bytes[green + place], bytes[blue + place]];
@@ -117,9 +120,9 @@ function paint(canvas, bytes, tint) {
   canvas.dataset.painted = Number(canvas.dataset.painted ?? 0) + 1;
 }
 
-function pictureOf(bytes) {
+function pictureOf(bytes, ...how) {
   const canvas = document.createElement("canvas");
-  paint(canvas, bytes);
+  paint(canvas, bytes, ...how);
   return canvas;
 }
 
@@ -184,7 +187,7 @@ const refreshLook = latest(async () => {
   votesSoon();
 });
 
-const winner = (look) => look.scores.indexOf(Math.max(...look.scores));
+const winner = (look) => look.answers[0];
 const chosen = () => now.pinned ?? winner(now.look);
 
 // Classes
@@ -211,14 +214,15 @@ const rows = about.classes.map((_, label) => {
 });
 
 function showClasses() {
-  const { scores, drawn, drawings } = now.look;
-  const best = winner(now.look);
-  const sure = about.dimensions ? `length ${scores[best].toFixed(2)}` : `${Math.round(scores[best] * 100)} %`;
-  byId("verdict").replaceChildren(element("b", "", nameOf(best)), ` ${sure}`);
-  byId("short-verdict").textContent = `${nameOf(best)}, ${sure}`;
+  const { scores, answers, drawn, drawings } = now.look;
+  const sure = (label) => (about.dimensions ? `length ${scores[label].toFixed(2)}` : `${Math.round(scores[label] * 100)} %`);
+  const named = answers.map((label) => [element("b", "", nameOf(label)), ` ${sure(label)}`]);
+  byId("verdict").replaceChildren(...named.flatMap((words, place) => (place ? [", ", ...words] : words)));
+  byId("short-verdict").textContent = answers.map((label) => `${nameOf(label)}, ${sure(label)}`).join("; ");
+  showApart();
   rows.forEach((row, label) => {
     const button = row.firstChild;
-    row.classList.toggle("winner", label === best);
+    row.classList.toggle("winner", answers.includes(label));
     button.setAttribute("aria-pressed", String(label === chosen() && Boolean(about.dimensions)));
     button.querySelector("i").style.transform = `scaleX(${Math.min(1, scores[label])})`;
     button.querySelector("output").textContent = scores[label].toFixed(2);
@@ -231,7 +235,46 @@ function showClasses() {
     const sorted = rows.map((row, label) => [row, scores[label]]).sort((one, other) => other[1] - one[1]);
     byId("classes").append(...sorted.map(([row]) => row));
   }
-  byId("follow").hidden = now.pinned === null || now.pinned === best;
+  byId("follow").hidden = now.pinned === null || now.pinned === winner(now.look);
+}
+
+// Of a picture of several characters: the drawings of those that are named, over the picture and one by one, each with
+// the numbers of its capsule.
+function showApart() {
+  const { answers, capsules, drawn, drawings, seen } = now.look;
+  byId("apart").hidden = about.singles === 1 || !about.decoder;
+  if (byId("apart").hidden) return;
+  const [picture, area] = [fromBase64(seen), width * height];
+  const shown = answers.map((label) => fromBase64(drawings[drawn.indexOf(label)]));
+  const gray = (bytes, place) => {
+    let sum = 0;
+    for (let channel = 0; channel < channels; channel++) sum += bytes[channel * area + place];
+    return sum / channels;
+  };
+  const mixed = (some, shade) => (_, place) =>
+    [0, 1, 2].map((channel) =>
+      Math.min(255, some.reduce((sum, [bytes, light]) => sum + (gray(bytes, place) * light[channel]) / 255, shade * gray(picture, place))),
+    );
+  const both = element("figure");
+  both.append(pictureOf(picture, mixed(shown.map((bytes, place) => [bytes, LIGHT[place]]), 0.3)));
+  both.firstChild.id = "overlay";
+  both.append(element("figcaption", "", "both, over the picture"));
+  const each = answers.map((label, place) => {
+    const figure = element("figure");
+    const bars = element("span", "numbers");
+    for (const value of capsules[label]) {
+      const bar = element("i");
+      Object.assign(bar.style, { height: `${Math.min(50, 60 * Math.abs(value))}%`, background: `rgb(${LIGHT[place]})` });
+      bar.style[value > 0 ? "bottom" : "top"] = "50%";
+      const slot = element("span");
+      slot.append(bar);
+      bars.append(slot);
+    }
+    bars.title = `The numbers of the capsule of ${nameOf(label)}`;
+    figure.append(pictureOf(shown[place], mixed([[shown[place], LIGHT[place]]], 0)), element("figcaption", "", nameOf(label)), bars);
+    return figure;
+  });
+  byId("apart").replaceChildren(both, ...each);
 }
 
 // One capsule
@@ -470,6 +513,7 @@ function sheetFile() {
 
 const refreshSheet = latest(async () => {
   const { pixels, note, even } = await ask(byId("fit").checked ? "/fitted-drawing" : "/drawing", sheetFile());
+  now.placed = [];
   say(even ? "The sheet is empty. Draw something." : note);
   await setPicture(fromBase64(pixels), { another: even });
 });
@@ -527,12 +571,11 @@ const refreshSamples = latest(async () => {
   byId("samples").replaceChildren(
     ...samples.map((sample) => {
       const button = element("button");
-      const pixels = fromBase64(sample.pixels);
-      button.append(pictureOf(pixels), nameOf(sample.label));
+      button.append(pictureOf(fromBase64(sample.pixels), null, singleWidth, singleHeight), nameOf(sample.label));
       button.title = `Test image ${sample.number + 1}: ${nameOf(sample.label)}`;
       button.addEventListener("click", () => {
         say(null);
-        setPicture(pixels);
+        place([...now.placed, placedAt(sample)].slice(-about.singles));
       });
       return button;
     }),
@@ -540,8 +583,64 @@ const refreshSamples = latest(async () => {
   if (!now.pixels && samples.length) await begin(samples);
 });
 
-// Shows two test images until there is another picture: ones of the same class that are recognized, if there are such.
+// Test images on the canvas, which the task merges; each can be moved with the mouse.
+
+const placedAt = (sample) => ({ sample, pixels: fromBase64(sample.pixels), down: 0, right: 0 });
+
+function place(placed) {
+  now.placed = placed;
+  return refreshPlaced(true);
+}
+
+const refreshPlaced = latest(async (another) => {
+  if (!now.placed.length) return;
+  const placed = now.placed.map(({ sample, down, right }) => ({ number: sample.number, down, right }));
+  const { pixels } = await ask("/arrange", { placed });
+  await setPicture(fromBase64(pixels), { another });
+});
+
+function pixelOf(event) {
+  const frame = byId("seen").getBoundingClientRect();
+  return [((event.clientX - frame.left) / frame.width) * width, ((event.clientY - frame.top) / frame.height) * height];
+}
+
+// The placed image that has most ink at a pixel, or else the one whose middle is nearest.
+function placedUnder([x, y]) {
+  const distance = ({ pixels, down, right }) => {
+    const column = Math.floor(x - right - (width - singleWidth) / 2);
+    const row = Math.floor(y - down - (height - singleHeight) / 2);
+    const inside = column >= 0 && column < singleWidth && row >= 0 && row < singleHeight;
+    const ink = inside ? pixels[row * singleWidth + column] : 0;
+    return Math.hypot(x - right - width / 2, y - down - height / 2) - 1000 * ink;
+  };
+  return now.placed.reduce((one, other) => (distance(other) < distance(one) ? other : one));
+}
+
+let moved = null; // the placed image that the mouse holds: {image, from, down, right}
+byId("seen").addEventListener("pointerdown", (event) => {
+  if (event.button !== 0 || !now.placed.length) return;
+  event.preventDefault();
+  byId("seen").setPointerCapture(event.pointerId);
+  const image = placedUnder(pixelOf(event));
+  moved = { image, from: pixelOf(event), down: image.down, right: image.right };
+});
+byId("seen").addEventListener("pointermove", (event) => {
+  if (!moved) return;
+  const [x, y] = pixelOf(event);
+  const within = (value, most) => Math.max(-most, Math.min(most, Math.round(value)));
+  moved.image.right = within(moved.right + x - moved.from[0], width);
+  moved.image.down = within(moved.down + y - moved.from[1], height);
+  refreshPlaced(false);
+});
+for (const ended of ["pointerup", "pointercancel"]) byId("seen").addEventListener(ended, () => (moved = null));
+
+// Shows test images until there is another picture: as many of different classes as a picture has characters; or two
+// of the same class that are recognized, if there are such, one after the other.
 async function begin(samples) {
+  if (about.singles > 1) {
+    const others = samples.filter((sample, place) => samples.findIndex((one) => one.label === sample.label) === place);
+    return place(others.slice(0, about.singles).map(placedAt));
+  }
   const found = [];
   for (const sample of samples) {
     const look = await ask("/look", { pixels: sample.pixels });
@@ -550,11 +649,11 @@ async function begin(samples) {
     found.push({ sample, look });
     if (other) {
       now.kept = { look };
-      return setPicture(fromBase64(other.sample.pixels));
+      return place([placedAt(other.sample)]);
     }
   }
   now.kept = { look: found[0]?.look ?? (await ask("/look", { pixels: samples[0].pixels })) };
-  return setPicture(fromBase64((found[1]?.sample ?? samples.at(-1)).pixels));
+  return place([placedAt(found[1]?.sample ?? samples.at(-1))]);
 }
 
 // Uploads
@@ -563,6 +662,7 @@ const upload = latest(async (file) => {
   if (file.size > about.mostBytes) throw new Error(`${file.name} is too large; ${about.mostBytes / 2 ** 20} MiB are the most.`);
   const { pixels, note } = await ask("/upload", file.slice());
   say(note);
+  now.placed = [];
   await setPicture(fromBase64(pixels));
 });
 
@@ -643,6 +743,10 @@ for (const kind of ["dragover", "dragleave", "drop"]) {
 }
 
 byId("title").textContent = about.title;
+if (about.singles > 1) {
+  byId("hint").textContent = "Draw two characters here, one over the other";
+  byId("samples-note").textContent += ` Choose ${about.singles}, and move them with the mouse in the picture below.`;
+}
 byId("scores-why").textContent = about.dimensions ? WHY.capsules + (about.decoder ? WHY.drawings : "") : WHY.scores;
 byId("classes").classList.toggle("plain", !about.decoder);
 if (!about.dimensions) {

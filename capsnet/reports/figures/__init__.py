@@ -11,21 +11,23 @@ from .confusion import confusion  # noqa: E402
 from .curves import curves  # noqa: E402
 from .fonts import display_names  # noqa: E402
 from .mistakes import MOST_MISTAKES, mistakes  # noqa: E402
+from .pairs import pairs  # noqa: E402
 from .perturbations import perturbations  # noqa: E402
 from .reconstructions import reconstructions  # noqa: E402
 from .robustness import robustness  # noqa: E402
 from .style import save  # noqa: E402
-from .sweep import Sized, sweep_panels  # noqa: E402
+from .sweep import Group, sweep_panels  # noqa: E402
 
 __all__ = [
     "MOST_MISTAKES",
     "MOST_NETWORKS",
-    "Sized",
+    "Group",
     "comparison",
     "confusion",
     "curves",
     "display_names",
     "mistakes",
+    "pairs",
     "perturbations",
     "reconstructions",
     "robustness",

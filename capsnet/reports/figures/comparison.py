@@ -5,12 +5,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from ...runs.measures import in_words, is_share, part_of
 from ...settings.config import Monitor
 from .robustness import COLUMNS, PANEL_HEIGHT, PANEL_WIDTH, Curves, draw_band, draw_robustness
-from .style import COLOURS, GREY, HEADING_HEIGHT, heading, new_figure, percent_tick
+from .style import COLOURS, GREY, epoch_axis, heading, new_panels, open_axes, percent_tick
 
 MOST_NETWORKS = len(COLOURS)
 Metrics = Mapping[str, Sequence[float]]
@@ -33,19 +32,14 @@ def comparison(
         monitor: whose curves are drawn.
     """
     measured = {label: curves for label, curves in robustness.items() if curves}
-    rows = 1 + (-(-len(units) // COLUMNS) if measured else 0)
-    height = PANEL_HEIGHT * rows + HEADING_HEIGHT
-    figure = new_figure(PANEL_WIDTH * COLUMNS, height, layout="constrained")
-    figure.get_layout_engine().set(rect=(0, 0, 1, 1 - HEADING_HEIGHT / height), w_pad=0.06, h_pad=0.06)
-    grid = figure.subplots(rows, COLUMNS, squeeze=False)
-    lines = _draw_curves(grid[0, 0], training, f"val/{part_of(monitor.name)}")
-    _draw_curves(grid[0, 1], training, f"train/{part_of(monitor.name)}")
-    grid[0, 2].set_axis_off()
-    grid[0, 2].legend(lines, list(training), loc="center left", frameon=False, fontsize=9)
+    figure, grid = new_panels(COLUMNS + (len(units) if measured else 0), COLUMNS, PANEL_WIDTH, PANEL_HEIGHT)
+    validation, train, legend, *distortions = grid
+    lines = _draw_curves(validation, training, f"val/{part_of(monitor.name)}")
+    _draw_curves(train, training, f"train/{part_of(monitor.name)}")
+    legend.set_axis_off()
+    legend.legend(lines, list(training), loc="center left", frameon=False, fontsize=9)
     if measured:
-        labels = list(training)
-        colours = {label: COLOURS[labels.index(label)] for label in measured}
-        draw_robustness(grid[1:].flatten(), measured, units, colours)
+        draw_robustness(distortions, measured, units, dict(zip(training, COLOURS, strict=False)))
     heading(figure, "Comparison", _caption(training, bool(measured)))
     return figure
 
@@ -70,11 +64,8 @@ def _draw_curves(axes: Axes, training: Mapping[str, Sequence[Metrics]], column: 
         low, high = min(later, default=0), max(later, default=1)
         margin = 0.05 * (high - low) or 0.05 * abs(high) or 1
         axes.set_ylim(low - margin, high + margin)
-    axes.set_title(in_words(column).capitalize(), fontsize=11, fontweight="bold", loc="left")
-    axes.set_xlabel("epoch", fontsize=9)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
+    open_axes(axes, in_words(column).capitalize(), "epoch")
+    epoch_axis(axes)
     return lines
 
 

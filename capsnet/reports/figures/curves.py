@@ -3,12 +3,12 @@
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from ...runs.measures import is_share, part_of
 from ...settings.config import Monitor
 from ...text import is_loss
-from .style import BLUE, ORANGE, new_figure, percent_tick
+from .style import BLUE, ORANGE, epoch_axis, new_figure, open_axes, percent_tick
 
 LEAST_RATIO_FOR_LOG = 4  # below it, a log axis has too few labelled ticks to be read
 
@@ -54,11 +54,9 @@ def _plot_splits(axes: Axes, epochs: np.ndarray, metrics: dict[str, list[float]]
     margin = max(0.25, 0.04 * (epochs[-1] - epochs[0]))
     first, last = epochs[0] - min(0.9, margin), epochs[-1] + margin  # no tick at 0: epochs count from 1
     words = name.replace("_", " ")
-    axes.set(xlabel="epoch", ylabel=words, xlim=(first, last))
-    axes.set_title(words.capitalize(), fontsize=12, fontweight="bold", loc="left")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
+    open_axes(axes, words.capitalize(), "epoch")
+    axes.set(ylabel=words, xlim=(first, last))
+    epoch_axis(axes)
 
 
 def _drawn(axes: Axes) -> np.ndarray:

@@ -16,6 +16,7 @@ from .style import (
     new_sheet,
     place,
     to_pixels,
+    write_above,
 )
 
 if TYPE_CHECKING:
@@ -65,9 +66,9 @@ def mistakes(
     for (left, top), image, true, seen in zip(corners, pixels, true_names, seen_names, strict=True):
         left, top = left + SPACING / 2, top + 2 * LABEL_LINE
         place(axes, image, left, top, scale)
-        for text, line, color in ((true, 1, "black"), (seen, 0, RED)):
-            middle, bottom = left + width * scale / 2, top - 7 - line * LABEL_LINE
-            axes.text(middle, bottom, text, ha="center", va="bottom", fontsize=size, color=color, parse_math=False)
+        middle = left + width * scale / 2
+        write_above(axes, true, middle, top - 7 - LABEL_LINE, size)
+        write_above(axes, seen, middle, top - 7, size, RED)
     shown = "" if len(labels) == wrong else f", of which the {len(labels)} most certain are shown"
     heading(
         figure,

@@ -19,6 +19,7 @@ from .style import (
     new_sheet,
     place,
     to_pixels,
+    write_above,
 )
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def perturbations(
     for (left, top), panel, name in zip(corners, tiles, names, strict=True):
         left, top = left + NUMBERS_WIDTH, top + NAME_HEIGHT
         place(axes, mosaic(panel, dims, len(TWEAKS)), left, top, scale)
-        axes.text(left + panel_width / 2, top - 9, name, ha="center", va="bottom", fontsize=name_size, parse_math=False)
+        write_above(axes, name, left + panel_width / 2, top - 9, name_size)
         _number_tiles(axes, left, top, pitch_x, pitch_y, dims)
         corner = left + (len(TWEAKS) // 2) * pitch_x - GAP * scale / 2, top - GAP * scale / 2
         axes.add_patch(Rectangle(corner, pitch_x, dims * pitch_y, fill=False, edgecolor=ORANGE, linewidth=1))

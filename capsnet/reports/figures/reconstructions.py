@@ -16,6 +16,7 @@ from .style import (
     place,
     text_width,
     to_pixels,
+    write_above,
 )
 
 if TYPE_CHECKING:
@@ -53,25 +54,15 @@ def reconstructions(
 
     cell_height = lines * LABEL_LINE + 2 * round(height * scale) + SEAM + SPACING
     figure, axes, corners = new_sheet(len(pairs), MOST_COLUMNS, round(width * scale) + SPACING, cell_height)
-    for (left, top), above, below in zip(corners, inputs, outputs, strict=True):
+    for (left, top), above, below, text, (label, prediction) in zip(
+        corners, inputs, outputs, texts, pairs, strict=True
+    ):
         top += lines * LABEL_LINE
         place(axes, above, left, top, scale)
         place(axes, below, left, top + round(height * scale) + SEAM, scale)
-    for (left, top), text, (label, prediction) in zip(corners, texts, pairs, strict=True):
-        top += lines * LABEL_LINE
-        axes.text(
-            left + width * scale / 2,
-            top - 8,
-            text,
-            horizontalalignment="center",
-            verticalalignment="bottom",
-            fontsize=size,
-            color="black" if label == prediction else RED,
-            parse_math=False,
-        )
+        write_above(axes, text, left + width * scale / 2, top - 8, size, "black" if label == prediction else RED)
         if label != prediction:
             _frame(axes, left, top, round(width * scale), 2 * round(height * scale) + SEAM)
-
     wrong = sum(label != prediction for label, prediction in pairs)
     caption = f"Input above, reconstruction below. {wrong} of {len(pairs)} misclassified"
     heading(figure, f"{title}: reconstructions", caption + (" (framed)." if wrong else "."))

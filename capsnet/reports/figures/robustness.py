@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .style import BLUE, HEADING_HEIGHT, heading, new_figure, percent_tick
+from .style import BLUE, heading, new_panels, open_axes, percent_tick
 
 PANEL_WIDTH, PANEL_HEIGHT = 3.4, 2.7  # inches
 COLUMNS = 3
@@ -23,11 +23,7 @@ def robustness(curves: Curves, units: Mapping[str, str], title: str) -> Figure:
         units: of the levels, by distortion.
         title: what was scored.
     """
-    rows = -(-len(curves) // COLUMNS)
-    height = PANEL_HEIGHT * rows + HEADING_HEIGHT
-    figure = new_figure(PANEL_WIDTH * COLUMNS, height, layout="constrained")
-    figure.get_layout_engine().set(rect=(0, 0, 1, 1 - HEADING_HEIGHT / height), w_pad=0.06, h_pad=0.06)
-    grid = figure.subplots(rows, COLUMNS, squeeze=False, sharey=True).flat
+    figure, grid = new_panels(len(units), COLUMNS, PANEL_WIDTH, PANEL_HEIGHT, sharey=True)
     draw_robustness(grid, {"": [curves]}, units, {"": BLUE})
     heading(figure, f"{title}: robustness", "Accuracy on distorted test images. Outside the image is black.")
     return figure
@@ -42,15 +38,12 @@ def draw_robustness(
     """Draw each network's mean accuracy into a panel for each distortion, with a band of one standard deviation.
 
     Args:
-        grid: at least as many axes as there are distortions; the others are removed.
+        grid: as many axes as there are distortions.
         networks: the curves of each network's runs, by label.
         units: of the levels, by distortion.
         colours: by label.
     """
-    names = list(units)
-    for axes in grid[len(names) :]:
-        axes.remove()
-    for axes, name in zip(grid, names, strict=False):
+    for axes, (name, unit) in zip(grid, units.items(), strict=True):
         for label, runs in networks.items():
             measured = [run[name] for run in runs if name in run]
             if not measured:
@@ -58,12 +51,9 @@ def draw_robustness(
             levels = list(measured[0])
             accuracies = np.array([[run[level] for level in levels] for run in measured if list(run) == levels])
             draw_band(axes, levels, accuracies, label, colours[label])
-        axes.set_title(name.capitalize(), fontsize=11, fontweight="bold", loc="left")
-        axes.set_xlabel(units[name], fontsize=9)
+        open_axes(axes, name.capitalize(), unit)
         axes.set_ylim(0, 1.02)
         axes.yaxis.set_major_formatter(percent_tick)
-        axes.grid(alpha=0.3)
-        axes.spines[["top", "right"]].set_visible(False)
 
 
 def draw_band(axes: Axes, places: Sequence[float], values: np.ndarray, label: str, colour: str) -> None:

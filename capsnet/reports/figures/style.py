@@ -2,7 +2,7 @@
 
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib import colormaps
@@ -11,6 +11,7 @@ from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.image import AxesImage
+from matplotlib.ticker import MaxNLocator
 
 from ...files import atomic_write
 
@@ -32,6 +33,31 @@ LEAST_SIZE = 4  # points, of text that has to fit
 def new_figure(width: float, height: float, **options: object) -> Figure:
     """An empty figure, sizes in inches. pyplot does not hold it, so you need not close it."""
     return Figure(figsize=(width, height), dpi=DPI, **options)
+
+
+def new_panels(panels: int, columns: int, width: float, height: float, **options: Any) -> tuple[Figure, list[Axes]]:
+    """A figure with equal panels, row by row, below room for a heading; their width and height are in inches."""
+    rows = -(-panels // columns)
+    whole_height = height * rows + HEADING_HEIGHT
+    figure = new_figure(width * columns, whole_height, layout="constrained")
+    figure.get_layout_engine().set(rect=(0, 0, 1, 1 - HEADING_HEIGHT / whole_height), w_pad=0.07, h_pad=0.07)
+    grid = list(figure.subplots(rows, columns, squeeze=False, **options).flat)
+    for axes in grid[panels:]:
+        axes.remove()
+    return figure, grid[:panels]
+
+
+def open_axes(axes: Axes, title: str = "", label: str = "") -> None:
+    """Grid lines, no frame above and at the right; a title, and a label of the x axis."""
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_title(title, fontsize=11, fontweight="bold", loc="left")
+    axes.set_xlabel(label, fontsize=9)
+
+
+def epoch_axis(axes: Axes) -> None:
+    """Ticks at whole epochs only."""
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
 def new_sheet(
@@ -67,16 +93,8 @@ def heading(figure: Figure, title: str, caption: str) -> None:
         (caption, 9, "normal", GREY, 0.37),
     ):
         size = fitting_size([text], size, (width - 2 * MARGIN) * DPI, weight)
-        figure.text(
-            MARGIN / width,
-            1 - top / height,
-            text,
-            fontsize=size,
-            fontweight=weight,
-            color=colour,
-            verticalalignment="top",
-            parse_math=False,
-        )
+        style = {"fontsize": size, "fontweight": weight, "color": colour, "va": "top", "parse_math": False}
+        figure.text(MARGIN / width, 1 - top / height, text, **style)
 
 
 def text_width(text: str, size: float, weight: str = "normal") -> float:
@@ -92,10 +110,9 @@ def fitting_size(texts: list[str], size: float, width: float, weight: str = "nor
     def widest(size: float) -> float:
         return max((text_width(text, size, weight) for text in texts), default=0)
 
-    found = widest(size)
-    if found <= width:
+    if widest(size) <= width:
         return size
-    size *= width / found
+    size *= width / widest(size)
     while size > LEAST_SIZE and widest(size) > width:  # hinting makes some sizes wider than others
         size *= 0.98
     return max(LEAST_SIZE, size)
@@ -149,6 +166,11 @@ def place(axes: Axes, image: np.ndarray, left: float, top: float, scale: float) 
         aspect="auto",
         interpolation="nearest" if scale >= 1 else "auto",
     )
+
+
+def write_above(axes: Axes, text: str, middle: float, bottom: float, size: float, colour: str = "black") -> None:
+    """A label on a sheet: the middle and the bottom of its text in pixels."""
+    axes.text(middle, bottom, text, ha="center", va="bottom", fontsize=size, color=colour, parse_math=False)
 
 
 def save(figure: Figure, path: Path) -> bytes:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -16,11 +17,11 @@ from .style import (
     BLUE,
     DPI,
     GREY,
-    HEADING_HEIGHT,
     ORANGE,
     fitting_size,
     heading,
-    new_figure,
+    new_panels,
+    open_axes,
     percent_tick,
     text_width,
 )
@@ -35,15 +36,16 @@ PANEL_HEIGHT, PANEL_WIDTH, ONLY_PANEL_WIDTH = 3.4, 4.0, 6.5  # inches
 TICK_SIZE, TICK_SPACING = 9, 12  # points; pixels between labels
 LONGEST_LABEL = 18  # characters
 LABEL_HEIGHT = 0.065  # of a panel
+BAR = {"linestyle": "none", "color": ORANGE, "elinewidth": 1.2, "capsize": 4, "capthick": 1.2}
 
 
 @dataclass
 class Group:
-    """The jobs that share a value of the swept setting."""
+    """Jobs that share a value of the swept setting, or all settings but the seed."""
 
     label: str
     position: float
-    """On the panel's axis."""
+    """On the panel's axis: the value, or the number of the network's parameters."""
     values: list[float]
     """Of the metric, one per job."""
 
@@ -57,56 +59,33 @@ class Group:
         return float(np.std(self.values, ddof=1)) if len(self.values) > 1 else 0.0
 
 
-@dataclass
-class Sized:
-    """A setting, with the size of its network."""
-
-    label: str
-    parameters: int
-    values: list[float]
-    """Of the metric in the test, one per seed."""
-
-
-def sweep_panels(
-    values: dict[str, dict[str, list[float]]],
-    sized: Sequence[Sized],
-    metric: Monitor,
-) -> Figure:
+def sweep_panels(values: dict[str, dict[str, list[float]]], by_size: Sequence[Group], metric: Monitor) -> Figure:
     """A metric of each job against each swept setting: a panel per key, all with one axis for the metric.
 
     Args:
         values: of the metric, by key, by value as text in the order of the axis, one number per job.
-        sized: the settings; if their networks differ in size by more than 5 %, another panel shows the same metric in
-            the test over it.
+        by_size: the settings at the sizes of their networks, with the metric in the test; if the sizes differ by more
+            than 5 %, another panel shows them.
         metric: which one it is.
     """
-    sizes = [setting.parameters for setting in sized]
+    sizes = [setting.position for setting in by_size]
     differ_in_size = bool(sizes) and max(sizes) > LEAST_RATIO_OF_SIZES * min(sizes)
     panels = len(values) + differ_in_size
     columns = 2 if panels == 4 else min(3, panels)
-    rows = -(-panels // columns)
-    panel_width = PANEL_WIDTH if columns > 1 else ONLY_PANEL_WIDTH
-    height = PANEL_HEIGHT * rows + HEADING_HEIGHT
-    figure = new_figure(panel_width * columns, height, layout="constrained")
-    figure.get_layout_engine().set(rect=(0, 0, 1, 1 - HEADING_HEIGHT / height), w_pad=0.08, h_pad=0.08)
-    grid = figure.subplots(rows, columns, squeeze=False, sharey=not differ_in_size).flat
-    for axes in grid[panels:]:
-        axes.remove()
+    width = PANEL_WIDTH if columns > 1 else ONLY_PANEL_WIDTH
+    figure, grid = new_panels(panels, columns, width, PANEL_HEIGHT, sharey=not differ_in_size)
     groups_by_key = {key: _groups(key, by_value) for key, by_value in values.items()}
     for axes, (key, groups) in zip(grid, groups_by_key.items(), strict=False):
-        _draw_panel(axes, key, groups, (panel_width - 0.9) * DPI, metric.name)
+        open_axes(axes)
+        _draw_panel(axes, key, groups, (width - 0.9) * DPI, metric.name)
         if axes.get_subplotspec().is_first_col():
             axes.set_ylabel(_label(metric.name))
-    for axes in grid[: len(values)]:
         _metric_axis(axes, metric.name, groups_by_key)
     if differ_in_size:
-        _draw_sizes(grid[len(values)], sized, Monitor(in_test(metric.name), metric.lower_is_better))
-    keys = list(values)
-    heading(
-        figure,
-        f"Sweep over {', '.join(keys) if len(keys) <= 3 else f'{len(keys)} settings'}",
-        _caption(groups_by_key),
-    )
+        open_axes(grid[-1])
+        _draw_sizes(grid[-1], by_size, Monitor(in_test(metric.name), metric.lower_is_better))
+    keys = ", ".join(values) if len(values) <= 3 else f"{len(values)} settings"
+    heading(figure, f"Sweep over {keys}", _caption(groups_by_key))
     return figure
 
 
@@ -143,18 +122,9 @@ def _groups(key: str, by_value: dict[str, list[float]]) -> list[Group]:
 def _draw_panel(axes: Axes, key: str, groups: list[Group], width: float, metric: str) -> None:
     """Draw one key's jobs; `width` is that of the axes in pixels."""
     for group in groups:
-        axes.plot(
-            [group.position] * len(group.values),
-            group.values,
-            linestyle="none",
-            marker="o",
-            markersize=5.5,
-            markeredgewidth=0,
-            color=BLUE,
-            alpha=0.5,
-            clip_on=False,  # a dot at 100% is drawn whole
-            zorder=3,
-        )
+        dots = {"marker": "o", "markersize": 5.5, "markeredgewidth": 0, "color": BLUE, "alpha": 0.5, "zorder": 3}
+        places = [group.position] * len(group.values)
+        axes.plot(places, group.values, linestyle="none", clip_on=False, **dots)  # a dot at 100% is drawn whole
     if _is_seed(key):
         _draw_band(axes, groups, width, metric)
     else:
@@ -180,58 +150,25 @@ def _draw_means(axes: Axes, groups: list[Group]) -> None:
     shared = [group for group in groups if len(group.values) > 1]
     if not shared:
         return
-    axes.errorbar(
-        [group.position for group in shared],
-        [group.mean for group in shared],
-        [group.deviation for group in shared],
-        linestyle="none",
-        marker="_",
-        markersize=18,
-        markeredgewidth=1.8,
-        color=ORANGE,
-        elinewidth=1.2,
-        capsize=4,
-        capthick=1.2,
-    )
+    deviations = [group.deviation for group in shared]
+    axes.errorbar(*_means(shared), deviations, marker="_", markersize=18, markeredgewidth=1.8, **BAR)
     if all(_number(group.label) is not None for group in groups) and len(shared) > len(groups) / 2:
-        axes.plot(
-            [group.position for group in groups],
-            [group.mean for group in groups],
-            color=ORANGE,
-            linewidth=0.8,
-            alpha=0.7,
-        )
+        axes.plot(*_means(groups), color=ORANGE, linewidth=0.8, alpha=0.7)
 
 
-def _draw_sizes(axes: Axes, settings: Sequence[Sized], metric: Monitor) -> None:
+def _means(groups: Sequence[Group]) -> tuple[list[float], list[float]]:
+    return [group.position for group in groups], [group.mean for group in groups]
+
+
+def _draw_sizes(axes: Axes, groups: Sequence[Group], metric: Monitor) -> None:
     """Mean and standard deviation of a metric over the number of parameters, labelled at the right margin."""
-    groups = [Group(setting.label, setting.parameters, setting.values) for setting in settings]
-    axes.errorbar(
-        [group.position for group in groups],
-        [group.mean for group in groups],
-        [group.deviation if len(group.values) > 1 else math.nan for group in groups],  # of one seed, it is unknown
-        linestyle="none",
-        marker="o",
-        markersize=5.5,
-        color=ORANGE,
-        elinewidth=1.2,
-        capsize=4,
-        capthick=1.2,
-        clip_on=False,
-        zorder=3,
-    )
-    sizes = [group.position for group in groups]
-    ratio = max(sizes) / min(sizes)
-    if ratio > LEAST_RATIO_FOR_LOG:
-        axes.set_xscale("log")
-        axes.set_xlim(min(sizes) / ratio**0.08, max(sizes) * ratio**0.08)
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 3) if ratio > 30 else (1, 2, 5)))
-        axes.xaxis.set_minor_formatter(NullFormatter())
-    else:
+    deviations = [group.deviation if len(group.values) > 1 else math.nan for group in groups]  # of one seed: unknown
+    axes.errorbar(*_means(groups), deviations, marker="o", markersize=5.5, clip_on=False, zorder=3, **BAR)
+    if not _set_log_scale(axes, [group.position for group in groups], margin=0.08):
         axes.margins(x=0.08)
         axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.xaxis.set_major_formatter(lambda size, _: f"{size / 1e6:g} M" if size >= 1e6 else f"{size / 1e3:g} k")
-    _metric_axis(axes, metric.name, {"": groups})
+    _metric_axis(axes, metric.name, {"": list(groups)})
     bottom, top = axes.get_ylim()
     by_height, room = sorted(groups, key=lambda group: group.mean), int(1 / LABEL_HEIGHT)
     by_height = by_height[:room] if metric.lower_is_better else by_height[-room:]
@@ -268,33 +205,35 @@ def _metric_axis(axes: Axes, name: str, groups_by_key: dict[str, list[Group]]) -
     axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     if is_percentage:
         axes.yaxis.set_major_formatter(percent_tick)
-    axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _set_log_scale(axes: Axes, values: Sequence[float], margin: float) -> bool:
+    """Make the x axis logarithmic if the values span more than a factor of ten. `margin` is a share of their span."""
+    low, high = min(values), max(values)
+    if low <= 0 or high / low <= LEAST_RATIO_FOR_LOG:
+        return False
+    ratio = high / low
+    axes.set_xscale("log")
+    axes.set_xlim(low / ratio**margin, high * ratio**margin)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if ratio < 300 else (1,)))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    return True
 
 
 def _number_axis(axes: Axes, groups: list[Group], width: float) -> None:
     """A linear or logarithmic axis, with a tick at each swept value where their labels have room."""
     values = np.array([group.position for group in groups])
-    logarithmic = values.min() > 0 and values.max() / values.min() > LEAST_RATIO_FOR_LOG
-    if logarithmic:
-        axes.set_xscale("log")
-        margin = (values.max() / values.min()) ** 0.06
-        axes.set_xlim(values.min() / margin, values.max() * margin)
-        axes.xaxis.set_minor_formatter(NullFormatter())
+    if _set_log_scale(axes, values.tolist(), margin=0.06):
+        axes.xaxis.set_major_formatter("{x:g}")
     else:
         margin = 0.06 * np.ptp(values) or abs(values[0]) / 2 or 1
         axes.set_xlim(values.min() - margin, values.max() + margin)
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=bool((values == values.round()).all())))
     fractions = axes.transAxes.inverted().transform(axes.transData.transform([(value, 0) for value in values]))[:, 0]
     widths = np.array([text_width(group.label, TICK_SIZE) for group in groups])
     if (np.diff(fractions) * width > (widths[1:] + widths[:-1]) / 2 + TICK_SPACING).all():
         axes.set_xticks(values, [group.label for group in groups], fontsize=TICK_SIZE)
         axes.xaxis.set_minor_locator(NullLocator())
-    elif logarithmic:
-        decades = math.log10(values.max() / values.min())
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 2.5 else (1,)))
-        axes.xaxis.set_major_formatter("{x:g}")
-    else:
-        axes.xaxis.set_major_locator(MaxNLocator(6, integer=bool((values == values.round()).all())))
 
 
 def _category_axis(axes: Axes, groups: list[Group], width: float) -> None:
@@ -303,7 +242,7 @@ def _category_axis(axes: Axes, groups: list[Group], width: float) -> None:
     room = width / len(groups)
     widest = max(text_width(label, TICK_SIZE) for label in labels) + TICK_SPACING
     step = 1
-    slant: dict[str, object] = {}
+    slant: dict[str, Any] = {}
     if widest > room:
         if all(_number(label) is not None for label in labels):
             step = math.ceil(widest / room)
