@@ -12,13 +12,13 @@ from hydra.core.global_hydra import GlobalHydra
 from torchvision.datasets import KMNIST, MNIST, FashionMNIST
 
 from capsnet import Output, Source
-from capsnet.cli.composing import prepare_hydra
 from capsnet.data.batches import TrainingBatches
 from capsnet.data.source import LabelledImages, read_part
 from capsnet.errors import ConfigError
 from capsnet.explorer.looking import abilities, draw, look
 from capsnet.explorer.votes import vote_maps
 from capsnet.runs.trained import TrainedModel, TrainingImages
+from capsnet.settings.composing import prepare_hydra
 from capsnet.settings.config import ALL_OPTIONS, COMBINABLE, OPTIONS, SHARED, fields_of, leaves, option_of
 from capsnet.settings.parse import config_from_dict, config_from_omegaconf
 from capsnet.settings.setting import setting_of

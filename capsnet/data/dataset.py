@@ -1,7 +1,7 @@
 """A dataset's images, split into training, validation and test."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -255,3 +255,9 @@ def recorded_training_images(record: dict[str, Any]) -> TrainingImages | None:
     """What a record of `Dataset.record`, read from a file, says about the training images; None if it does not."""
     values = [record.get(key) for key in ("image_shape", "class_names", "border_brightness")]
     return None if None in values else TrainingImages(*map(tuple, values), record.get("reading", {}))
+
+
+def trained_elsewhere(image_shape: tuple[int, int, int], class_names: Sequence[str]) -> dict[str, Any]:
+    """In place of `Dataset.record`, for a network that was trained on images of which only this is known."""
+    anything = (0.5, 1.0)  # such that no picture looks inverted against it
+    return TrainingImages(image_shape, tuple(class_names), anything)._asdict()

@@ -1,6 +1,7 @@
 """The capsule network of Sabour, Frosst & Hinton (2017, arXiv:1710.09829): encoder, class capsules, decoder."""
 
 import math
+from functools import partial
 from typing import Any
 
 import torch
@@ -98,6 +99,7 @@ class CapsNet(CapsuleNetwork):
         divide_primary: see `PrimaryCapsules`.
         first_weights: "scaled", or "authors", see `use_authors_first_weights`.
         routing: makes the routing from primary to class capsules, see `build_routing`.
+        routing_iters: its iterations, of a routing class that has them; None: as many as it has by itself.
 
     Raises:
         ValueError: the image is too small for the two convolutions, or a value is out of range.
@@ -117,8 +119,11 @@ class CapsNet(CapsuleNetwork):
         divide_primary: bool = False,
         first_weights: str = "scaled",
         routing: Any = DynamicRouting,
+        routing_iters: int | None = None,
     ):
         super().__init__()
+        if routing_iters is not None:
+            routing = partial(routing, iters=routing_iters)
         channels, height, width = image_shape
         if conv_stride is not None and conv_stride > KERNEL:
             raise ValueError(

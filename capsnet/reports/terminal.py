@@ -100,10 +100,11 @@ def _outcomes(results: RunRecord) -> dict[str, str]:
 def command(script: str, argument: str) -> str:
     """What to type to run one of the project's programs from here, with the plugin if there is one."""
     file = Path(__file__).parents[2] / script
-    words = [relative(file) if file.exists() else script, argument]
+    words = [argument]
     if plugin := loaded_plugin():
         words.append(f"plugin={relative(plugin.path)}")
-    return " ".join([_program("python"), *map(shlex.quote, words)])
+    own = [_program("python"), shlex.quote(relative(file))] if file.exists() else ["capsnet", Path(script).stem]
+    return " ".join([*own, *map(shlex.quote, words)])
 
 
 def _program(name: str) -> str:

@@ -37,7 +37,7 @@ from ..text import on_one_line
 from .allocation import freed_memory_kept
 from .callbacks import Checkpoints, EpochLog
 from .choices import Decision, apply, decide, recorded_decision, ruled_decision
-from .datamodule import ImageDataModule
+from .datamodule import KMNISTDataModule
 from .launch_environment import started_by_launcher
 from .loggers import (
     StepCurves,
@@ -131,6 +131,7 @@ def train(
         )
         trainer = build_trainer(config, epoch_log, callbacks, environment, validates, decision.choice.precision)
         begin = checkpoint_to_resume(config, run_dir, earlier, dataset, module, trainer) if resume else Resumption()
+        initial = earlier.get("init") if begin.checkpoint else module.begin()
         own = built_in_loggers(config, run_dir, curves_folder(run_dir, label), begin.step if resume else None)
         trainer.loggers = [*own, *loggers]
 
@@ -138,6 +139,9 @@ def train(
             "running",
             list(overrides),
             dataset=dataset.record(),
+            name=config.name,
+            tags=config.tags,
+            init=initial,
             seed=config.seed,
             parameters=sum(parameter.numel() for parameter in module.parameters()),
             device=device_name(trainer),
@@ -180,18 +184,25 @@ def train(
         return results
 
 
-def _read_training_images(config: Config) -> ImageDataModule:
-    dataset = config.data.build(config.seed)
-    data = ImageDataModule(dataset, config.data.batch_size, config.augment.build(), config.seed, config.task.build())
+def _read_training_images(config: Config) -> KMNISTDataModule:
+    data = KMNISTDataModule(config=config)
     data.setup("fit")
-    refuse_long_interval(config, dataset.counts["train"])
+    refuse_long_interval(config, data.dataset.counts["train"])
     return data
 
 
 def _build_module(config: Config, dataset: Dataset) -> CapsNetModule:
-    pl.seed_everything(config.seed, verbose=False)
+    pl.seed_everything(config.seed, verbose=False)  # for what plugins and callbacks draw
     try:
-        module = CapsNetModule(config, dataset.image_shape, len(dataset.class_names), dataset.class_counts)
+        module = CapsNetModule(
+            config=config,
+            image_shape=dataset.image_shape,
+            num_classes=len(dataset.class_names),
+            class_names=dataset.class_names,
+            class_counts=dataset.class_counts,
+            logs=False,
+            begins=False,
+        )
     except ValueError as error:
         raise ConfigError(f"model={name_of('model', config.model)}, data={dataset.name}: {error}") from error
     except (RuntimeError, MemoryError, OverflowError) as error:
@@ -253,7 +264,7 @@ def _outcome_recorded(
 def _fit(
     trainer: pl.Trainer,
     module: CapsNetModule,
-    data: ImageDataModule,
+    data: KMNISTDataModule,
     epoch_log: EpochLog,
     results: RunRecord,
     checkpoint: Path | None,

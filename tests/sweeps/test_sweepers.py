@@ -160,7 +160,7 @@ class TestSearch:
     def test_tries_values_in_its_space_and_is_continued_to_more_trials(self, tmp_path):
         optuna = pytest.importorskip("optuna")
         space = ("optimizer.lr=tag(log, interval(1e-3, 4e-3))", "routing.iters=range(1, 3)")
-        search = ("hydra.sweeper._target_=hydra_plugins.capsnet.TpeSweeper", "+hydra.sweeper.seed=0")
+        search = ("hydra.sweeper._target_=hydra_plugins.capsnet.OptunaSweeper", "+hydra.sweeper.seed=0")
         sweep = ("-m", *search, "hydra.sweep.dir=search", "trainer.max_epochs=1", *DIGITS, *space)
         for trials in (2, 3):
             done = run_in_process("train.py", *sweep, f"+hydra.sweeper.trials={trials}", cwd=tmp_path)
@@ -177,6 +177,24 @@ class TestSearch:
             float(job["val_accuracy"]) for job in sorted(jobs, key=lambda job: int(job["job"]))
         ]
 
+    def test_ends_jobs_early_that_promise_little(self, tmp_path):
+        optuna = pytest.importorskip("optuna")
+        space = "optimizer.lr=choice(4e-3, 1e-7, 1e-8)"
+        search = ("hydra.sweeper._target_=hydra_plugins.capsnet.OptunaSweeper", "+hydra.sweeper.seed=0")
+        chosen = ("+hydra.sweeper.sampler=brute_force", "+hydra.sweeper.pruner=halving", "+hydra.sweeper.trials=3")
+        sweep = ("-m", *search, *chosen, "hydra.sweep.dir=search", "trainer.max_epochs=4", *DIGITS, space)
+        done = run_in_process("train.py", *sweep, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        study = optuna.load_study(study_name="capsnet", storage=f"sqlite:///{tmp_path / 'search/study.db'}")
+        states = [trial.state.name for trial in study.trials]
+        reasons = [
+            job["reason"] for job in sorted(table(tmp_path / "search/sweep.csv"), key=lambda job: int(job["job"]))
+        ]
+        assert "PRUNED" in states
+        assert [reason.startswith("ended early by the search") for reason in reasons] == [
+            state == "PRUNED" for state in states
+        ]
+
     def test_refuses_to_search_without_validation_images(self, tmp_path):
         pytest.importorskip("optuna")
         search = ("-m", "sweep=optuna", "experiment=best", "hydra.sweep.dir=search")
@@ -190,7 +208,7 @@ class TestSearch:
     )
     def test_goes_where_the_monitored_metric_is_better(self, tmp_path, monitor, direction):
         optuna = pytest.importorskip("optuna")
-        search = ("hydra.sweeper._target_=hydra_plugins.capsnet.TpeSweeper", "+hydra.sweeper.seed=0")
+        search = ("hydra.sweeper._target_=hydra_plugins.capsnet.OptunaSweeper", "+hydra.sweeper.seed=0")
         sweep = ("-m", *search, "+hydra.sweeper.trials=1", "hydra.sweep.dir=search", *DIGITS)
         refused = "routing.iters=range(-2, 0)"  # so that no job has to run
         done = run_in_process("train.py", *sweep, refused, f"monitor={monitor}", cwd=tmp_path)

@@ -29,7 +29,7 @@ def logged_line(tmp_path, caplog, epoch: int, epochs: int, seconds: float, metri
         loggers=[],
     )
     names = list(dict.fromkeys(name.partition("/")[2] for name in metrics))
-    measured = {"train": SimpleNamespace(names=names)}
+    measured = {"train": SimpleNamespace(names=names), "val": SimpleNamespace(names=names)}
     module = SimpleNamespace(finished_epoch=lambda: metrics, measurements=measured, parameters=list)
     epoch_log.on_train_epoch_end(trainer, module)
     (record,) = caplog.records
