@@ -1,37 +1,10 @@
-"""Score a trained network, or several together, on the test images: accuracy, confusion, robustness and figures."""
+"""Score a trained network, or several together, on the test images: accuracy, confusion, robustness and figures.
 
-import sys
+`capsnet evaluate`, of the installed package, is the same program.
+"""
 
-from capsnet.cli.arguments import parse_evaluation
-from capsnet.cli.help import evaluate_help
-from capsnet.cli.program import run_program, start_logging
-from capsnet.settings.plugins import load_plugin
-
-
-def main() -> None:
-    arguments = sys.argv[1:]
-    if not arguments or {"--help", "-h"} & set(arguments):
-        print(evaluate_help())
-        return
-    asked = parse_evaluation(arguments)
-    if plugin := asked.settings.get("plugin"):
-        load_plugin(plugin)
-    # These load torch, so only if the arguments are right.
-    from capsnet.reports.ensemble import ensemble_table, evaluate_ensemble
-    from capsnet.reports.evaluation import evaluate_checkpoint, find_checkpoint
-    from capsnet.reports.robustness import robustness_table
-    from capsnet.reports.terminal import evaluation_summary
-
-    start_logging()
-    if len(asked.runs) > 1:
-        print(ensemble_table(*evaluate_ensemble(asked.runs, asked.settings, asked.shifts)))
-        return
-    checkpoint, run_dir = find_checkpoint(asked.runs[0] if asked.runs else None, asked.checkpoint)
-    evaluation = evaluate_checkpoint(checkpoint, run_dir, asked.settings, asked.robustness, asked.shifts)
-    print(evaluation_summary(evaluation.report, evaluation.rows))
-    if evaluation.robustness:
-        print("", robustness_table(evaluation.robustness), sep="\n")
-
+from capsnet.cli.evaluate import main
+from capsnet.cli.program import run_program
 
 if __name__ == "__main__":
     run_program(main)

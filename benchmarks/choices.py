@@ -43,7 +43,7 @@ def measure(network: str, batch_size: int, rounds: int) -> dict[str, Any]:
     """A row: what was chosen, and what every candidate takes."""
     config = composed_config(f"model={network}", "trainer=cpu")
     torch.manual_seed(0)
-    module = CapsNetModule(config, IMAGE_SHAPE, CLASSES)
+    module = CapsNetModule(config=config, image_shape=IMAGE_SHAPE, num_classes=CLASSES)
     steps = choices.Steps(module, IMAGE_SHAPE, CLASSES, batch_size)
     candidates = choices.candidates(config.trainer, bool(steps.worth_fourier))
     began = time.perf_counter()

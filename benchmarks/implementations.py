@@ -42,8 +42,8 @@ def composed_config(*overrides: str) -> Config:
     """The config that the command line composes of such overrides."""
     import hydra
 
-    from capsnet.cli import CONFIGS
-    from capsnet.cli.composing import prepare_hydra
+    from capsnet.settings import CONFIGS
+    from capsnet.settings.composing import prepare_hydra
 
     prepare_hydra([])
     with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
@@ -71,7 +71,7 @@ def training_step(
         image_shape: (channels, height, width).
     """
     torch.manual_seed(0)
-    module = CapsNetModule(config, image_shape, classes).to(device)
+    module = CapsNetModule(config=config, image_shape=image_shape, num_classes=classes).to(device)
     if config.trainer.fourier != "auto":
         choose_fourier(module.network, config.trainer.fourier)
     if layout is not None:
@@ -93,7 +93,7 @@ def training_step(
 def inference_step(config: Config, batch_size: int, device: str, classes: int) -> Callable[[], None]:
     """A function that classifies random images once, in float32, as validation and `evaluate.py` do."""
     torch.manual_seed(0)
-    network = CapsNetModule(config, IMAGE_SHAPE, classes).to(device).network.eval()
+    network = CapsNetModule(config=config, num_classes=classes, image_shape=IMAGE_SHAPE).to(device).network.eval()
     images = torch.rand(batch_size, *IMAGE_SHAPE, device=device)
 
     def step() -> None:

@@ -19,7 +19,7 @@ from capsnet.routing.transformation import GAIN
 from capsnet.runs.checkpoints import build_network
 from capsnet.settings.config import build_loss, build_metrics
 from capsnet.settings.parse import config_from_dict
-from capsnet.training.datamodule import ImageDataModule
+from capsnet.training.datamodule import KMNISTDataModule
 
 STUCK = 0.3  # three times chance
 
@@ -41,9 +41,9 @@ def accuracy_after(epochs: int, seed: int, batch_size: int, gain: float) -> floa
             "seed": seed,
         }
     )
-    dataset = config.data.build(seed)
-    data = ImageDataModule(dataset, batch_size, config.augment.build(), seed)
+    data = KMNISTDataModule(config=config)
     data.setup("fit")
+    dataset = data.dataset
     torch.manual_seed(seed)
     network = build_network(config, dataset.image_shape, len(dataset.class_names))
     network.routing.weight.data.mul_(gain / GAIN)

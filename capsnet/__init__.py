@@ -1,6 +1,8 @@
 """Capsule networks: train, evaluate, compare and explore them.
 
-    from capsnet import load                                              # a trained network: load(RUN).predict(...)
+    from capsnet import load, save                                        # a trained network: load(RUN).predict(...)
+    from capsnet import compose, train                                    # what the command line does, from Python
+    from capsnet.lightning import CapsNetModule, KMNISTDataModule         # for your own Lightning Trainer
     from capsnet import CapsNet, dynamic_routing, margin_loss, squash     # the library
     from capsnet import Output, Source, setting                           # for plugins, see docs/extending.md
 
@@ -24,7 +26,10 @@ if TYPE_CHECKING:
     from .routing.matrices import MatrixRouting as MatrixRouting
     from .routing.matrices import Routed as Routed
     from .routing.squash import squash as squash
+    from .runs.saving import save as save
     from .runs.trained import load as load
+    from .scripting import train as train
+    from .settings.composing import compose as compose
     from .settings.setting import setting as setting
     from .tasks.task import Task as Task
 
@@ -42,6 +47,9 @@ _MODULES = {
     "margin_loss": ".losses",
     "reconstruction_loss": ".losses",
     "load": ".runs.trained",
+    "save": ".runs.saving",
+    "train": ".scripting",
+    "compose": ".settings.composing",
     "setting": ".settings.setting",
 }
 

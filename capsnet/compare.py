@@ -1,6 +1,6 @@
 """Compare runs: one table and one picture, with learning curves and, where it was measured, robustness.
 
-python -m capsnet.compare RUN_OR_SWEEP...    folders of runs, or of sweeps, whose jobs are averaged over seeds
+python -m capsnet.compare FOLDER...    of runs or sweeps, or above them; a sweep's jobs are averaged over seeds
 
 Each network is labelled by what tells it from the others. The table and the picture go to a new folder,
 outputs/comparisons/DATE_TIME. `python evaluate.py run=RUN_DIR robustness=true` measures robustness.
@@ -16,7 +16,6 @@ from .errors import CheckpointError
 from .runs.folder import RECORD_FILE, new_folder
 from .runs.measures import common_monitor
 from .runs.result import RunResult, read_result
-from .sweeps.jobs import job_folders
 from .text import printable, relative
 
 log = logging.getLogger(__name__)
@@ -26,7 +25,7 @@ def main() -> None:
     if len(sys.argv) < 2 or {"-h", "--help"} & set(sys.argv):
         print(__doc__)
         sys.exit(0 if len(sys.argv) > 1 else 2)
-    run_program(lambda: compare_folders([Path(argument) for argument in sys.argv[1:]]))
+    compare_folders([Path(argument) for argument in sys.argv[1:]])
 
 
 def compare_folders(folders: list[Path]) -> None:
@@ -69,7 +68,8 @@ def _completed(folders: list[Path]) -> list[RunResult]:
     for folder in folders:
         if not folder.is_dir():
             raise CheckpointError(f"{folder}: there is no such folder")
-        runs = [folder] if (folder / RECORD_FILE).exists() else job_folders(folder)
+        runs = [record.parent for record in folder.rglob(RECORD_FILE)]
+        runs.sort(key=lambda run: (run.parent, len(run.name), run.name))  # jobs of a sweep by number
         if not runs:
             raise CheckpointError(f"{folder}: has no run and no sweep")
         for run in runs:
@@ -86,4 +86,4 @@ def _completed(folders: list[Path]) -> list[RunResult]:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

@@ -7,7 +7,7 @@ class GridSweeper(sweepers.GridSweeper):
     """See `capsnet.sweeps.sweepers`."""
 
 
-class TpeSweeper(sweepers.TpeSweeper):
+class OptunaSweeper(sweepers.OptunaSweeper):
     """See `capsnet.sweeps.sweepers`."""
 
 

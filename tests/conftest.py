@@ -249,7 +249,7 @@ def _process_state_restored() -> Iterator[None]:
             for group, found in options.items():
                 for name in ALL_OPTIONS[group].keys() - found.keys():
                     del ALL_OPTIONS[group][name]
-                    for folder in (group, f"settings/{group}", f"suits/{group}"):
+                    for folder in (group, f"settings/{group}", f"suits/{group}", f"suited/{group}"):
                         _forget_stored(folder, f"{name}.yaml")
             plugins._loaded = loaded
         for handler in root.handlers:

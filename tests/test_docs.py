@@ -94,3 +94,13 @@ def test_the_examples_of_how_to_extend_the_project_run_as_they_stand(tmp_path):
             assert done.returncode == 0, (words, done.stderr)
             ran += 1
     assert ran >= 3
+
+
+@pytest.mark.slow
+def test_the_examples_of_how_to_use_the_library_run_one_after_the_other(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    examples = blocks(REPO / "docs/library.md", "python")
+    assert len(examples) >= 6
+    for example in examples:
+        exec(compile(example, "docs/library.md", "exec"), names)

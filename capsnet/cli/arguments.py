@@ -1,24 +1,79 @@
 """Arguments that are not Hydra's: resume=, rerun= and refit= of train.py, and all of evaluate.py."""
 
+import os
 from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import CheckpointError, ConfigError
 from ..settings.parse import parse_values
+from .hints import advice_for_folder, refuse_flags, refuse_words
 
 WORDS = ("resume", "rerun", "refit")
-INSTEAD_OF_A_RUN = ("-c", "--cfg", "-i", "--info")
-"""Flags of Hydra's that print something instead of training."""
+SHOWS = ("-c", "--cfg")
+"""Hydra's flag that prints the config instead of training."""
+_FLAGS = ("-m", "--multirun", "-r", "--run", "--resolve", "--hydra-help", "--version", "-sc", "--shell-completion")
+_FLAGS_WITH_VALUE = (*SHOWS, "-p", "--package", "-cd", "--config-dir", "-cn", "--config-name", "-i", "--info")
+_MAY_BE_ALONE = ("-i", "--info")
 
 
-def multirun_first(arguments: list[str]) -> list[str]:
-    """The same arguments with -m at the front, since Hydra does not find it behind settings. sweep=NAME implies it."""
-    flags = [argument for argument in arguments if argument in ("-m", "--multirun")]
-    others = [argument for argument in arguments if argument not in flags]
-    words = {argument.partition("=")[0] for argument in others}
-    if "sweep" in words and "sweep=null" not in others and not words & {*WORDS, *INSTEAD_OF_A_RUN}:
-        flags.append("--multirun")
-    return flags[:1] + others
+def hydra_arguments(arguments: list[str]) -> list[str]:
+    """The same arguments with Hydra's flags at the front, since it does not find them behind settings.
+
+    Raises:
+        ConfigError: an argument is neither a flag of Hydra's nor KEY=VALUE.
+    """
+    flags, overrides, rest = [], [], list(arguments)
+    while rest:
+        argument = rest.pop(0)
+        name, equals, value = argument.partition("=")
+        if name in _FLAGS_WITH_VALUE:
+            alone = name in _MAY_BE_ALONE and (not rest or "=" in rest[0])
+            if not equals and not alone:
+                value = rest.pop(0) if rest else ""
+            if name in ("-cd", "--config-dir"):
+                flags.append(f"--config-dir={value}")
+            else:
+                flags += [name, value] if value else [name]
+        elif argument in _FLAGS:
+            flags.append(argument)
+        elif argument.startswith("-"):
+            refuse_flags([argument], rest[0] if rest else None)
+        else:
+            overrides.append(argument)
+    refuse_words(overrides, WORDS)
+    return flags + overrides
+
+
+def overrides_of(arguments: list[str]) -> list[str]:
+    """The settings among `hydra_arguments`."""
+    first = next((number for number, argument in enumerate(arguments) if _is_override(argument)), len(arguments))
+    return arguments[first:]
+
+
+def _is_override(argument: str) -> bool:
+    return not argument.startswith("-") and ("=" in argument or argument.startswith("~"))
+
+
+def config_dirs_of(arguments: list[str]) -> list[Path]:
+    """The folders of more YAML files among `hydra_arguments`. Raises ConfigError if one is missing."""
+    folders = [Path(argument.partition("=")[2]) for argument in arguments if is_config_dir(argument)]
+    for folder in folders:
+        if not folder.is_dir():
+            raise ConfigError(f"--config-dir={folder}: there is no such folder")
+    return folders
+
+
+def in_its_folder(arguments: list[str], folder: Path | None) -> list[str]:
+    """Change to the working folder that a sweep was started in; gives the arguments with paths as meant from here."""
+    if folder is None or folder.samefile(Path.cwd()):
+        return arguments
+    absolute = []
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        path = Path(value.strip("'\""))
+        absolute.append(f"{key}={path.absolute()}" if key in ("--config-dir", "plugin") else argument)
+    os.chdir(folder)
+    return absolute
 
 
 def is_config_dir(argument: str) -> bool:
@@ -44,7 +99,7 @@ def continued_folder(arguments: list[str]) -> tuple[str | None, Path, list[str]]
     value = parse_values(named)[word]
     folder = Path(value or "")
     if not value or not folder.is_dir():
-        raise CheckpointError(f"{named[-1]}: there is no such folder")
+        raise CheckpointError(f"{named[-1]}: {advice_for_folder(word, value or '') or 'there is no such folder'}")
     return word, folder, [argument for argument in arguments if argument not in named]
 
 
@@ -66,6 +121,11 @@ class EvaluationRequest(NamedTuple):
 
 def parse_evaluation(arguments: list[str]) -> EvaluationRequest:
     """The arguments of `evaluate.py`. Raises ConfigError if they are wrong or contradict each other."""
+    for argument in arguments:
+        if "=" not in argument:
+            path = Path(argument)
+            hint = f"; did you mean {'checkpoint' if path.is_file() else 'run'}={argument}?" if path.exists() else ""
+            raise ConfigError(f"{argument}: expected KEY=VALUE, such as run=RUN_DIR{hint}")
     settings = parse_values(arguments)
     run, checkpoint = settings.pop("run", None), settings.pop("checkpoint", None)
     robustness, shifts = settings.pop("robustness", "false"), settings.pop("shifts", "0")

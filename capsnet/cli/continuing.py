@@ -6,19 +6,19 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from ..runs.folder import new_folder, removed_unless_started
 from ..runs.record import RunRecord, recorded_computing
 from ..runs.refit import refitting
 from ..runs.rerun import repetition
 from ..runs.resume import resumed
+from ..runs.saved_config import save_config
+from ..settings.composing import compose_foreign, default_run_dir
 from ..settings.config import Config, as_dict
 from ..settings.foreign import SECTIONS, check_sections, given_again, instantiated
 from ..settings.parse import parse_values
 from ..sweeps.plan import job_label
 from ..text import counted, relative
-from .composing import compose_foreign, default_run_dir
+from .arguments import config_dirs_of, overrides_of
 from .program import start_logging
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ def resume(run_dir: Path, arguments: list[str]) -> None:
     Raises:
         KeyboardInterrupt: it was interrupted again.
     """
-    sections, settings = compose_foreign(arguments, run_dir)
+    sections, settings = compose_foreign(overrides_of(arguments), config_dirs_of(arguments), run_dir)
     config, overrides = resumed(run_dir, parse_values(settings))
     start_logging()
     from ..training.run import train  # loads torch, so only if everything is right
@@ -57,7 +57,7 @@ def rerun(run_dir: Path, arguments: list[str]) -> None:
     """
     folder = new_folder(default_run_dir())
     with removed_unless_started(folder):
-        sections, settings = compose_foreign(arguments, folder)
+        sections, settings = compose_foreign(overrides_of(arguments), config_dirs_of(arguments), folder)
         earlier = repetition(run_dir, parse_values(settings))
         computing = recorded_computing(earlier.record)
         announcement = earlier.announcement()
@@ -82,7 +82,7 @@ def refit(run_dir: Path, arguments: list[str]) -> None:
     """
     folder = new_folder(default_run_dir())
     with removed_unless_started(folder):
-        sections, settings = compose_foreign(arguments, folder)
+        sections, settings = compose_foreign(overrides_of(arguments), config_dirs_of(arguments), folder)
         config, overrides = refitting(run_dir, parse_values(settings))
         epochs = counted(config.trainer.max_epochs, "epoch")
         announcement = f"Training {relative(run_dir)} again on all training images, for the {epochs} that it chose"
@@ -100,9 +100,7 @@ def _train_anew(
     computing: dict[str, Any] | None = None,
 ) -> RunRecord:
     """Train in a new folder, which gets what Hydra writes at the start of a run."""
-    (folder / ".hydra").mkdir()
-    OmegaConf.save(OmegaConf.create(as_dict(config)), folder / ".hydra" / "config.yaml")
-    OmegaConf.save(OmegaConf.create(overrides), folder / ".hydra" / "overrides.yaml")
+    save_config(folder, as_dict(config), overrides)
     start_logging()
     log.info("%s\n", announcement)
     from ..training.run import train  # loads torch, so only if everything is right

@@ -1,10 +1,12 @@
 """What `--help` prints."""
 
+import re
 import textwrap
 
+from ..settings import CONFIGS
+from ..settings.composing import option_names
 from ..settings.config import ALL_OPTIONS, OPTIONS, known_settings
 from ..settings.parse import DEFAULT_OPTIONS
-from . import CONFIGS
 
 TRAIN = """\
 Train a network, test its best checkpoint, and leave everything in outputs/.
@@ -14,7 +16,7 @@ Train a network, test its best checkpoint, and leave everything in outputs/.
   python train.py data=folder data.root=DIR           on your own images, see docs/your-own-images.md
   python train.py experiment=demo                     a recipe from configs/experiment/
   python train.py -m routing.iters=1,3 seed=0,1,2     a sweep over all combinations
-  python train.py -m sweep=routing                    a sweep from configs/sweep/
+  python train.py sweep=routing                       a sweep from configs/sweep/
   python train.py resume=DIR                          continue an interrupted run or sweep
   python train.py rerun=RUN_DIR                       repeat a run and compare
   python train.py refit=RUN_DIR                       train again, with the validation images as well
@@ -70,11 +72,18 @@ Network and data are rebuilt from the config in the checkpoint. You can replace 
 
 
 def train_help() -> str:
-    return TRAIN.format(groups=_groups())
+    return _as_installed(TRAIN.format(groups=_groups()))
 
 
 def evaluate_help() -> str:
-    return EVALUATE.format(data=", ".join(OPTIONS["data"]))
+    return _as_installed(EVALUATE.format(data=", ".join(OPTIONS["data"])))
+
+
+def _as_installed(text: str) -> str:
+    """With `capsnet train` for `python train.py`, if the project's own tree is not there."""
+    if (CONFIGS.parent / "train.py").is_file():
+        return text
+    return re.sub(r"python (train|evaluate)\.py", r"capsnet \1", text)
 
 
 def _groups() -> str:
@@ -89,8 +98,3 @@ def _groups() -> str:
         text = ", ".join(sorted(names, key=lambda name: (name != default, name)))
         lines.append(textwrap.fill(text, 96, initial_indent=f"  {group:<11} ", subsequent_indent=" " * 14))
     return "\n".join(lines)
-
-
-def option_names(group: str) -> set[str]:
-    """What can be chosen by GROUP=NAME."""
-    return {file.stem for file in (CONFIGS / group).glob("*.yaml")} | set(ALL_OPTIONS.get(group, ()))

@@ -16,9 +16,9 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ..errors import CapsNetError
+from ..settings import CONFIGS
 from ..settings.parse import explain
 from ..text import on_one_line, printable
-from . import CONFIGS
 
 USAGE_ERROR, INTERRUPTED = 2, 130
 
@@ -89,9 +89,9 @@ def _message(error: Exception) -> str | None:
     if isinstance(error, CapsNetError):
         return str(error)
     if type(error).__module__.startswith("hydra."):
-        from .composing import explain_hydra  # loads Hydra, which is already there
+        from ..settings.composing import explain_hydra  # loads Hydra, which is already there
 
-        return explain_hydra(error)
+        return explain_hydra(error, sys.argv[1:])
     if isinstance(error, OmegaConfBaseException):
         return explain(error)
     if isinstance(error, OSError) and error.strerror is not None:
@@ -116,8 +116,4 @@ class ConsoleHandler(logging.StreamHandler):
 
 def start_logging() -> None:
     """Log to the terminal, just as Hydra does for a new run."""
-    lines = CONFIGS / "hydra" / "job_logging" / "lines.yaml"
-    if lines.is_file():
-        logging.config.dictConfig(OmegaConf.to_container(OmegaConf.load(lines)))
-    else:  # the package is installed without the rest of the project
-        logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.config.dictConfig(OmegaConf.to_container(OmegaConf.load(CONFIGS / "hydra" / "job_logging" / "lines.yaml")))

@@ -22,6 +22,7 @@ EVALUATIONS_FOLDER = "evaluations"  # on other images, or of other checkpoints, 
 LOCK_FILE = ".lock"
 SWEEP_FILE = "multirun.yaml"  # written by Hydra into a sweep's folder
 
+JOB_NAME = re.compile(r"(\d+)(?![^_])")  # of a sweep's job: its number, alone or followed by _ and anything
 MAX_NAME_BYTES = 200  # of a folder's name; file systems allow 255
 
 
@@ -96,7 +97,7 @@ def _is_run_name(name: str) -> bool:
 
 def _is_sweep_name(name: str) -> bool:
     own = {LOCK_FILE, SWEEP_FILE, "sweep.json", "sweep.csv", "summary.csv", "sweep.png", "study.db", ".submitit"}
-    return name in own or name.isdecimal()
+    return name in own or JOB_NAME.match(name) is not None
 
 
 @contextlib.contextmanager

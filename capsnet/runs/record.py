@@ -21,6 +21,10 @@ class RunRecord:
     status: str
     """running, completed, interrupted, diverged or failed."""
     overrides: list[str]
+    name: str | None = None
+    tags: list[str] = field(default_factory=list)
+    init: dict[str, str] | None = None
+    """path and sha256 of the checkpoint whose weights it began with."""
     seed: int = 0
     dataset: dict[str, Any] = field(default_factory=dict)
     """See `Dataset.record`."""

@@ -17,6 +17,8 @@ class RunResult:
     status: str
     """As in results.json, or "unreadable"."""
     overrides: list[str] = field(default_factory=list)
+    name: str | None = None
+    tags: list[str] = field(default_factory=list)
     seed: int | None = None
     config: dict[str, Any] | None = None
     """Every setting, nested."""

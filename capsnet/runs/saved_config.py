@@ -2,8 +2,12 @@
 
 import logging
 from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
 
 from ..errors import CheckpointError
+from ..files import make_folder
 from ..settings.config import Config, as_dict
 from ..settings.parse import config_from_dict
 from ..settings.plugins import loaded_plugin
@@ -28,6 +32,14 @@ def saved_config(run_dir: Path, overrides: dict[str, str | None]) -> tuple[Confi
     """
     before, origin = _read(run_dir)
     return before, config_from_dict(as_dict(before), overrides, origin=str(origin))
+
+
+def save_config(run_dir: Path, config: Any, overrides: list[str]) -> None:
+    """Write .hydra/ into a run's folder, as Hydra does at the start of a run: the config, and the overrides."""
+    folder = run_dir / ".hydra"
+    make_folder(folder)
+    OmegaConf.save(OmegaConf.create(config), folder / "config.yaml")
+    OmegaConf.save(OmegaConf.create(overrides), folder / "overrides.yaml")
 
 
 def _read(run_dir: Path) -> tuple[Config, Path]:

@@ -5,6 +5,7 @@ files under `configs/` contain only what differs from the defaults.
 """
 
 import dataclasses
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -66,6 +67,24 @@ class Config:
         evaluated=False,
         hyperparameter=False,
     )
+    name: str | None = setting(
+        None,
+        "letters, digits and . _ + = - that label the run: its folder, its record, what loggers show",
+        check=lambda name: re.fullmatch(r"[\w.+=-]+", name) is not None,
+        trained=False,
+        evaluated=False,
+    )
+    tags: list[str] = dataclasses.field(
+        default_factory=list,
+        metadata={"setting": Setting("words by which `capsnet runs` finds it", trained=False, evaluated=False)},
+    )
+    init: str | None = setting(
+        None,
+        "begin with the weights of a run's folder, a checkpoint or a model that comes with the project",
+        evaluated=False,
+        when_saved=None,
+    )
+    freeze: bool = setting(False, "with init: train only the class layer and what follows it", evaluated=False)
     figures: bool = setting(True, "draw figures after the test", trained=False, hyperparameter=False)
     plugin: str | None = setting(None, "a Python file with more options", trained=False, hyperparameter=False)
     logger: dict[str, Any] = foreign.section("loggers, chosen by logger=[NAME,NAME]", "tensorboard")
@@ -217,6 +236,15 @@ def _combined_leaves(group: str, section: Combination) -> Iterator[Leaf]:
             yield Leaf(f"{group}.{name}.{field.name}", getattr(option, field.name), combined_setting(group, field))
 
 
+def hyperparameters(config: Config) -> dict[str, Any]:
+    """What loggers show of a config, by key; what they cannot show as it is, as text."""
+    return {
+        key: value if isinstance(value, bool | int | float | str) else str(value)
+        for key, value, setting in leaves(config)
+        if setting.hyperparameter and value is not None
+    }
+
+
 def known_settings() -> Iterator[tuple[str, Setting]]:
     """Every setting that a config can have, with any options. Options of a group may have settings of the same key."""
     for entry in dataclasses.fields(Config):
@@ -272,6 +300,8 @@ def check(config: Config) -> None:
         for checked in (option, *combined):
             if callable(check_option := getattr(checked, "check", None)):
                 check_option()
+    if config.freeze and config.init is None:
+        raise ConfigError("freeze=true: keeps weights as they are, so it needs init=RUN_OR_MODEL")
     routing, model = name_of("routing", config.routing), name_of("model", config.model)
     capsules = getattr(config.model, "capsules", None)  # a plugin's network need not say
     if capsules is False and routing != "none":

@@ -58,6 +58,8 @@ def instantiated(config: Any) -> dict[str, list[Any]]:
     for group, kind in (("logger", Logger), ("callbacks", Callback)):
         made[group] = [_made(group, name, entry, kind) for name, entry in with_target(config, group).items()]
     targets = [entry["_target_"] for group in SECTIONS for entry in with_target(config, group).values()]
+    if (optimizer := getattr(config.optimizer, "_target_", None)) is not None:
+        targets.append(optimizer)
     return {"callbacks": made["callbacks"], "loggers": made["logger"], "foreign": targets}
 
 

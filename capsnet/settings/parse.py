@@ -4,7 +4,7 @@ import copy
 import dataclasses
 import difflib
 from collections.abc import Iterable
-from typing import Any, get_type_hints
+from typing import Any, get_origin, get_type_hints
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
@@ -27,6 +27,7 @@ from .config import (
     suits_of,
 )
 from .foreign import SECTIONS
+from .hints import CALLBACKS, of_other_projects
 from .setting import AS_SAVED, setting_of
 from .trainer import NO_EFFECT
 
@@ -245,7 +246,8 @@ def _typed_config(values: Values) -> Config:
     sections |= {group: values[group] for group in SECTIONS if group in values}
     single = {key: value for key, value in values.items() if key not in sections}
     typed = _assigned(Config, single, "")
-    return Config(**sections | {key: typed[key] for key in single})
+    plain: Any = OmegaConf.to_container(OmegaConf.masked_copy(typed, list(single)))
+    return Config(**sections | plain)
 
 
 def _typed_option(group: str, name: str, values: Values) -> Any:
@@ -300,7 +302,8 @@ def _assigned(section: type, values: Values, where: str) -> DictConfig:
             raise _SettingError(key, unknown_key(given))
         try:
             # The text of a value that may have any type, such as trainer.devices, says which type it has.
-            typed[name] = yaml.safe_load(value) if hints[name] is Any and isinstance(value, str) else value
+            as_yaml = isinstance(value, str) and (hints[name] is Any or get_origin(hints[name]) in (list, dict))
+            typed[name] = yaml.safe_load(value) if as_yaml else value
         except (OmegaConfBaseException, yaml.YAMLError) as error:
             raise _SettingError(key, f"{given}: {flat(str(error))}") from error
     return typed
@@ -349,6 +352,8 @@ def unknown_key(override: str) -> str:
     group, _, name = key.partition(".")
     if group == "trainer" and name in NO_EFFECT:
         return f"{override}: does nothing here, since {NO_EFFECT[name]}"
+    if group == "callbacks" and (advice := CALLBACKS.get(name.partition(".")[0])):
+        return f"{override}: no such key; {advice}"
     if group in SECTIONS and name:
         return (
             f"{override}: no such key; choose {group}=NAME first, and add an argument by +{group}.NAME.ARGUMENT=VALUE"
@@ -357,6 +362,8 @@ def unknown_key(override: str) -> str:
     known = list(dict.fromkeys(known for known, _ in known_settings()))
     if key in known and name:
         return f"{override}: belongs to {group}={either(owners)}, which is not chosen"
+    if instead := of_other_projects(key, override.partition("=")[2] or None):
+        return f"{override}: no such key; {instead}"
     siblings = [other.partition(".")[2] for other in known if other.startswith(f"{group}.")]
     groups = sorted({*ALL_OPTIONS, *(other.partition(".")[0] for other in known)})
     if name and siblings:

@@ -110,8 +110,16 @@ def _shown(value: Any) -> str:
 def _allowed(hint: Any, setting: Setting) -> str:
     if setting.one_of:
         return ", ".join(map(_shown, setting.one_of))
-    kinds = {"int": "whole number", "float": "number", "bool": "true or false", "str": "text", "Any": "", "dict": ""}
-    kind = kinds[getattr(hint, "__name__", str(hint).split(" ")[0]) if hint is not Any else "Any"]
+    kinds = {
+        "int": "whole number",
+        "float": "number",
+        "bool": "true or false",
+        "str": "text",
+        "Any": "",
+        "dict": "",
+        "list": "words",
+    }
+    kind = kinds.get(getattr(hint, "__name__", str(hint).split(" ")[0]), "")
     return f"{kind} {setting.range}".strip()
 
 

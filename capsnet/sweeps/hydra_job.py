@@ -13,15 +13,22 @@ from ..runs.folder import RECORD_FILE
 from ..runs.measures import monitored
 from ..runs.record import new_record, read_record, recorded_overrides, write_record
 from ..runs.result import read_result
-from ..settings.config import Config
+from ..runs.resume import refuse_changes
+from ..runs.saved_config import saved_config
+from ..settings.config import Config, monitor_of
 from ..settings.foreign import instantiated
 from ..settings.parse import config_from_omegaconf
 from ..settings.plugins import load_plugin
 from ..text import relative
 from ..training.launch_environment import started_by_launcher
-from .plan import NOT_REPEATED, job_label, without_code
+from .plan import NOT_REPEATED, as_typed, job_label, without_code
 
 log = logging.getLogger(__name__)
+
+RUNNING_TRIALS: dict[int, Any] = {}
+"""Optuna's trials whose jobs run in this process, by job number: a pruner is asked about them."""
+PRUNED = "ended early by the search,"
+"""How the reason of a job begins that a pruner has ended."""
 
 
 def run_job(composed: DictConfig) -> float | None:
@@ -33,7 +40,7 @@ def run_job(composed: DictConfig) -> float | None:
         What the best epoch was chosen by, such as its validation accuracy; None if it was not measured.
     """
     job = HydraConfig.get()
-    run_dir, overrides = Path(job.runtime.output_dir), list(job.overrides.task)
+    run_dir, overrides = Path(job.runtime.output_dir), as_typed(job.overrides.task)
     _only_warnings_to_the_terminal()
     if started_by_launcher():
         raise ConfigError("a sweep's job starts its processes itself: leave hydra.launcher.tasks_per_node at 1")
@@ -44,12 +51,22 @@ def run_job(composed: DictConfig) -> float | None:
             return monitored(read_result(run_dir))
         _load_plugin_of(overrides)
         config = config_from_omegaconf(composed)
+        if record is not None and record.get("config"):  # a YAML file may have been edited since
+            refuse_changes(saved_config(run_dir, {})[0], config, may_extend=False)
         from ..training.run import train  # loads torch, so only if the config is right
+        from .pruning import Pruning
 
         if multiprocessing.parent_process() is not None:
             _share_machine(config, job.job.num)
-        label = job_label(run_dir, overrides)
-        results = train(config, run_dir, overrides, resume=record is not None, label=label, **instantiated(config))
+        label, made = job_label(run_dir, overrides), instantiated(config)
+        pruning = None
+        if (trial := RUNNING_TRIALS.get(job.job.num)) is not None:
+            pruning = Pruning(trial, monitor_of(config).name)
+            made["callbacks"].append(pruning)
+        results = train(config, run_dir, overrides, resume=record is not None, label=label, **made)
+        if pruning is not None and pruning.pruned:
+            results.reason = f"{PRUNED} after epoch {results.epochs}"
+            results.write(run_dir)
     except OtherJobError:
         raise
     except FolderInUseError as error:

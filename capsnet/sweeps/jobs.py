@@ -5,7 +5,7 @@ from functools import cached_property
 from pathlib import Path
 
 from ..errors import CheckpointError
-from ..runs.folder import RECORD_FILE
+from ..runs.folder import JOB_NAME, RECORD_FILE
 from ..runs.result import RunResult, read_result
 from ..text import printable
 from .plan import Plan, differing_keys, values_by_key
@@ -17,7 +17,7 @@ class Job(RunResult):
 
     @property
     def number(self) -> int:
-        return int(self.folder.name)
+        return number_of(self.folder)
 
     @cached_property
     def values(self) -> dict[str, str]:
@@ -41,10 +41,21 @@ def read_jobs(folder: Path) -> list[Job]:
     return [read_job(path) for path in job_folders(folder)]
 
 
+def number_of(folder: Path) -> int:
+    """A job's number, with which the name of its folder begins."""
+    return int(JOB_NAME.match(folder.name)[1])
+
+
 def job_folders(folder: Path) -> list[Path]:
     """The folders of the jobs that have begun, by number."""
-    numbered = (path for path in folder.iterdir() if path.name.isdecimal() and (path / RECORD_FILE).exists())
-    return sorted(numbered, key=lambda path: int(path.name))
+    numbered = (path for path in folder.iterdir() if JOB_NAME.match(path.name) and (path / RECORD_FILE).exists())
+    return sorted(numbered, key=number_of)
+
+
+def job_folder(folder: Path, number: int) -> Path:
+    """The folder of a job, as `hydra.sweep.subdir` has named it; if it has not begun, its number alone."""
+    begun = [path for path in job_folders(folder) if number_of(path) == number]
+    return begun[0] if begun else folder / str(number)
 
 
 def read_job(folder: Path) -> Job:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -58,6 +59,11 @@ def write_plan(folder: Path, jobs: int, swept: list[str], finished_before: int) 
     before = f" ({finished_before} finished before)" if finished_before else ""
     keys = f" over {', '.join(swept)}" if jobs > 1 else ""
     return f"{counted(jobs, 'job')}{before}{keys} in {relative(folder)}"
+
+
+def as_typed(overrides: Any) -> list[str]:
+    """Hydra's list of overrides, as they were typed: an interpolation in one is not resolved."""
+    return list(OmegaConf.to_container(overrides, resolve=False))
 
 
 def is_given(key: str, overrides: Sequence[str]) -> bool:
@@ -119,21 +125,43 @@ def continuing_arguments(folder: Path, given: list[str]) -> list[str]:
         ConfigError: a setting is given beside those of the sweep.
     """
     original = original_overrides(folder)
-    settings = without_code(original)
-    code = [override for override in original if override not in settings]
+    asked = [override for override in original if _group(override) in CODE or "${" in override]  # not taken from a file
+    settings = [override for override in original if override not in asked]
     for override in settings:
         if not _is_setting(override):
             raise CheckpointError(
                 f"{folder / SWEEP_FILE}: {override}: refused: a saved sweep may contain only settings"
             )
-    missing = {_group(override) for override in code} - {_group(override) for override in given}
+    missing = [one for one in asked if _group(one) not in map(_group, given if _group(one) in CODE else ())]
+    missing = [one for one in missing if one not in given]
+    missing += [f"--config-dir={path}" for path in _config_dirs(folder) if not any(map(_is_flag, given))]
     if missing:
-        wanted = " ".join(override for override in code if _group(override) in missing)
+        wanted = " ".join(shlex.quote(one) for one in missing)
         raise PluginError(f"{folder}: add {wanted}, which the sweep was started with")
     for override in given:
-        if not override.startswith("--config-dir=") and _group(override) not in ("hydra", *CODE):
+        if not _is_flag(override) and override not in asked and _group(override) not in ("hydra", *CODE):
             raise ConfigError(f"{override}: cannot change when a sweep continues; start a new sweep")
-    return ["--multirun", *settings, *given, f"hydra.sweep.dir={quoted(str(folder.absolute()))}"]
+    # The same order as at the start: a job is known by its overrides.
+    same = [override for override in original if override in settings or override in given]
+    flags = [override for override in given if _is_flag(override)]
+    others = [override for override in given if override not in flags and override not in same]
+    return ["--multirun", *flags, *same, *others, f"hydra.sweep.dir={quoted(str(folder.absolute()))}"]
+
+
+def _is_flag(argument: str) -> bool:
+    return argument.startswith("--config-dir=")
+
+
+def _config_dirs(folder: Path) -> list[str]:
+    """The folder of more YAML files that a sweep was started with, as --config-dir; or none."""
+    sources: Any = OmegaConf.select(OmegaConf.load(folder / SWEEP_FILE), "hydra.runtime.config_sources", default=[])
+    return [str(source.path) for source in sources if source.provider == "command-line"]
+
+
+def started_in(folder: Path) -> Path | None:
+    """The working folder from which a sweep was started, to which its relative paths belong; None if it has gone."""
+    recorded = OmegaConf.select(OmegaConf.load(folder / SWEEP_FILE), "hydra.runtime.cwd")
+    return Path(recorded) if isinstance(recorded, str) and Path(recorded).is_dir() else None
 
 
 def refuse_other_sweep(folder: Path, overrides: list[str]) -> None:

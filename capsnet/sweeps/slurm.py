@@ -18,6 +18,7 @@ from ..runs.measures import monitored
 from ..runs.result import read_result
 from ..text import relative
 from .hydra_job import record_failure, record_of
+from .jobs import job_folder
 from .plan import NOT_REPEATED
 
 QUEUE_SECONDS = 10  # between two looks at the queue
@@ -35,13 +36,13 @@ class SlurmLauncher(BaseSubmititLauncher):
         jobs = {number: list(overrides) for number, overrides in enumerate(job_overrides, initial_job_idx)}
         values = {}  # of the monitored metric, by the job's number
         for number, overrides in jobs.items():
-            record = record_of(folder / str(number), overrides)
+            record = record_of(job_folder(folder, number), overrides)
             if record is not None and record["status"] in NOT_REPEATED:
-                values[number] = monitored(read_result(folder / str(number)))
+                values[number] = monitored(read_result(job_folder(folder, number)))
         queued = self._queue({number: jobs[number] for number in jobs.keys() - values.keys()})
         try:
             for number, job in queued.items():
-                values[number] = _value(job, folder / str(number), jobs[number])
+                values[number] = _value(job, job_folder(folder, number), jobs[number])
         except KeyboardInterrupt:
             ids = " ".join(sorted({job.job_id.partition("_")[0] for job in queued.values()}))
             print(f"\nThe jobs stay in SLURM's queue. To cancel them: scancel {ids}")

@@ -1,8 +1,10 @@
 """A sweep in two tables and one picture, read from the folders of its jobs."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from ..errors import CheckpointError
 from ..files import write_csv
@@ -21,7 +23,7 @@ from ..runs.measures import (
 )
 from ..runs.record import FINISHED
 from ..runs.repetitions import SPEEDS, Repetitions, grouped
-from ..settings.config import Monitor
+from ..settings.config import Monitor, untrained_keys
 from ..text import columns, duration, printable, relative, shown, whole
 from .jobs import Job, read_jobs, swept_keys
 from .plan import read_plan
@@ -45,7 +47,7 @@ def summarize(folder: Path) -> str:
     readable = [job for job in jobs if job.status != "unreadable"]
     monitor = common_monitor(readable)
     names, in_terminal = measured_names(readable, monitor), shown_names(readable, monitor)
-    settings = grouped(readable, lambda job: tuple(job.values.get(key) for key in keys), monitor)
+    settings = grouped(readable, lambda job: (*(job.values.get(key) for key in keys), _trained(job)), monitor)
     best_first = sorted(jobs, key=lambda job: rank(job.metrics.get(monitor.name), monitor), reverse=True)
     _write_jobs(folder / JOBS_FILE, best_first, swept, names)
     _write_settings(folder / SETTINGS_FILE, settings, keys, names)
@@ -62,12 +64,51 @@ def summarize(folder: Path) -> str:
     for status in ("failed", "diverged", "unreadable"):
         if (numbers := [str(job.number) for job in jobs if job.status == status]) and by_setting:
             lines.append(f"  {status:<10} jobs {', '.join(numbers)}, see {JOBS_FILE}")
+    lines += _edited(readable, keys)
     if are_comparable(_completed(settings), monitor):
         lines += _best(settings, swept, keys, monitor)
     lines.append(
         f"  summary    {relative(folder / SETTINGS_FILE)}, {JOBS_FILE}" + (f", {PICTURE_FILE}" if drawn else "")
     )
     return "\n".join(lines)
+
+
+def _trained(job: Job) -> str | None:
+    """What a job was trained with, but for its seed; None if it failed before that was known.
+
+    Two jobs with the same swept values differ in it only if a YAML file, or a variable that it names, has changed.
+    """
+    if job.config is None:
+        return None
+    left_out = {*untrained_keys(), SEED}
+    flat = {key: value for key, value in _flat(job.config) if key not in left_out}
+    return json.dumps(flat, sort_keys=True)
+
+
+def _flat(nested: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in nested.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _edited(jobs: Sequence[Job], keys: list[str]) -> list[str]:
+    """A line if jobs with the same swept values were trained with different settings, which are not averaged."""
+    known: dict[tuple, list[tuple[Job, dict[str, Any]]]] = {}
+    for job in jobs:
+        if (trained := _trained(job)) is not None:
+            known.setdefault(tuple(job.values.get(key) for key in keys), []).append((job, json.loads(trained)))
+    differing = {
+        key
+        for (_, first), *others in known.values()
+        for _, other in others
+        for key in {*first, *other}
+        if first.get(key) != other.get(key)
+    }
+    if not differing:
+        return []
+    return [f"  kept apart jobs whose config has changed meanwhile: {', '.join(sorted(differing))}"]
 
 
 def _completed(settings: list[Repetitions[Job]]) -> list[Job]:
@@ -81,7 +122,8 @@ def _best(settings: list[Repetitions[Job]], swept: list[str], keys: list[str], m
     folder, evaluate = relative(job.folder), command("evaluate.py", f"run={relative(job.folder)}")
     if (equal := means.count(first.mean)) > 1:
         best = f"{equal} settings are equally good, {in_words(monitor.name)} {shown(monitor.name, first.mean)}"
-    elif SEED in swept:
+        return [f"  no best    {best}"]
+    if SEED in swept:
         best = (f"{job.describe(keys)}, " if keys else "") + f"{in_words(monitor.name)} {first}"
     else:
         best = f"{folder}  ({job.describe(swept)})"

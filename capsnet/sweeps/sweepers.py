@@ -1,10 +1,13 @@
 """How Hydra goes through a sweep: every combination, or a search. See `configs/hydra/sweeper/`."""
 
+import importlib.util
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep, Transformer
@@ -18,11 +21,14 @@ from ..runs.measures import in_words
 from ..runs.record import FINISHED
 from ..settings.config import OPTIONS, Monitor, monitor_named
 from ..settings.parse import quoted
-from ..text import relative
-from .jobs import read_jobs
+from ..text import either, relative
+from .hydra_job import PRUNED, RUNNING_TRIALS
+from .jobs import job_folder, read_job, read_jobs
+from .killed_workers import Persistent
 from .plan import (
     NOT_REPEATED,
     PLAN_FILE,
+    as_typed,
     differing_keys,
     is_given,
     read_plan,
@@ -33,6 +39,22 @@ from .plan import (
 from .progress import progress_lines
 from .summary import summarize
 
+SAMPLERS = {
+    "tpe": "TPESampler",
+    "random": "RandomSampler",
+    "cmaes": "CmaEsSampler",
+    "gp": "GPSampler",
+    "qmc": "QMCSampler",
+    "brute_force": "BruteForceSampler",
+}
+"""Optuna's samplers, by our names."""
+PRUNERS = {
+    "none": "NopPruner",
+    "median": "MedianPruner",
+    "hyperband": "HyperbandPruner",
+    "halving": "SuccessiveHalvingPruner",
+}
+"""Optuna's pruners, by our names."""
 STUDY_FILE = "study.db"  # in the sweep's folder
 TRIALS = 20
 
@@ -44,22 +66,25 @@ class GridSweeper(BasicSweeper):
     """
 
     def setup(self, *, config: DictConfig, **more: Any) -> None:
-        if not is_given("hydra.sweep.dir", config.hydra.overrides.hydra):
+        if not is_given("hydra.sweep.dir", as_typed(config.hydra.overrides.hydra)):
             folder = str(new_folder(Path(config.hydra.sweep.dir)))  # also if two sweeps start in the same second
             with flag_override(config, "readonly", False):
                 config.hydra.sweep.dir = folder
                 config.hydra.overrides.hydra.append(f"hydra.sweep.dir={quoted(folder)}")  # for the jobs
         super().setup(config=config, **more)
+        self.launcher = Persistent(self.launcher, Path(config.hydra.sweep.dir))
 
     def sweep(self, arguments: list[str]) -> Any:
         assert self.config is not None
         folder = Path(self.config.hydra.sweep.dir)
-        if OmegaConf.to_container(self.config.hydra.sweep, resolve=False)["subdir"] != "${hydra.job.num}":
-            raise ConfigError("hydra.sweep.subdir: cannot change, because a sweep's folders are named by job number")
+        subdir = OmegaConf.to_container(self.config.hydra.sweep, resolve=False)["subdir"]
+        if not re.fullmatch(r"\$\{hydra\.job\.num\}(_.*)?", subdir) or "/" in subdir:
+            example = "'hydra.sweep.subdir=${hydra.job.num}_seed${seed}'"
+            raise ConfigError(f"hydra.sweep.subdir={subdir}: must begin with the job's number, as {example}")
         refuse_foreign_files(folder, sweep=True)
         make_folder(folder)
         with locked(folder):
-            refuse_other_sweep(folder, list(self.config.hydra.overrides.task))
+            refuse_other_sweep(folder, as_typed(self.config.hydra.overrides.task))
             try:
                 with progress_lines(folder):
                     returned = self._launch_all(arguments)
@@ -101,8 +126,8 @@ class GridSweeper(BasicSweeper):
         return all(job.status == "completed" for job in jobs)
 
 
-class TpeSweeper(GridSweeper):
-    """A search by Optuna's tree-structured Parzen estimator for the best value of the monitored metric.
+class OptunaSweeper(GridSweeper):
+    """A search by Optuna for the best value of the monitored metric.
 
     The search space is written in Hydra's syntax: `interval(0, 0.5)` or `tag(log, interval(1e-4, 1e-2))` for numbers,
     `range(0, 4)` for whole numbers, `choice(a, b)` or `a,b` for names.
@@ -112,11 +137,21 @@ class TpeSweeper(GridSweeper):
         max_batch_size: number of jobs to choose and launch at a time; more than one only helps a parallel launcher.
         seed: of the search.
         params: the search space, by key.
+        sampler: what chooses the values, one of SAMPLERS.
+        pruner: what ends jobs early, one of PRUNERS. It needs jobs that run in this process, one after the other.
     """
 
-    def __init__(self, trials: int | None, max_batch_size: int | None, seed: int, params: dict[str, str] | None = None):
+    def __init__(
+        self,
+        trials: int | None,
+        max_batch_size: int | None,
+        seed: int,
+        params: dict[str, str] | None = None,
+        sampler: str = "tpe",
+        pruner: str = "none",
+    ):
         super().__init__(max_batch_size=max_batch_size, params=params)
-        self.trials, self.seed = trials, seed
+        self.trials, self.seed, self.sampler, self.pruner = trials, seed, sampler, pruner
 
     def _launch_all(self, arguments: list[str]) -> list[float | None]:
         try:
@@ -124,6 +159,13 @@ class TpeSweeper(GridSweeper):
         except ImportError as error:
             raise ConfigError("sweep=optuna: needs Optuna: pip install optuna") from error
         optuna.logging.set_verbosity(optuna.logging.WARNING)
+        for key, value, known in (("sampler", self.sampler, SAMPLERS), ("pruner", self.pruner, PRUNERS)):
+            if value not in known:
+                raise ConfigError(f"hydra.sweeper.{key}={value}: choose {either(known)}")
+        if self.sampler == "cmaes" and not importlib.util.find_spec("cmaes"):
+            raise ConfigError("hydra.sweeper.sampler=cmaes: needs another package: pip install cmaes")
+        if self.pruner != "none" and not isinstance(self.launcher, BasicLauncher):
+            raise ConfigError(f"hydra.sweeper.pruner={self.pruner}: needs jobs in this process, without hydra/launcher")
         assert self.config is not None
         assert self.hydra_context is not None
         assert self.launcher is not None
@@ -148,7 +190,8 @@ class TpeSweeper(GridSweeper):
             storage=f"sqlite:///{folder.absolute() / STUDY_FILE}",
             study_name="capsnet",
             direction="minimize" if monitor.lower_is_better else "maximize",
-            sampler=optuna.samplers.TPESampler(seed=self.seed),
+            sampler=self._sampler(),
+            pruner=getattr(optuna.pruners, PRUNERS[self.pruner])(),
             load_if_exists=True,
         )
         for first in range(0, trials, at_a_time):
@@ -158,12 +201,25 @@ class TpeSweeper(GridSweeper):
             asked = study.trials[first : numbers.stop]
             chosen = [overrides_of(trial.params) for trial in asked]
             self.validate_batch_is_legal(chosen)
+            trials_here = {trial.number: optuna.trial.Trial(study, trial._trial_id) for trial in asked}
+            RUNNING_TRIALS.update(trials_here if self.pruner != "none" else {})
             returned = self.launcher.launch(chosen, initial_job_idx=first)
+            RUNNING_TRIALS.clear()
             for trial, job in zip(asked, returned, strict=True):
                 if not trial.state.is_finished():
-                    failed = optuna.trial.TrialState.FAIL if job.return_value is None else None
-                    study.tell(trial.number, job.return_value, state=failed)
+                    pruned = self._was_pruned(folder, trial.number)
+                    state = optuna.trial.TrialState.PRUNED if pruned else None
+                    state = optuna.trial.TrialState.FAIL if job.return_value is None else state
+                    study.tell(trial.number, None if state else job.return_value, state=state)
         return [trial.value for trial in study.trials]
+
+    def _sampler(self) -> Any:
+        import optuna
+
+        return getattr(optuna.samplers, SAMPLERS[self.sampler])(seed=self.seed)
+
+    def _was_pruned(self, folder: Path, number: int) -> bool:
+        return (read_job(job_folder(folder, number)).reason or "").startswith(PRUNED)
 
     def _monitor(self, overrides: list[str]) -> Monitor:
         """What jobs with these overrides are searched by. Raises ConfigError if they do not measure it."""

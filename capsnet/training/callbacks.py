@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, Checkpoint
@@ -166,6 +167,23 @@ def stop_diverged(trainer: pl.Trainer, run_dir: Path, where: str) -> None:
             f"the loss became NaN or infinite (epoch {trainer.current_epoch + 1}, {where}): try a smaller"
             f" optimizer.lr or trainer.gradient_clip_val=1{kept}"
         )
+
+
+class EpochSeed(Callback):
+    """Makes an epoch's randomness, as of dropout, depend on nothing but seed, epoch and process.
+
+    So a resumed run draws what it would have drawn.
+
+    Args:
+        seed: of the run.
+    """
+
+    def __init__(self, seed: int):
+        self.seed = seed
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        origin = (self.seed, trainer.current_epoch, trainer.global_rank)
+        torch.manual_seed(int(np.random.SeedSequence(origin).generate_state(1)[0]))
 
 
 class StepLimit(Callback):

@@ -4,37 +4,33 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from ..augment import Augmentation
-from ..data.batches import Batches, Composition, TrainingBatches
-from ..data.dataset import Dataset
+from ..data.batches import Batches, TrainingBatches
 from ..errors import ConfigError
+from ..settings.composing import compose
+from ..settings.config import Config
 
 
-class ImageDataModule(pl.LightningDataModule):
-    """Serves a dataset's training, validation and test images in batches on the trainer's device.
+class KMNISTDataModule(pl.LightningDataModule):
+    """Serves the images of Kuzushiji-MNIST, or of any `data=NAME`, in batches on the Trainer's device.
 
     Args:
-        dataset: reads the images.
-        batch_size: images per optimizer step, over all processes.
-        augmentation: what is done to training images.
-        seed: fixes their order and augmentation.
-        composition: how images become batches, of a task; None: each is an item.
+        overrides: settings as on the command line, such as "data=kmnist_7k", "augment=shift", "seed=1".
+        config: the whole config in their place, as `capsnet.compose` gives it.
+
+    Raises:
+        ConfigError: a setting is wrong.
     """
 
-    def __init__(
-        self,
-        dataset: Dataset,
-        batch_size: int,
-        augmentation: Augmentation,
-        seed: int = 0,
-        composition: Composition | None = None,
-    ):
+    def __init__(self, *overrides: str, config: Config | None = None):
         super().__init__()
-        self.dataset, self.batch_size, self.augmentation, self.seed = dataset, batch_size, augmentation, seed
-        self.composition = composition
+        self.config = config or compose(*overrides)
+        self.dataset = self.config.data.build(self.config.seed)
+        self.batch_size, self.seed = self.config.data.batch_size, self.config.seed
+        self.augmentation, self.composition = self.config.augment.build(), self.config.task.build()
 
     def setup(self, stage: str | None = None) -> None:
-        """Read training and validation images for "fit" and "validate", test images for "test", all for None.
+        """Read training and validation images for "fit" and "validate", test images for "test" and "predict", all for
+        None.
 
         Raises:
             ConfigError: there are fewer training images than a batch has, or an augmentation does not fit them.
@@ -49,7 +45,7 @@ class ImageDataModule(pl.LightningDataModule):
                     f" set data.batch_size={1 << (count.bit_length() - 1)}"
                 )
             self.augmentation.check_fits(*self.dataset.image_shape[1:])
-        if stage in ("test", None):
+        if stage in ("test", "predict", None):
             self.dataset.read_test_images()
 
     def train_dataloader(self) -> Batches:
@@ -68,6 +64,9 @@ class ImageDataModule(pl.LightningDataModule):
 
     def test_dataloader(self) -> Batches:
         return Batches(self.dataset.test_split, **self._placement())
+
+    def predict_dataloader(self) -> Batches:
+        return self.test_dataloader()
 
     def _placement(self) -> dict[str, Any]:
         placement: dict[str, Any] = {

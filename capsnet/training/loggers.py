@@ -17,7 +17,8 @@ from torch import Tensor
 from torch.utils.tensorboard.summary import hparams
 
 from ..runs.record import RunRecord
-from ..settings.config import OPTIONS, Config, as_dict, leaves, name_of, option_of
+from ..settings.config import OPTIONS, Config, as_dict, name_of, option_of
+from ..settings.config import hyperparameters as settings_shown
 
 FIGURES_TAG = "visuals"  # TIME SERIES sorts cards by tag: figures come after the curves, test/ to val/
 CSV_FOLDER = "csv"
@@ -85,7 +86,9 @@ def log_config(loggers: Sequence[Logger], config: Config, results: RunRecord) ->
 
 
 def run_name(config: Config, results: RunRecord) -> str:
-    """Network, data and what was overridden, such as: capsnet kmnist routing.iters=1."""
+    """Its own, or else network, data and what was overridden, such as: capsnet kmnist routing.iters=1."""
+    if config.name is not None:
+        return config.name
     chosen = {group: name_of(group, option_of(group, getattr(config, group))) for group in ("model", "data")}
     said = (*chosen, "logger", "callbacks")
     return " ".join([*chosen.values(), *(one for one in results.overrides if one.partition("=")[0] not in said)])
@@ -93,11 +96,7 @@ def run_name(config: Config, results: RunRecord) -> str:
 
 def hyperparameters(config: Config, results: RunRecord) -> dict[str, Any]:
     """By key, those that were overridden first."""
-    values = {
-        key: value if isinstance(value, bool | int | float | str) else str(value)
-        for key, value, setting in leaves(config)
-        if setting.hyperparameter and value is not None
-    }
+    values = settings_shown(config)
     values["trainer.precision"] = results.precision
     keys = [override.partition("=")[0].lstrip("+~") for override in results.overrides]
     keys = [f"{key}.name" if key in OPTIONS else key for key in keys]

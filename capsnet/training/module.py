@@ -1,63 +1,155 @@
 """A network as Lightning trains it: losses, metrics and optimizer."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Self
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..data.balance import balanced_weights
-from ..errors import ConfigError
+from ..data.batches import Batches, to_float
+from ..data.dataset import recorded_training_images, trained_elsewhere
+from ..errors import CheckpointError, ConfigError
 from ..losses import END, Progress
 from ..metrics.metric import Measurements
 from ..output import Output, Targets
-from ..runs.checkpoints import CONFIG_KEY, DATASET_KEY, PLUGIN_KEY, build_network
+from ..runs.checkpoints import CONFIG_KEY, DATASET_KEY, PLUGIN_KEY, build_network, check_weights, load_checkpoint
+from ..runs.initial_weights import begin_with, freeze
 from ..runs.record import plugin_record
-from ..settings.config import Config, as_dict, build_loss, build_metrics, name_of
+from ..settings.composing import compose
+from ..settings.config import Config, as_dict, build_loss, build_metrics, hyperparameters, name_of
+from .datamodule import KMNISTDataModule
 
 
 class CapsNetModule(pl.LightningModule):
-    """A network with its task, its loss and its optimizer.
+    """A network with its task, its loss and its optimizer, for the runner's Trainer or yours.
 
     Measures what the loss names, and the metrics, under `train/`, `val/` and `test/` once an epoch, exact over all
-    images and processes.
+    images and processes. Batches are those of `KMNISTDataModule`, or pairs (images, labels) of any loader: images
+    [batch, *image_shape], uint8 or in [0, 1], and labels [batch].
 
     Args:
-        config: the whole config; it is saved in every checkpoint.
-        single_shape: (channels, height, width) of the dataset's images.
+        overrides: settings as on the command line, such as "model=efficient_capsnet", "routing.iters=3".
+        config: the whole config in their place, as `capsnet.compose` gives it.
+        image_shape: (channels, height, width) of the dataset's images; the task says what the network sees of them.
         num_classes: number of classes.
-        class_counts: training images of each class, [classes]; None: all have as many.
+        class_names: their names; None: their numbers.
+        class_counts: training images of each class, [classes]; None: known from a `KMNISTDataModule`.
+        logs: write what is measured to the Trainer's loggers, as Lightning does; False: the caller does.
+        begins: begin with the weights of `init=RUN_OR_MODEL`, if that is set; False: others are going to be loaded.
 
     Raises:
-        ConfigError: the loss cannot weight the classes, as `data.class_weights` asks.
+        ConfigError: a setting is wrong, or the loss cannot weight the classes, as `data.class_weights` asks.
+        ValueError: the network does not suit images of this shape.
     """
 
     def __init__(
         self,
-        config: Config,
-        single_shape: tuple[int, int, int],
-        num_classes: int,
+        *overrides: str,
+        config: Config | None = None,
+        image_shape: tuple[int, int, int] = (1, 28, 28),
+        num_classes: int = 10,
+        class_names: Sequence[str] | None = None,
         class_counts: Tensor | None = None,
+        logs: bool = True,
+        begins: bool = True,
     ):
         super().__init__()
-        self.config, self.num_classes = config, num_classes
-        self.task = config.task.build()
-        self.network = build_network(config, single_shape, num_classes)
-        self.loss = build_loss(config.loss)
-        self._compiled = _compiled(self._output) if config.trainer.compile else None
+        self._frozen: list[nn.Module] = []
+        self.config = config or compose(*overrides)
+        self.image_shape, self.num_classes, self.logs = tuple(image_shape), num_classes, logs
+        self.class_names = tuple(class_names or map(str, range(num_classes)))
+        self.task = self.config.task.build()
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(self.config.seed)
+            self.network = build_network(self.config, self.image_shape, num_classes)
+        self.initial = self.begin() if begins else None
+        if self.config.freeze:
+            self._frozen = freeze(self.network, self.config, self.image_shape, num_classes)
+        self.loss = build_loss(self.config.loss)
+        self._compiled = _compiled(self._output) if self.config.trainer.compile else None
         self._full_batch: int | None = None
-        self._class_counts = None if class_counts is None else class_counts.tolist()
         self._weights: Tensor | None = None
-        if config.data.class_weights is not None and class_counts is not None:
-            if not self.loss.takes_weights:
-                name = name_of("loss", config.loss)
-                raise ConfigError(f"data.class_weights={config.data.class_weights}: loss={name} does not take weights")
-            self._weights = balanced_weights(class_counts)
+        self._class_counts: list[int] | None = None
+        if class_counts is not None:
+            self._count_classes(class_counts)
         self.measurements = {split: self._new_measurements() for split in ("train", "val", "test")}
         self.epoch_metrics: dict[str, float] = {}
         self._steps = 1  # of the whole training, known once it begins
+        if logs:
+            self.save_hyperparameters(hyperparameters(self.config))
+
+    def begin(self) -> dict[str, str] | None:
+        """Take the weights of `init=RUN_OR_MODEL`; gives its checkpoint's path and sha256, None if it is not set."""
+        if self.config.init is None:
+            return None
+        return begin_with(self.network, self.config, self.image_shape, self.class_names)
+
+    @classmethod
+    def load_from_checkpoint(cls, checkpoint_path: str | Path, map_location: Any = None) -> Self:
+        """A module with the weights and the settings of a checkpoint, of the runner or of another Trainer.
+
+        Nothing in the file is executed.
+
+        Args:
+            checkpoint_path: the file.
+            map_location: the device; None: the CPU.
+
+        Raises:
+            CheckpointError: it cannot be read, or is not a checkpoint of this project.
+        """
+        path = Path(checkpoint_path)
+        checkpoint = load_checkpoint(path)
+        images = recorded_training_images(checkpoint.dataset)
+        if images is None:
+            raise CheckpointError(f"{path}: does not say what images it was trained on")
+        shape, names = images.image_shape, images.class_names
+        known = {"image_shape": shape, "num_classes": len(names), "class_names": names}
+        module = cls(config=checkpoint.config, **known, begins=False)
+        check_weights(checkpoint.weights, module.network, path)
+        module.network.load_state_dict(checkpoint.weights)
+        return module.to(map_location or "cpu")
+
+    @property
+    def lr(self) -> float:
+        """The learning rate at its highest, by the name under which Lightning's tuner looks for it."""
+        return self.config.optimizer.lr
+
+    @lr.setter
+    def lr(self, value: float) -> None:
+        self.config.optimizer.lr = value
+
+    def setup(self, stage: str) -> None:
+        """Take from a `KMNISTDataModule` what the loss and the metrics have to know of the images.
+
+        Raises:
+            ConfigError: its images are not those that the network was built for.
+        """
+        if not isinstance(data := self._data_module(), KMNISTDataModule) or data.dataset.train_split is None:
+            return
+        dataset = data.dataset
+        shape, classes = dataset.image_shape, len(dataset.class_names)
+        if (shape, classes) != (self.image_shape, self.num_classes):
+            raise ConfigError(
+                f"data={dataset.name}: images {list(shape)} of {classes} classes, but the network is built for"
+                f" {list(self.image_shape)} and {self.num_classes}; give CapsNetModule image_shape= and num_classes="
+            )
+        self.class_names = dataset.class_names
+        if self._class_counts is None:
+            self._count_classes(dataset.class_counts)
+
+    def _data_module(self) -> pl.LightningDataModule | None:
+        return None if self._trainer is None else self._trainer.datamodule
+
+    def _count_classes(self, counts: Tensor) -> None:
+        self._class_counts = counts.tolist()
+        if self.config.data.class_weights is not None:
+            if not self.loss.takes_weights:
+                weights, name = self.config.data.class_weights, name_of("loss", self.config.loss)
+                raise ConfigError(f"data.class_weights={weights}: loss={name} does not take weights")
+            self._weights = balanced_weights(counts)
 
     def _new_measurements(self) -> Measurements:
         return Measurements(self.task.metrics(build_metrics(self.config), self._class_counts), self.loss.logits)
@@ -65,8 +157,8 @@ class CapsNetModule(pl.LightningModule):
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Output:
         return self.network(images, labels)
 
-    def training_step(self, batch: tuple[Tensor, Targets], batch_index: int) -> Tensor:
-        images, targets = batch
+    def training_step(self, batch: tuple[Tensor, Any], batch_index: int) -> Tensor:
+        images, targets = _images_and_targets(batch)
         output_of = self._output
         if self._compiled is not None:
             self._full_batch = self._full_batch or len(images)
@@ -79,23 +171,26 @@ class CapsNetModule(pl.LightningModule):
         loss = self._measure("train", output_of(images, targets), targets)
         if self._trainer is None or self.trainer.world_size == 1:
             return loss
+        if not isinstance(batches := self.trainer.train_dataloader, Batches):
+            return loss
         # The processes' gradients are averaged. This weights each by its share of the batch's images.
-        return loss * (len(images) * self.trainer.world_size / self.trainer.train_dataloader.sizes[batch_index])
+        return loss * (len(images) * self.trainer.world_size / batches.sizes[batch_index])
 
     def _output(self, images: Tensor, targets: Targets) -> Output:
         return self.task.output(self.network, images, targets)
 
-    def validation_step(self, batch: tuple[Tensor, Targets], batch_index: int) -> Tensor:
-        images, targets = batch
+    def validation_step(self, batch: tuple[Tensor, Any], batch_index: int) -> Tensor:
+        images, targets = _images_and_targets(batch)
         return self._measure("val", self.task.output(self.network, images, targets, choose=True), targets)
 
-    def test_step(self, batch: tuple[Tensor, Targets], batch_index: int) -> None:
-        images, targets = batch
+    def test_step(self, batch: tuple[Tensor, Any], batch_index: int) -> None:
+        images, targets = _images_and_targets(batch)
         self._measure("test", self.task.output(self.network, images, targets, choose=True), targets)
 
-    def predict_step(self, batch: tuple[Tensor, Targets], batch_index: int) -> Tensor:
-        """The classes that the task answers with, [batch] or [batch, k]."""
-        return self.task.answers(self.network(batch[0]).scores)
+    def predict_step(self, batch: Any, batch_index: int) -> Tensor:
+        """The classes that the task answers with, [batch] or [batch, k], of images or of pairs (images, labels)."""
+        images = batch if isinstance(batch, Tensor) else batch[0]
+        return self.task.answers(self.network(_in_unit_range(images)).scores)
 
     def _measure(self, split: str, output: Output, targets: Targets) -> Tensor:
         """Add a batch to the epoch's measurements; gives the loss."""
@@ -111,17 +206,19 @@ class CapsNetModule(pl.LightningModule):
         return Progress(self.global_step, self._steps, self.current_epoch, self.trainer.max_epochs or 1)
 
     def on_train_start(self) -> None:
+        self._steps = self._all_steps()
+
+    def _all_steps(self) -> int:
         steps = int(self.trainer.estimated_stepping_batches)
-        self._steps = min(steps, self.config.trainer.max_steps or steps)
+        return min(steps, self.config.trainer.max_steps or steps)
 
     def running_means(self) -> dict[str, float]:
         """This epoch's training metrics so far, in this process. Waits for the device."""
         return self.measurements["train"].compute()
 
     def on_train_epoch_start(self) -> None:
-        # Dropout's randomness depends only on this, so that a resumed run draws what it would have drawn.
-        origin = (self.config.seed, self.current_epoch, self.global_rank)
-        torch.manual_seed(int(np.random.SeedSequence(origin).generate_state(1)[0]))
+        for part in self._frozen:
+            part.eval()
         self.measurements["train"] = self._new_measurements()
         self.epoch_metrics = {"lr": self.optimizers().param_groups[0]["lr"]}
 
@@ -150,24 +247,49 @@ class CapsNetModule(pl.LightningModule):
         measured = self.measurements[split].compute(self._add_up)
         named = {f"{split}/{name}": value for name, value in measured.items()}
         self.epoch_metrics.update(named)
-        # For other callbacks. The loggers get those of training and validation later, at the epoch's last step.
-        reported = self.epoch_metrics if split == "train" else named
-        self.log_dict(reported, logger=split == "test", sync_dist=True)
+        # For callbacks; and for the loggers, to which the runner itself writes, at the epoch's last step.
+        reported = {name: self.epoch_metrics[name] for name in ("lr", *named)} if split == "train" else named
+        shown = (self.logs or split == "test") and bool(self.trainer.loggers)
+        self.log_dict(reported, logger=shown, sync_dist=True)
 
     def _add_up(self, sums: Tensor) -> Tensor:
         return self.trainer.strategy.reduce(sums.clone(), reduce_op="sum")
 
     def configure_optimizers(self) -> dict[str, Any]:
+        precision, epochs, steps = self.config.trainer.precision, self.config.trainer.max_epochs, None
+        if self._trainer is not None:
+            precision = self.trainer.precision
+            epochs = self.trainer.max_epochs if (self.trainer.max_epochs or 0) > 0 else epochs
+            steps = self._all_steps() if self.config.optimizer.by_step else None
         # The fused step reads and writes the weights once. It cannot unscale 16-bit gradients that are to be clipped.
-        fused = self.config.trainer.precision not in ("16-mixed", "16")
-        optimizer, schedule = self.config.optimizer.build(self.parameters(), fused, self.config.trainer.max_epochs)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "epoch"}}
+        fused = precision not in ("16-mixed", "16")
+        weights = [weight for weight in self.parameters() if weight.requires_grad]
+        optimizer, schedule = self.config.optimizer.build(weights, fused, epochs, steps)
+        interval = "step" if self.config.optimizer.by_step else "epoch"
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": interval}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        data = self._data_module()
+        own = isinstance(data, KMNISTDataModule)
         checkpoint[CONFIG_KEY] = as_dict(self.config)
-        checkpoint[DATASET_KEY] = self.trainer.datamodule.dataset.record()
+        checkpoint[DATASET_KEY] = (
+            data.dataset.record() if own else trained_elsewhere(self.image_shape, self.class_names)
+        )
         if plugin := plugin_record():
             checkpoint[PLUGIN_KEY] = plugin
+
+
+def _images_and_targets(batch: tuple[Tensor, Any]) -> tuple[Tensor, Targets]:
+    """A batch of ours, or a pair (images, labels), as the network and the loss take it."""
+    images, wanted = batch
+    if isinstance(wanted, Targets):
+        return images, wanted
+    images = _in_unit_range(images)
+    return images, Targets(wanted, images)
+
+
+def _in_unit_range(images: Tensor) -> Tensor:
+    return to_float(images) if images.dtype == torch.uint8 else images
 
 
 def _compiled(output_of: Callable[..., Output]) -> Callable[..., Output]:

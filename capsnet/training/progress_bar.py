@@ -9,9 +9,16 @@ from tqdm import tqdm
 
 from ..text import duration, shown
 
+NOTEBOOK_COLUMNS = 100
+
+
+def _in_notebook() -> bool:
+    """Does the output appear below a notebook's cell?"""
+    return type(sys.stderr).__module__.startswith("ipykernel")
+
 
 class EpochProgressBar(pl.callbacks.ProgressBar):
-    """A bar for each epoch, with the time left for the whole run; on a terminal only.
+    """A bar for each epoch, with the time left for the whole run; in a terminal or a notebook.
 
     It reads the metrics from the device only when it is redrawn. Lightning's bars read them in every step, count the
     epochs from 0, and write to files, too.
@@ -32,9 +39,9 @@ class EpochProgressBar(pl.callbacks.ProgressBar):
         self._began, self._first_epoch = time.perf_counter(), trainer.current_epoch
         self._bar = tqdm(
             total=int(trainer.num_training_batches),
-            disable=not (self._enabled and sys.stderr.isatty() and trainer.is_global_zero),
+            disable=not (self._enabled and (sys.stderr.isatty() or _in_notebook()) and trainer.is_global_zero),
             leave=False,
-            dynamic_ncols=True,
+            **({"ncols": NOTEBOOK_COLUMNS} if _in_notebook() else {"dynamic_ncols": True}),
             mininterval=0.5,
             unit="",
             bar_format="{desc} {percentage:3.0f}%|{bar}| {unit}",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger
@@ -16,6 +17,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from ..data.dataset import Dataset
 from ..errors import CapsNetError, ConfigError, DivergedError, StorageError
+from ..networks.normalization import set_normalization
 from ..reports.evaluation import evaluate
 from ..reports.terminal import run_outcome, run_summary
 from ..runs.checkpoints import read_checkpoint
@@ -35,7 +37,7 @@ from ..text import on_one_line
 from .allocation import freed_memory_kept
 from .callbacks import Checkpoints, EpochLog
 from .choices import Decision, apply, decide, recorded_decision, ruled_decision
-from .datamodule import ImageDataModule
+from .datamodule import KMNISTDataModule
 from .launch_environment import started_by_launcher
 from .loggers import (
     StepCurves,
@@ -45,6 +47,7 @@ from .loggers import (
     log_figures,
     log_outcome,
 )
+from .memory import available_memory, memory_errors_in_one_line, memory_line, memory_need, refuse_too_large
 from .module import CapsNetModule
 from .probabilities import refuse_without_probabilities
 from .processes import OneMachine, further_processes, share_of_threads
@@ -108,11 +111,16 @@ def train(
                 refuse_existing_run(run_dir)
         else:
             logging.getLogger("capsnet").setLevel(logging.ERROR)
+        whole_run.enter_context(memory_errors_in_one_line())
 
         began = time.perf_counter()
         data = _read_training_images(config)
         dataset, validates = data.dataset, data.dataset.val_split is not None
+        free = available_memory(on_cpu=not torch.cuda.is_available() or config.trainer.accelerator == "cpu")
+        shape, held = config.task.build().image_shape(dataset.image_shape), sum(dataset.counts.values())
+        refuse_too_large(config, shape, len(dataset.class_names), free)
         module = _build_module(config, dataset)
+        need = memory_need(module.network, shape, min(config.data.batch_size, held), held)
 
         earlier = read_record(run_dir) if resume and (run_dir / RECORD_FILE).exists() else {}
         decision = _decide(config, module, dataset, recorded_computing(earlier) or computing)
@@ -121,6 +129,7 @@ def train(
         epoch_log = EpochLog(run_dir, monitor_of(config), StepCurves())
         trainer = build_trainer(config, epoch_log, callbacks, environment, validates, decision.choice.precision)
         begin = checkpoint_to_resume(config, run_dir, earlier, dataset, module, trainer) if resume else Resumption()
+        initial = earlier.get("init") if begin.checkpoint else module.begin()
         own = built_in_loggers(config, run_dir, curves_folder(run_dir, label), begin.step if resume else None)
         trainer.loggers = [*own, *loggers]
 
@@ -128,6 +137,9 @@ def train(
             "running",
             list(overrides),
             dataset=dataset.record(),
+            name=config.name,
+            tags=config.tags,
+            init=initial,
             seed=config.seed,
             parameters=sum(parameter.numel() for parameter in module.parameters()),
             device=device_name(trainer),
@@ -138,15 +150,18 @@ def train(
             foreign=_foreign(earlier, [*callbacks, *loggers], foreign),
         )
 
+        on_cpu = trainer.strategy.root_device.type == "cpu"
         if is_main:
             remove_drafts(run_dir)
             results.write(run_dir)
             start_log()
-            log.info("%s\n", run_summary(config, dataset, results, run_dir, trainer.world_size))
+            memory = memory_line(need, free, on_cpu)
+            log.info("%s\n", run_summary(config, dataset, results, run_dir, trainer.world_size, memory))
+            if note := getattr(config.optimizer, "note", lambda epochs: None)(config.trainer.max_epochs):
+                log.info("%s\n", note)
 
-        with _outcome_recorded(results, config, run_dir, epoch_log, trainer, began):
+        with _outcome_recorded(results, config, run_dir, epoch_log, trainer, began), memory_errors_in_one_line():
             with contextlib.ExitStack() as training:
-                on_cpu = trainer.strategy.root_device.type == "cpu"
                 if environment is not None and environment.local_rank() == 0 and trainer.num_devices > 1:
                     if on_cpu:
                         training.enter_context(share_of_threads(trainer.num_devices))
@@ -167,22 +182,31 @@ def train(
         return results
 
 
-def _read_training_images(config: Config) -> ImageDataModule:
-    dataset = config.data.build(config.seed)
-    data = ImageDataModule(dataset, config.data.batch_size, config.augment.build(), config.seed, config.task.build())
+def _read_training_images(config: Config) -> KMNISTDataModule:
+    data = KMNISTDataModule(config=config)
     data.setup("fit")
-    refuse_long_interval(config, dataset.counts["train"])
+    refuse_long_interval(config, data.dataset.counts["train"])
     return data
 
 
 def _build_module(config: Config, dataset: Dataset) -> CapsNetModule:
-    pl.seed_everything(config.seed, verbose=False)
+    pl.seed_everything(config.seed, verbose=False)  # for what plugins and callbacks draw
     try:
-        module = CapsNetModule(config, dataset.image_shape, len(dataset.class_names), dataset.class_counts)
+        module = CapsNetModule(
+            config=config,
+            image_shape=dataset.image_shape,
+            num_classes=len(dataset.class_names),
+            class_names=dataset.class_names,
+            class_counts=dataset.class_counts,
+            logs=False,
+            begins=False,
+        )
     except ValueError as error:
         raise ConfigError(f"model={name_of('model', config.model)}, data={dataset.name}: {error}") from error
     except (RuntimeError, MemoryError, OverflowError) as error:
         raise ConfigError(f"model: a network of this size cannot be built here ({on_one_line(error)[:200]})") from error
+    if config.data.normalize:
+        set_normalization(module.network, *dataset.normalization())
     if config.augment.mixup:
         refuse_without_probabilities(config, module, dataset.image_shape, len(dataset.class_names))
     return module
@@ -238,7 +262,7 @@ def _outcome_recorded(
 def _fit(
     trainer: pl.Trainer,
     module: CapsNetModule,
-    data: ImageDataModule,
+    data: KMNISTDataModule,
     epoch_log: EpochLog,
     results: RunRecord,
     checkpoint: Path | None,
@@ -278,6 +302,8 @@ def _test(
     network = module.network.to(trainer.strategy.root_device)
     evaluation = evaluate(network, dataset, module.config, epoch_log.run_dir, best, results.best_epoch)
     report = evaluation.report
+    if note := module.task.note(report):
+        log.info("\n%s", note)
     results.inference_images_per_second = round(evaluation.images_per_second, 1)
     results.metrics |= {f"test/{name}": value for name, value in report.items() if isinstance(value, float)}
     log_figures(trainer.loggers, evaluation.figures, trainer.global_step)

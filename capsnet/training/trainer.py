@@ -13,7 +13,7 @@ from ..settings.config import Config
 from ..settings.trainer import Trainer
 from ..text import counted, on_one_line
 from .averaging import WeightAverage
-from .callbacks import Checkpoints, CompileTimer, DivergenceCheck, EpochLog, StepLimit
+from .callbacks import Checkpoints, CompileTimer, DivergenceCheck, EpochLog, EpochSeed, StepLimit
 from .checkpoint_io import AtomicCheckpointIO
 from .choices import has_bfloat16
 from .processes import OneMachine
@@ -72,6 +72,7 @@ def _callbacks(config: Config, epoch_log: EpochLog, others: Sequence[Callback]) 
         callbacks.append(EpochProgressBar())
     average = WeightAverage(config.trainer.average_weights) if config.trainer.average_weights else None
     callbacks += [average] if average else []
+    callbacks.append(EpochSeed(config.seed))
     callbacks += [DivergenceCheck(epoch_log.run_dir), epoch_log.steps, epoch_log, Checkpoints(epoch_log, average)]
     if config.trainer.max_steps is not None:
         callbacks.append(StepLimit(config.trainer.max_steps))

@@ -5,7 +5,7 @@ import yaml
 from conftest import run_in_process
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from capsnet.cli.composing import with_quoted_paths
+from capsnet.settings.composing import with_quoted_paths
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import sys
 import pytest
 from conftest import DIGITS, REPO, run_command, run_in_process
 
-import capsnet.cli.composing
+import capsnet.settings.composing
 
 
 def error_line(done: subprocess.CompletedProcess[str]) -> str:
@@ -33,6 +33,23 @@ def error_line(done: subprocess.CompletedProcess[str]) -> str:
         ("trainer.devices=many", "trainer.devices=many: must be a number of devices"),
         ("trainer.limit_test_batches=2", "does nothing here, since the test always scores every image"),
         ("trainer.logger=false", "does nothing here, since logger=NAME chooses them"),
+        ("lr=0.01", "lr=0.01: no such key; use optimizer.lr=0.01"),
+        ("max_epochs=3", "use trainer.max_epochs=3"),
+        ("batch_size=32", "use data.batch_size=32"),
+        ("data.num_workers=4", "no worker processes; leave it out"),
+        ("ckpt_path=last.ckpt", "resume=RUN_DIR continues a run, init=RUN_DIR begins with its weights"),
+        ("callbacks=early_stopping", "early_stopping.patience=N stops early"),
+        ("hparams_search=optuna", "sweep=optuna searches"),
+        ("debug=fdr", "trainer=debug"),
+        ("--epochs", "--epochs: settings are given as KEY=VALUE, without dashes; use trainer.max_epochs=VALUE"),
+        ("+experiment=best", "leave out the +: experiment=best"),
+        ("model.dropout=0.2,0.5", "several values are a sweep: add -m"),
+        ("routing.iters=1..3", "'routing.iters=range(1,4)', with -m"),
+        ("resume", "settings are given as KEY=VALUE"),
+        ("resume=run/checkpoints/last.ckpt", "give the run's folder: resume=run"),
+        ("hydra.job.chdir=true", "leave it out"),
+        ("freeze=true", "freeze=true: keeps weights as they are, so it needs init="),
+        ("name=a/b", "name=a/b: must be letters, digits"),
         ("~seed", "~seed: a setting cannot be removed; leave it out to get its default"),
         ("~augment=shift", "~augment=shift: a setting cannot be removed"),
     ],
@@ -48,7 +65,7 @@ def test_a_setting_of_another_option_says_where_it_belongs(tmp_path):
 
 
 def test_a_launcher_that_is_not_installed_names_its_package(tmp_path, monkeypatch):
-    monkeypatch.setitem(capsnet.cli.composing.LAUNCHER_PACKAGES, "none_such", "hydra-none-such-launcher")
+    monkeypatch.setitem(capsnet.settings.composing.LAUNCHER_PACKAGES, "none_such", "hydra-none-such-launcher")
     done = run_in_process("train.py", "-m", "hydra/launcher=none_such", "seed=1", cwd=tmp_path)
     assert "hydra/launcher: needs another package: pip install hydra-none-such-launcher" in error_line(done)
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from capsnet.errors import ConfigError
-from capsnet.settings.optimizer import Adam, AdamW
+from capsnet.settings.optimizer import SGD, Adam, AdamW, Torch
 from capsnet.settings.parse import config_from_dict
 
 
@@ -39,6 +39,43 @@ def test_the_learning_rate_rises_in_even_steps_and_then_follows_its_schedule(sch
 @pytest.mark.parametrize("schedule", ["exponential", "cosine"])
 def test_a_warm_up_may_take_the_whole_training(schedule):
     assert rates(Adam(lr=0.4, schedule=schedule, warmup_epochs=1), 1) == [0.2]
+
+
+def test_with_every_step_the_learning_rate_rises_and_falls_within_epochs():
+    weight = torch.nn.Parameter(torch.ones(1))
+    option = Adam(lr=1.0, schedule="cosine", warmup_epochs=1, every_step=True)
+    optimizer, schedule = option.build([weight], fused=False, epochs=3, steps=12)
+    found = []
+    for _ in range(12):
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    falling = [(1 + math.cos(math.pi * step / 8)) / 2 for step in range(8)]
+    assert found == pytest.approx([0.2, 0.4, 0.6, 0.8, *falling])
+
+
+def test_one_cycle_is_that_of_torch():
+    rates_of_torch, weight = [], torch.nn.Parameter(torch.ones(1))
+    wanted = torch.optim.SGD([weight], lr=0.5)
+    cycle = torch.optim.lr_scheduler.OneCycleLR(wanted, 0.5, total_steps=40, cycle_momentum=False)
+    optimizer, schedule = SGD(lr=0.5, schedule="one_cycle").build([weight], fused=False, epochs=4, steps=40)
+    found = []
+    for _ in range(39):
+        for one, its, kept in ((wanted, cycle, rates_of_torch), (optimizer, schedule, found)):
+            kept.append(one.param_groups[0]["lr"])
+            one.step()
+            its.step()
+    assert found == pytest.approx(rates_of_torch)
+
+
+def test_what_is_not_an_optimizer_is_refused():
+    for target, words in (
+        ("torch.nn.Linear", "no optimizer|Linear"),
+        ("no.such.Class", "no.such.Class"),
+        (None, "CLASS"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            Torch(_target_=target).build([torch.nn.Parameter(torch.ones(1))], fused=False, epochs=1)
 
 
 def test_a_warm_up_longer_than_the_training_is_refused():

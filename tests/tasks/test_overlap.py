@@ -23,7 +23,7 @@ from capsnet.metrics.pairs import Pairs
 from capsnet.runs.checkpoints import build_network
 from capsnet.settings.parse import config_from_dict
 from capsnet.tasks.overlap import Overlap, by_overlap, ink_overlap
-from capsnet.training.datamodule import ImageDataModule
+from capsnet.training.datamodule import KMNISTDataModule
 from capsnet.training.run import train
 
 CLASSES, SHIFT = 5, 3
@@ -101,9 +101,9 @@ def test_training_pairs_are_new_in_each_epoch_and_of_each_seed_and_scored_pairs_
 
 
 def test_no_split_sees_an_image_of_another_and_kmnist_7k_has_ten_thousand_test_pairs():
-    config = config_from_dict({}, {"data": "kmnist_7k", "task": "overlap", "task.shift": 0})
-    dataset = config.data.build(0)
-    data = ImageDataModule(dataset, 500, config.augment.build(), 0, config.task.build())
+    chosen = {"data": "kmnist_7k", "task": "overlap", "task.shift": 0, "data.batch_size": 500}
+    data = KMNISTDataModule(config=config_from_dict({}, chosen))
+    dataset = data.dataset
     data.setup()
     loaders = {"train": data.train_dataloader(), "val": data.val_dataloader(), "test": data.test_dataloader()}
     for name, loader in loaders.items():
@@ -205,8 +205,8 @@ def test_multimnist_is_made_of_the_digits_that_lie_beside_the_checkout(tmp_path)
     raw.mkdir(parents=True)
     for archive in archives:
         (raw / archive.stem).write_bytes(gzip.decompress(archive.read_bytes()))
-    config = config_from_dict({}, {"data": "mnist", "data.root": str(tmp_path), "task": "overlap"})
-    data = ImageDataModule(config.data.build(0), 100, config.augment.build(), 0, config.task.build())
+    chosen = {"data": "mnist", "data.root": str(tmp_path), "task": "overlap", "data.batch_size": 100}
+    data = KMNISTDataModule(config=config_from_dict({}, chosen))
     data.setup("test")
     batches = data.test_dataloader()
     assert sum(batches.sizes) == 50_000

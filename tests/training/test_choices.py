@@ -32,7 +32,7 @@ def automatic_config(**settings):
 
 def decision(config, batch=8):
     torch.manual_seed(0)
-    return decide(config, CapsNetModule(config, SHAPE, CLASSES), SHAPE, CLASSES, batch)
+    return decide(config, CapsNetModule(config=config, image_shape=SHAPE, num_classes=CLASSES), SHAPE, CLASSES, batch)
 
 
 def test_the_same_network_is_measured_once_and_then_remembered(monkeypatch):
@@ -103,7 +103,7 @@ def test_choosing_leaves_no_trace_in_the_network_and_the_random_numbers(chosen):
     config = digits_config(**small_cnn) if chosen == "set" else automatic_config(**small_cnn)
     if chosen == "remembered":
         decision(config)
-    module = CapsNetModule(config, SHAPE, CLASSES)
+    module = CapsNetModule(config=config, image_shape=SHAPE, num_classes=CLASSES)
     before = {name: value.clone() for name, value in module.state_dict().items()}
     state = torch.get_rng_state()
     assert decide(config, module, SHAPE, CLASSES, 8).origin == chosen

@@ -3,15 +3,12 @@
 import pytest
 import torch
 
-from capsnet.augment import Augmentation
 from capsnet.errors import ConfigError
-from capsnet.settings.parse import config_from_dict
-from capsnet.training.datamodule import ImageDataModule
+from capsnet.lightning import KMNISTDataModule
 
 
-def digits(augmentation=None, stage=None):
-    dataset = config_from_dict({"data": {"name": "digits"}}).data.build(seed=3)
-    data = ImageDataModule(dataset, batch_size=128, augmentation=augmentation or Augmentation(max_shift=1), seed=3)
+def digits(*overrides, stage=None):
+    data = KMNISTDataModule("data=digits", "data.batch_size=128", "augment.max_shift=1", "seed=3", *overrides)
     data.setup(stage)
     return data
 
@@ -37,11 +34,10 @@ def test_only_the_images_of_a_stage_are_read():
 
 def test_a_cutout_larger_than_the_images_is_refused():
     with pytest.raises(ConfigError, match=r"augment.cutout_size=29: larger than the images, 28x28"):
-        digits(Augmentation(cutout_size=29))
+        digits("augment.cutout_size=29")
 
 
 def test_a_batch_larger_than_the_training_set_is_refused_with_one_that_fits():
-    data = ImageDataModule(config_from_dict({"data": {"name": "digits"}}).data.build(), 2000, Augmentation())
     message = r"data.batch_size=2000: larger than the training set, 1,293 images; set data.batch_size=1024"
     with pytest.raises(ConfigError, match=message):
-        data.setup("fit")
+        digits("data.batch_size=2000", stage="fit")

@@ -15,7 +15,7 @@ from capsnet.runs.checkpoints import read_checkpoint
 from capsnet.runs.metrics import read_metrics
 from capsnet.runs.record import read_record
 from capsnet.settings.config import Config
-from capsnet.training.datamodule import ImageDataModule
+from capsnet.training.datamodule import KMNISTDataModule
 from capsnet.training.module import CapsNetModule
 from capsnet.training.run import train
 
@@ -195,8 +195,7 @@ class TestUnbalancedClasses:
 def test_lightnings_own_test_measures_what_the_runs_own_test_does(tmp_path):
     config = digits_config()
     results = train(config, tmp_path)
-    data = ImageDataModule(config.data.build(config.seed), 64, config.augment.build(), composition=config.task.build())
-    module = CapsNetModule(config, (1, 28, 28), 10)
+    data, module = KMNISTDataModule(config=config), CapsNetModule(config=config)
     module.load_state_dict(read_checkpoint(tmp_path / "checkpoints/best.ckpt")["state_dict"])
     trainer = pl.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False)
     (measured,) = trainer.test(module, data, verbose=False)

@@ -1,0 +1,120 @@
+"""Training from Python, YAML files of one's own, and networks that were trained elsewhere."""
+
+import pytest
+import torch
+from conftest import DIGITS, only_run, record_of, run_in_process
+
+import capsnet
+from capsnet.errors import ConfigError
+from capsnet.lightning import CapsNetModule
+from capsnet.runs.folder import BEST_CHECKPOINT
+from capsnet.settings.config import OPTIONS, name_of
+
+
+def test_a_mistake_is_an_exception_in_the_words_of_the_command_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for wrong, words in (
+        ("routing.iters=0", "must be at least 1"),
+        ("model=none_such", "no such option; choose capsnet"),
+        ("lr=0.1", "use optimizer.lr=0.1"),
+        ("sweep=seeds", "run it by: capsnet train sweep=seeds"),
+        ("resume=x", "only the command line does this"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            capsnet.train(wrong)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_of_ones_own_in_every_group_changes_an_option(tmp_path):
+    for group, options in OPTIONS.items():
+        (tmp_path / group).mkdir()
+        (tmp_path / group / "mine.yaml").write_text(f"defaults: [{next(iter(options))}]\n")
+    (tmp_path / "model/mine.yaml").write_text("defaults: [efficient_capsnet]\nclass_dim: 12\n")
+    (tmp_path / "optimizer/mine.yaml").write_text("defaults: [adamw]\nlr: 0.5\n")
+    (tmp_path / "local").mkdir()
+    (tmp_path / "local/default.yaml").write_text("# @package _global_\nseed: 7\n")
+    chosen = [f"{group}=mine" for group in OPTIONS if group != "routing"]
+    for config in (
+        capsnet.compose(*chosen, "model.dropout=0.5", config_dirs=[tmp_path]),
+        capsnet.compose(*chosen, "model.dropout=0.5", f"hydra.searchpath=[file://{tmp_path}]"),
+    ):
+        assert (config.model.class_dim, config.model.dropout, config.seed) == (12, 0.5, 7)
+        assert (name_of("optimizer", config.optimizer), config.optimizer.lr) == ("adamw", 0.5)  # not what suits
+        assert name_of("routing", config.routing) == "attention"  # comes with the network
+    (tmp_path / "model/empty.yaml").write_text("class_dim: 12\n")
+    with pytest.raises(ConfigError, match="must begin with the option that it changes"):
+        capsnet.compose("model=empty", config_dirs=[tmp_path])
+
+
+def test_a_config_that_training_would_refuse_is_not_shown(tmp_path):
+    done = run_in_process("train.py", "routing.iters=0", "--cfg", "job", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "routing.iters=0: must be at least 1" in done.stderr
+
+
+def test_an_optimizer_of_torchs_is_made_for_a_fresh_config_and_never_for_a_saved_one(tmp_path):
+    asked = ("optimizer=torch", "optimizer._target_=torch.optim.RMSprop", "+optimizer.arguments.momentum=0.5")
+    done = run_in_process("train.py", *DIGITS, "trainer.max_epochs=1", *asked, "hydra.run.dir=run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "torch.optim.RMSprop" in record_of(tmp_path / "run")["foreign"]
+    resume = ("train.py", "resume=run", "trainer.max_epochs=2")
+    refused = run_in_process(*resume, cwd=tmp_path)
+    assert "optimizer._target_=CLASS" in refused.stderr
+    assert run_in_process(*resume, asked[1], cwd=tmp_path).returncode == 0
+
+
+RESIDUAL = (*(one for one in DIGITS if not one.startswith("model.")), "model=res_capsnet", "model.width=8")
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory):
+    """The folder of a run to begin from."""
+    folder = tmp_path_factory.mktemp("first")
+    done = run_in_process("train.py", *RESIDUAL, "trainer.max_epochs=1", "name=first", "tags=[a,b]", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return only_run(folder)
+
+
+def weights(run):
+    return capsnet.load(run).network.state_dict()
+
+
+def test_a_run_begins_with_the_weights_of_another_and_keeps_what_is_frozen(first, tmp_path):
+    again = ("trainer.max_epochs=1", "seed=1", f"init={first}", "freeze=true", "hydra.run.dir=run")
+    done = run_in_process("train.py", *RESIDUAL, *again, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    before, after = weights(first), weights(tmp_path / "run")
+    kept = {name for name, weight in before.items() if torch.equal(after[name], weight)}
+    assert kept == {name for name in before if not name.startswith(("routing", "decoder"))}  # running means, too
+    assert set(record_of(tmp_path / "run")["init"]) == {"path", "sha256"}
+
+
+def test_the_class_layer_is_new_if_the_classes_are(first):
+    shape, settings = (1, 28, 28), ("model=res_capsnet", "model.width=8", f"init={first}")
+    begun = CapsNetModule(*settings, image_shape=shape, class_names=tuple("abcdefghij")).network.state_dict()
+    new = CapsNetModule(*settings[:2], image_shape=shape).network.state_dict()
+    for name, weight in weights(first).items():
+        per_class = name == "routing.weight" or (name.startswith("decoder") and new[name].shape[-1] == 160)
+        assert torch.equal(begun[name], new[name] if per_class else weight), name
+
+
+def test_a_network_trained_in_ones_own_loop_is_saved_for_all_programs(tmp_path):
+    network = capsnet.CapsNet(conv_channels=4, primary_capsules=2, routing_iters=5)
+    names, settings = tuple("abcdefghij"), ("model.conv_channels=4", "model.primary_capsules=2")
+    for wrong in ((), settings):  # another shape; the same shapes, but three iterations
+        with pytest.raises(ConfigError, match="give"):
+            capsnet.save(network, tmp_path / "run", names, *wrong)
+    capsnet.save(network, tmp_path / "run", names, *settings, "routing.iters=5", "data=digits")
+    images = torch.rand(3, 1, 28, 28)
+    assert torch.equal(capsnet.load(tmp_path / "run").predict(images).labels, network.eval()(images).scores.argmax(1))
+    assert run_in_process("evaluate.py", "run=run", "figures=false", cwd=tmp_path).returncode == 0
+    assert (tmp_path / "run" / BEST_CHECKPOINT).is_file()
+
+
+def test_runs_and_sweeps_are_listed_with_name_network_data_metric_and_status(first):
+    outputs = first.parents[1]
+    done = run_in_process("capsnet.runs", str(outputs), "--tag", "b", cwd=outputs)
+    _, line = done.stdout.splitlines()
+    for part in (first.name, "first", "res_capsnet", "digits", "val/accuracy", "completed"):
+        assert part in line
+    assert "has no runs with the tag c" in run_in_process("capsnet.runs", ".", "--tag", "c", cwd=outputs).stderr
