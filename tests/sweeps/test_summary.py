@@ -252,3 +252,13 @@ class TestCommand:
         assert (sweep / "sweep.csv").is_file()
         monkeypatch.chdir(sweep.parent)
         assert done.stdout == summarize(sweep) + "\n"
+
+
+def test_jobs_that_a_yaml_file_edited_meanwhile_has_made_different_are_not_averaged(tmp_path):
+    for seed, rate in enumerate((0.1, 0.1, 0.2)):
+        config = {"optimizer": {"name": "adam", "lr": rate}, "seed": seed, "figures": bool(seed)}
+        metrics = {"val/accuracy": 0.5 + seed / 10}
+        make_job(tmp_path, seed, [f"seed={seed}"], config=config, metrics=metrics, monitor="val/accuracy")
+    text = summarize(tmp_path)
+    assert "kept apart jobs whose config has changed meanwhile: optimizer.lr\n" in text
+    assert [row["seeds"] for row in table(tmp_path / "summary.csv")] == ["1", "2"]
