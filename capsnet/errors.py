@@ -39,6 +39,12 @@ class DivergedError(CapsNetError):
     exit_code = 1
 
 
+class TooLittleMemoryError(CapsNetError):
+    """A training needs more memory than there is."""
+
+    exit_code = 1
+
+
 class StorageError(CapsNetError):
     """A file cannot be written, for example because the disk is full."""
 

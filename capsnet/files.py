@@ -35,9 +35,15 @@ def write_json(path: Path, content: Any) -> None:
         draft.write_bytes(text.encode("utf-8", "backslashreplace"))  # a lone surrogate becomes JSON's \udc80
 
 
-def write_csv(path: Path, header: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write a table with these columns, atomically. What a row lacks, or is None, stays empty; the rest is left out."""
-    with atomic_write(path) as draft, draft.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
+def write_csv(
+    path: Path, header: Sequence[str], rows: Iterable[Mapping[str, Any]], for_spreadsheets: bool = False
+) -> None:
+    """Write a table with these columns, atomically. What a row lacks, or is None, stays empty; the rest is left out.
+
+    For spreadsheets, it begins with the mark by which Excel knows UTF-8.
+    """
+    encoding = "utf-8-sig" if for_spreadsheets else "utf-8"
+    with atomic_write(path) as draft, draft.open("w", newline="", encoding=encoding, errors="backslashreplace") as file:
         writer = csv.DictWriter(file, header, restval="", extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)

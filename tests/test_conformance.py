@@ -28,6 +28,7 @@ PARAMETERS = {
     "capsnet": 8_215_568,
     "efficient_capsnet": 1_573_168,
     "res_capsnet": 2_132_592,
+    "pooled_capsnet": 1_125_233,
     "matrix_capsnet": 68_404,
     "cnn": 35_445_522,
     "small_capsnet": 2_117_072,
@@ -292,6 +293,11 @@ def test_a_dataset_gives_labelled_images_of_all_its_classes(name, tmp_path):
     if name == "folder":
         make_folder_of_digits(tmp_path, {"train": 4, "test": 2})
         settings = {"root": str(tmp_path)}
+    if name == "table":
+        make_folder_of_digits(tmp_path, {"": 9})
+        rows = "".join(f"{path.relative_to(tmp_path)},{path.parent.name}\n" for path in tmp_path.rglob("*.png"))
+        (tmp_path / "labels.csv").write_text(f"file,label\n{rows}")
+        settings = {"labels": str(tmp_path / "labels.csv")}
     if name == "idx":
         make_kmnist(tmp_path)
         settings = {"root": str(tmp_path / "KMNIST" / "raw")}

@@ -36,7 +36,7 @@ def test_the_test_images_give_the_accuracy_of_the_evaluation(finished_run, pictu
     right = round(report["accuracy"] * 360)
     assert "360 pictures classified\n" in done.stdout
     assert f"{right / 360:.2%} of them, {right}, are in the folder of their class" in done.stdout
-    with (tmp_path / "found.csv").open(newline="") as file:
+    with (tmp_path / "found.csv").open(newline="", encoding="utf-8-sig") as file:
         rows = list(csv.DictReader(file))
     files = [Path(row["file"]) for row in rows]
     assert sum(file.parent.name == row["class"] for file, row in zip(files, rows, strict=True)) == right
@@ -120,7 +120,8 @@ def test_a_folder_is_trained_on_evaluated_and_predicted(tmp_path):
     digits = tmp_path / "Meine Bücher (it's)"
     make_folder_of_digits(digits, {"train": 40, "test": 20}, classes=2)
     (digits / "train/one/0.png").write_bytes(b"")
-    small = ("model.conv_channels=4", "model.primary_capsules=2", "trainer=cpu", "trainer.max_epochs=4")
+    small = ("model=small_capsnet", "model.conv_channels=4", "model.primary_capsules=2", "trainer=cpu")
+    small = (*small, "trainer.max_epochs=4", "optimizer.schedule=exponential", "data.normalize=null")
     train = ("train.py", "data=folder", f"data.root={digits.name}", "data.batch_size=8", *small)
     refused = run_in_process(*train, cwd=tmp_path)
     assert refused.returncode == 2
@@ -142,3 +143,32 @@ def test_a_folder_is_trained_on_evaluated_and_predicted(tmp_path):
     resumed = run_in_process("train.py", f"resume={run}", "trainer.max_epochs=5", cwd=tmp_path)
     assert resumed.returncode == 2
     assert "not the data that this run began with: test has changed" in resumed.stderr
+
+
+def test_what_scores_too_little_is_none_of_the_classes(finished_run, pictures, tmp_path):
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (28, 28), dtype=np.uint8)).save(tmp_path / "noise.png")
+    given = ["noise.png", str(pictures / "3"), "--json"]
+    plain = json.loads(run_in_process(PREDICT, str(finished_run), *given, cwd=tmp_path).stdout)
+    least = sorted(row["score"] for row in plain)[len(plain) // 2]
+    done = run_in_process(PREDICT, str(finished_run), *given, "--least", str(least), cwd=tmp_path)
+    for before, row in zip(plain, json.loads(done.stdout), strict=True):
+        assert row["class"] == (before["class"] if row["score"] >= least else None)
+        assert row["none_of_them"] == (row["score"] < least) == (row["class"] is None)
+    shown = run_in_process(PREDICT, str(finished_run), *given[:2], "--least", "1", cwd=tmp_path).stdout
+    assert shown.count("none of them") == len(plain)
+    wrong = run_in_process(PREDICT, str(finished_run), *given, "--least", "50", cwd=tmp_path)
+    assert (wrong.returncode, wrong.stderr) == (2, "Error: --least 50: must be from 0 to 1, as scores are\n")
+
+
+def test_the_scores_of_all_classes_are_in_json_and_in_a_table_that_excel_reads_as_utf8(
+    finished_run, pictures, tmp_path
+):
+    given = [str(pictures / "3"), "--all", "--json", "--csv", "found.csv"]
+    rows = json.loads(run_in_process(PREDICT, str(finished_run), *given, cwd=tmp_path).stdout)
+    assert (tmp_path / "found.csv").read_bytes().startswith(b"\xef\xbb\xbffile,class,score,")
+    with (tmp_path / "found.csv").open(newline="", encoding="utf-8-sig") as file:
+        table = list(csv.DictReader(file))
+    for row, line in zip(rows, table, strict=True):
+        assert max(row["scores"], key=row["scores"].get) == row["class"]
+        assert max(row["scores"].values()) == row["score"]
+        assert {name: float(line[f"score of {name}"]) for name in row["scores"]} == row["scores"]

@@ -11,7 +11,9 @@ from .affine import Affine
 from .cutout import Cutout
 from .elastic import Elastic
 from .erasing import Erasing
+from .ground import on_ground
 from .mixup import Mixup
+from .photo import Flip, Light
 from .shift import Shift
 from .stroke import Stroke
 
@@ -37,7 +39,7 @@ random numbers on the same device. It returns the augmented batch, in the same f
 
 class Augmentation:
     """All kinds that are switched on, in the order in which they are applied, then what plugins add. See
-    `settings.augment`.
+    `settings.augment`. What comes in from outside an image, and what is blanked, gets the color of its border.
 
     Mixup needs other images, so the task applies it, after the rest.
     """
@@ -54,6 +56,10 @@ class Augmentation:
         stroke: float = 0,
         erasing: float = 0,
         mixup: float = 0,
+        flip: float = 0,
+        brightness: float = 0,
+        contrast: float = 0,
+        color: float = 0,
         added: Mapping[str, Added] | None = None,
     ):
         self.sizes = {"max_shift": max_shift, "cutout_size": cutout_size, "translation": translation}
@@ -66,7 +72,11 @@ class Augmentation:
             "cutout": (cutout_size, Cutout(cutout_size)),
             "erasing": (erasing, Erasing(erasing)),
         }
+        light = Light(brightness, contrast, color)
+        of_light: dict[str, tuple[float, Kind]] = {"flip": (flip, Flip(flip)), "light": (max(light), light)}
         self.kinds = {name: kind for name, (strength, kind) in kinds.items() if strength}
+        """Those that fill with 0."""
+        self.of_light = {name: kind for name, (strength, kind) in of_light.items() if strength}
         self.mixup = Mixup(mixup) if mixup else None
         self.added = dict(added or {})
 
@@ -84,10 +94,16 @@ class Augmentation:
             height, width: of the images.
             generator_of: random numbers for each kind, so that switching one on changes no other's draws.
         """
-        return {name: kind.draw(count, height, width, generator_of(name)) for name, kind in self.kinds.items()}
+        kinds = self.of_light | self.kinds
+        return {name: kind.draw(count, height, width, generator_of(name)) for name, kind in kinds.items()}
 
     def __call__(self, images: Tensor, draws: Draws) -> Tensor:
         """[batch, channels, height, width] in [0, 1] -> the same, augmented by the `draws` of the same batch."""
+        for name, kind in self.of_light.items():
+            images = kind(images, draws[name])
+        return on_ground(images, lambda moved: self._moved(moved, draws)) if self.kinds else images
+
+    def _moved(self, images: Tensor, draws: Draws) -> Tensor:
         for name, kind in self.kinds.items():
             images = kind(images, draws[name])
         return images

@@ -81,7 +81,7 @@ class Batches:
     """Iterates over batches: images [batch, channels, height, width], float32 in [0, 1], and their targets.
 
     Several processes share every batch, so that together they see each item once. If the last batch has fewer items
-    than there are processes, it is joined to the one before.
+    than there are processes, or than `least_share` of a batch, it is joined to the one before.
 
     Args:
         split: images and labels.
@@ -95,6 +95,8 @@ class Batches:
     Raises:
         ConfigError: the batches are too small for so many processes.
     """
+
+    least_share = 0.0
 
     def __init__(
         self,
@@ -116,7 +118,7 @@ class Batches:
                 f" but a batch has {min(batch_size, count)}"
             )
         self.sizes = [min(batch_size, count - start) for start in range(0, count, batch_size)]
-        if len(self.sizes) > 1 and self.sizes[-1] < world_size:
+        if len(self.sizes) > 1 and self.sizes[-1] < max(world_size, self.least_share * batch_size):
             self.sizes[-2:] = [sum(self.sizes[-2:])]
 
     def _item_count(self, labels: Tensor) -> int:
@@ -152,6 +154,9 @@ class Batches:
 class TrainingBatches(Batches):
     """Shuffles and augments anew each epoch. The random draws depend only on the seed, the epoch and the image.
 
+    A last batch of less than an eighth is joined to the one before: the statistics of batch normalization over two
+    images say little, and with few images an epoch has few steps.
+
     What plugins add draws for a whole batch. It depends on the seed, the epoch, which batch of the epoch it is, and the
     process's rank.
 
@@ -160,6 +165,8 @@ class TrainingBatches(Batches):
         seed: fixes order and augmentation.
         epoch: gives the number of the epoch that begins.
     """
+
+    least_share = 1 / 8
 
     def __init__(self, *args, augmentation: Augmentation, seed: int, epoch: Callable[[], int], **kwargs):
         self.augmentation, self.seed, self.epoch = augmentation, seed, epoch

@@ -8,7 +8,7 @@ import os
 import sys
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,10 +16,12 @@ import numpy as np
 import PIL
 
 from ..files import atomic_write, make_folder
+from .pictures import Range
+from .source import NOTHING
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1  # raise it when the same files would be read as other pixels
+FORMAT = 2  # raise it when the same files would be read as other pixels
 MADE_HERE = f"{'[0-9a-f]' * 20}-{'[0-9a-f]' * 40}.npz"  # pattern of the files' names
 ABANDONED = 3600  # seconds in which nobody wrote to a draft
 
@@ -33,6 +35,8 @@ class ReadImages(NamedTuple):
     """Why each of the other files cannot be read, by its place in the list."""
     lasting: bool = True
     """Reading them again would give the same; False if the system could not read a file."""
+    ranges: Mapping[str, Range] = NOTHING
+    """What is black and what is white in the pictures of each kind."""
 
 
 def user_cache() -> Path | None:
@@ -84,9 +88,10 @@ def _load(path: Path) -> ReadImages | None:
     """The content of a file in the cache; None if there is none, or if it is damaged."""
     try:
         with np.load(path, allow_pickle=False) as arrays:  # the zip file's checksums are checked
-            images, broken = arrays["images"], json.loads(arrays["broken"].tobytes())
+            images, said = arrays["images"], json.loads(arrays["said"].tobytes())
         if images.ndim == 4 and images.dtype == np.uint8:
-            return ReadImages(images, {int(place): str(why) for place, why in broken.items()})
+            broken = {int(place): str(why) for place, why in said["broken"].items()}
+            return ReadImages(images, broken, ranges={kind: Range(*ends) for kind, ends in said["ranges"].items()})
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, EOFError, AttributeError, zipfile.BadZipFile):
@@ -99,8 +104,8 @@ def _save(path: Path, found: ReadImages) -> None:
     try:
         make_folder(path.parent)
         with atomic_write(path) as draft, draft.open("wb") as file:
-            broken = np.frombuffer(json.dumps(found.broken).encode(), np.uint8)
-            np.savez(file, images=found.images, broken=broken)
+            said = json.dumps({"broken": found.broken, "ranges": dict(found.ranges)})
+            np.savez(file, images=found.images, said=np.frombuffer(said.encode(), np.uint8))
     except OSError as error:
         _warn_not_kept(str(path.parent), error.strerror or str(error))
 

@@ -1,17 +1,18 @@
 """A dataset's images, split into training, validation and test."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..errors import ConfigError, DataError
 from ..files import combined_digest
 from .pictures import border
-from .source import LabelledImages, Source, digest, read_part
-from .splits import stratified_split, take_rows
+from .source import NOTHING, LabelledImages, Source, digest, read_part
+from .splits import grouped_split, stratified_split, take_rows
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +27,8 @@ class TrainingImages(NamedTuple):
     class_names: tuple[str, ...]
     border_brightness: tuple[float, float]
     """Mean over the images, and standard deviation, of the brightness along their edges, in [0, 1]."""
+    reading: Mapping[str, Any] = NOTHING
+    """See `Source.reading`."""
 
 
 class Dataset:
@@ -54,7 +57,7 @@ class Dataset:
         self.source, self.name, self.seed = source, name, seed
         self.val_size, self.limit = val_size, limit
         if trained_on is not None:
-            self.source.read_as(trained_on.image_shape, trained_on.class_names)
+            self.source.read_as(trained_on.image_shape, trained_on.class_names, trained_on.reading)
         self.train_split: LabelledImages | None = None
         self.val_split: LabelledImages | None = None
         self.test_split: LabelledImages | None = None
@@ -67,17 +70,19 @@ class Dataset:
         if self.train_split is not None:
             return
         images, labels = self._read("train")
-        own = self.source.gives_away
+        own, groups = self.source.gives_away, self.source.groups
         if self.limit is not None and self.limit < len(labels):
-            chosen = self._hold_out(f"data.limit={self.limit}", labels, self.limit)[1]
+            least = 2 if self.val_size and self.source.val() is None else 1
+            chosen = self._hold_out(f"data.limit={self.limit}", labels, self.limit, least=least)[1]
             images, labels = take_rows(images, chosen, own), labels[chosen]
+            groups = None if groups is None else groups[chosen]
         if self.val_size and self.source.val() is not None:
             if self.val_size != VAL_SIZE:
                 log.info("data.val_size: not used, the dataset has validation images of its own")
             self.val_split = self._read("val")
         elif self.val_size:
             held_out = int(self.val_size) if self.val_size >= 1 else round(self.val_size * len(labels))
-            train, val = self._hold_out(f"data.val_size={self.val_size:g}", labels, held_out)
+            train, val = self._hold_out(f"data.val_size={self.val_size:g}", labels, held_out, groups)
             self.val_split = LabelledImages(images[val], labels[val])
             images, labels = take_rows(images, train, own), labels[train]
         self.train_split = LabelledImages(images, labels)
@@ -103,23 +108,50 @@ class Dataset:
             self._digests[part] = digest(read)
         return read
 
-    def _hold_out(self, setting: str, labels: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    def _hold_out(
+        self, setting: str, labels: Tensor, count: int, groups: Tensor | None = None, least: int = 1
+    ) -> tuple[Tensor, Tensor]:
         """Indices of the images that stay and of `count` that are held out, by class.
 
-        Raises ConfigError that names the setting, KEY=VALUE, if a class would be left without images.
+        Args:
+            setting: KEY=VALUE, for errors.
+            labels: of the images.
+            count: how many are held out; with groups, about as many.
+            groups: images with the same number stay together; None: each is one by itself.
+            least: held out of each class that has more.
+
+        Raises:
+            ConfigError: a class would be left without images.
         """
         classes = len(self.class_names)
+        key = setting.partition("=")[0]
         if not classes <= count <= len(labels) - classes:
             raise ConfigError(
                 f"{setting}: cannot split off {count:,} of {len(labels):,} images so that both parts have images of all"
-                f" {classes} classes; {self._advice(setting.partition('=')[0], count, len(labels))}"
+                f" {classes} classes; {self._advice(key, count, len(labels))}"
             )
-        return stratified_split(labels, count, self.seed)
+        sizes = torch.bincount(labels, minlength=classes)
+        if few := [name for name, size in zip(self.class_names, sizes.tolist(), strict=True) if size == 1]:
+            raise ConfigError(
+                f"{setting}: class {few[0]} has 1 image, which cannot be in both parts; add some, or set {_off(key)}"
+            )
+        if groups is None or len(groups.unique()) == len(groups):
+            return stratified_split(labels, count, self.seed, least)
+        order = np.random.RandomState(self.seed).permutation(len(labels))
+        out = torch.from_numpy(grouped_split(labels.numpy(), groups.numpy(), count, order))
+        is_out = torch.zeros(len(labels), dtype=torch.bool).index_fill(0, out, True)
+        held_out = torch.bincount(labels[out], minlength=classes)
+        if missing := [name for name, size in zip(self.class_names, held_out.tolist(), strict=True) if not size]:
+            log.warning(
+                "data=%s: %s cannot be split without tearing images apart that belong together, so none is held out",
+                *(self.name, ", ".join(missing[:5])),
+            )
+        return torch.where(~is_out)[0], torch.where(is_out)[0]
 
     def _advice(self, key: str, count: int, available: int) -> str:
         """What to set instead of a number of images that cannot be held out."""
         least, most = len(self.class_names), available - len(self.class_names)
-        nothing = f"{key}=0" if key == "data.val_size" else f"{key}=null"
+        nothing = _off(key)
         if least > most:
             return f"set {nothing}"
         bound = f"{least} or more" if count < least else f"{most} or less"
@@ -165,6 +197,21 @@ class Dataset:
         splits = {"train": self.train_split, "val": self.val_split, "test": self.test_split}
         return {name: len(split.labels) for name, split in splits.items() if split is not None}
 
+    def normalization(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of the training images' channels in [0, 1], [channels] each."""
+        assert self.train_split is not None
+        images = self.train_split.images.numpy()
+        channels = images.shape[1]
+        sums, squares = np.zeros(channels), np.zeros(channels)
+        for some in np.array_split(images, -(-len(images) // 1024)):
+            values = some.astype(np.float64) / 255
+            sums += values.sum((0, 2, 3))
+            squares += np.square(values).sum((0, 2, 3))
+        count = images.size / channels
+        mean = sums / count
+        spread = np.sqrt(np.maximum(squares / count - mean**2, 1e-6))
+        return torch.from_numpy(mean).float(), torch.from_numpy(spread).float()
+
     def record(self) -> dict[str, Any]:
         """What `results.json` says about the dataset: name, digests of what was read, counts, and what a network that
         is trained on it has to know."""
@@ -176,14 +223,22 @@ class Dataset:
             "files": files,
             **self.counts,
             **self.source.details,
-            **(self._training_images()._asdict() if self.train_split else {}),
+            **(self._training_images() if self.train_split else {}),
         }
 
-    def _training_images(self) -> TrainingImages:
+    def _training_images(self) -> dict[str, Any]:
+        """The fields of `TrainingImages`."""
         assert self.train_split is not None
         if self._brightness is None:
             self._brightness = border_brightness(self.train_split.images)
-        return TrainingImages(self.image_shape, self.class_names, self._brightness)
+        about = TrainingImages(self.image_shape, self.class_names, self._brightness)._asdict()
+        reading = dict(self.source.reading)
+        return about | {"reading": reading} if reading else {key: about[key] for key in about if key != "reading"}
+
+
+def _off(key: str) -> str:
+    """The setting with which nothing is held out."""
+    return f"{key}=0" if key == "data.val_size" else f"{key}=null"
 
 
 def border_brightness(images: Tensor) -> tuple[float, float]:
@@ -198,8 +253,8 @@ def border_brightness(images: Tensor) -> tuple[float, float]:
 
 def recorded_training_images(record: dict[str, Any]) -> TrainingImages | None:
     """What a record of `Dataset.record`, read from a file, says about the training images; None if it does not."""
-    values = [record.get(key) for key in TrainingImages._fields]
-    return None if None in values else TrainingImages(*map(tuple, values))
+    values = [record.get(key) for key in ("image_shape", "class_names", "border_brightness")]
+    return None if None in values else TrainingImages(*map(tuple, values), record.get("reading", {}))
 
 
 def trained_elsewhere(image_shape: tuple[int, int, int], class_names: Sequence[str]) -> dict[str, Any]:

@@ -1,13 +1,14 @@
 """Your own images: a folder for each class, in parts for training and test or all together."""
 
 import hashlib
+import itertools
 import logging
 import os
 import re
 import sys
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,18 +21,41 @@ from ..files import user_path
 from ..text import counted, printable
 from .cache import ReadImages, cached, user_cache
 from .parallel import in_parallel
-from .pictures import BrokenPictureError, TemporaryReason, is_picture_name, picture_size, pixels_or_reason
-from .source import LabelledImages, Source
-from .splits import take_rows
+from .pictures import (
+    DEEP,
+    EIGHT_BITS,
+    FULL,
+    BrokenPictureError,
+    Fitted,
+    Range,
+    TemporaryReason,
+    as_bytes,
+    fitted_or_reason,
+    has_picture_name,
+    is_picture,
+    picture_size,
+    range_of,
+)
+from .source import NOTHING, LabelledImages, Source
+from .splits import connected, grouped_split, take_rows
 
 log = logging.getLogger(__name__)
 
 PARTS = ("train", "val", "test")
 OTHER_NAMES = {"training": "train", "testing": "test", "validation": "val", "valid": "val"}
+SYSTEM_NAMES = frozenset(
+    [
+        *("__macosx", "@eadir", "#recycle", "$recycle.bin", "system volume information", "lost+found", "__pycache__"),
+        *("thumbs.db", "desktop.ini"),
+    ]
+)
+"""What systems leave beside people's files, in lower case."""
 TEST_SIZE = 0.2  # share of the images that is held out if there is no test/, unless `test_size` says otherwise
 LEAST_SIDE, MOST_SIDE = 28, 64  # pixels, where `image_size` does not say
 MOST_MEASURED = 1_000  # files whose size is looked up to choose that of the images
 MOST_NAMED = 5  # files in a message
+MOST_LOOKED_AT = 10_000  # files, to say what is in a folder without images
+MOST_REMEMBERED = 128  # training images by which their folder is known again
 CODE_POINT = re.compile(r"U\+([0-9A-Fa-f]{4,6})")
 
 
@@ -47,6 +71,8 @@ class PictureFile(NamedTuple):
     """Size and times; empty if they cannot be found out."""
     leads_outside: bool
     """It is a link to a file that is not below the root."""
+    below_class: str
+    """The name below the class's folder, such as 1.png."""
 
 
 class Folder(Source):
@@ -60,6 +86,8 @@ class Folder(Source):
         image_size: height and width of the images; None: the median of the files' longer sides, but from 28 to 64.
         channels: 1 for gray, 3 for color; None: 3 if an image has colors.
         skip_broken: leave out files that cannot be read.
+        group: a regular expression, searched in a file's path below its class's folder. Images in which it finds the
+            same stay together, in training, validation or test; if it has a group in parentheses, that counts.
         cache: folder that keeps what was read; "auto": the user's cache folder; None: nothing is kept.
     """
 
@@ -73,9 +101,11 @@ class Folder(Source):
         image_size: int | None = None,
         channels: int | None = None,
         skip_broken: bool = False,
+        group: str | None = None,
         cache: str | None = "auto",
     ):
         self.root, self.test_size, self.channels, self.skip_broken = user_path(root), test_size, channels, skip_broken
+        self.group = None if group is None else re.compile(group)
         self.size = None if image_size is None else (image_size, image_size)
         own_cache = user_cache() if cache == "auto" else None
         self.cache = own_cache and own_cache / "folder" if cache in ("auto", None) else user_path(cache)
@@ -83,17 +113,21 @@ class Folder(Source):
         self.class_names: tuple[str, ...] = ()
         self.class_characters: tuple[str, ...] | None = None
         self.details: dict[str, Any] = {}
+        self.reading: dict[str, Any] = {}
         self._network_wants: tuple[int, int, int] | None = None
         self._parts: dict[str, LabelledImages] = {}
 
-    def read_as(self, image_shape: tuple[int, int, int], class_names: tuple[str, ...]) -> None:
+    def read_as(
+        self, image_shape: tuple[int, int, int], class_names: tuple[str, ...], reading: Mapping[str, Any] = NOTHING
+    ) -> None:
         """Prepare the images as those that a network was trained on, whatever else is in the folder now."""
         self._network_wants, self.class_names = image_shape, class_names
         self.size = image_shape[1:]
+        self.reading = dict(reading)
 
     def prepare(self) -> None:
         """Find, read and check all images. Raises DataError, and ConfigError if `test_size` does not suit them."""
-        files = find_pictures(self.root)
+        files = self._find()
         self._name_classes(files)
         pictures = self._read(files)
         if pictures.broken:
@@ -101,9 +135,18 @@ class Folder(Source):
         files = [file for place, file in enumerate(files) if place not in pictures.broken]
         label_of = {name: label for label, name in enumerate(self.class_names)}
         labels = np.array([label_of[file.class_name] for file in files])
-        rows = self._split(files, labels)
+        digests = [hashlib.blake2b(image.data, digest_size=16).digest() for image in pictures.images]
+        groups = self._groups(files, digests)
+        rows = self._split(files, labels, digests, groups)
         self._check_counts({part: labels[rows[part]] for part in PARTS})
-        self._count_duplicates(files, pictures.images, rows)
+        self._count_duplicates(files, labels, digests, rows)
+        self.groups = torch.from_numpy(groups[rows["train"]])
+        if not self._network_wants:
+            seen = [key for row in rows["train"] for key in _keys(files[row], digests[row])]
+            self.reading = {
+                "ranges": {kind: list(scale) for kind, scale in pictures.ranges.items()},
+                "trained_on": " ".join(sorted(seen)[: 2 * MOST_REMEMBERED]),
+            }
         _, channels, height, width = pictures.images.shape
         log.info(
             "%s: %s of %d classes, in %s, %dx%d pixels",
@@ -126,6 +169,9 @@ class Folder(Source):
     def test(self) -> LabelledImages:
         return self._parts["test"]
 
+    def _find(self) -> list[PictureFile]:
+        return find_pictures(self.root)
+
     def _name_classes(self, files: Sequence[PictureFile]) -> None:
         """Learn the classes from the folders, or check the folders against the classes of a network."""
         in_folders: dict[str, PictureFile] = {}
@@ -142,21 +188,31 @@ class Folder(Source):
                 known = "a class that the network was trained on" if self._network_wants else "a class in train/"
                 raise DataError(f"{folder}: is not {known}; rename or remove it")
         if len(self.class_names) < 2:
-            raise DataError(f"{self.root}: has images of one class only, {self.class_names[0]}; two are the least")
+            raise DataError(
+                f"{self.root}: has images of one class only, {self.class_names[0]}; two are the least, each in a folder"
+                " of its own"
+            )
         self.class_characters = _characters(self.class_names)
 
     def _read(self, files: Sequence[PictureFile]) -> ReadImages:
         """The files' pixels, from the cache if they were read before."""
         size = self.size or _typical_size(self.root, files)
         state = "\n".join(f"{file.name}\0{file.state}" for file in files)
+        known = {kind: Range(*values) for kind, values in self.reading.get("ranges", {}).items()}
 
         def read(channels: int | None) -> ReadImages:
-            origin = f"{os.path.realpath(self.root)}\n{size}\n{channels}"
-            return cached(self.cache, origin, state, lambda: read_pictures(self.root, files, size, channels))
+            origin = f"{os.path.realpath(self.root)}\n{size}\n{channels}" + (f"\n{known}" if known else "")
+            return cached(self.cache, origin, state, lambda: read_pictures(self.root, files, size, channels, known))
 
         pictures = read(self.channels)
         if self._network_wants and len(pictures.images) and pictures.images.shape[1] != self._network_wants[0]:
             pictures = read(self._network_wants[0])
+        for kind, scale in pictures.ranges.items():
+            if kind != EIGHT_BITS or scale != FULL:
+                log.info(
+                    "%s: in the pictures with %s, %g is black and %g is white",
+                    *(printable(str(self.root)), kind, *scale),
+                )
         return pictures
 
     def _report_broken(self, files: Sequence[PictureFile], broken: dict[int, str]) -> None:
@@ -170,18 +226,63 @@ class Folder(Source):
         log.warning("%s. Left out", what)
         self.details["left_out"] = {printable(files[place].name): why for place, why in broken.items()}
 
-    def _split(self, files: Sequence[PictureFile], labels: np.ndarray) -> dict[str, np.ndarray]:
+    def _groups(self, files: Sequence[PictureFile], digests: Sequence[bytes]) -> np.ndarray:
+        """Which images belong together: the same number for copies, pixel for pixel, and for what `group` finds."""
+        keys: list[list[Any]] = [[digest] for digest in digests]
+        if self.group is not None and not self._network_wants:
+            unknown = []
+            for own, file in zip(keys, files, strict=True):
+                found = self.group.search(file.below_class)
+                key = found and found[min(1, self.group.groups)]
+                if key is None:
+                    unknown.append(file.name)
+                else:
+                    own.append(key)
+            if len(unknown) == len(files):
+                pattern = self.group.pattern
+                raise ConfigError(f"data.group={pattern}: is found in no file's name, such as {printable(unknown[0])}")
+            if unknown:
+                log.warning(
+                    "%s: data.group is not found in %s, each of which is a group of its own: %s",
+                    *(printable(str(self.root)), counted(len(unknown), "name"), _shortened(unknown)),
+                )
+            named = len({own[1] for own in keys if len(own) > 1})
+            log.info("%s: %s, each in one part only", printable(str(self.root)), counted(named, "group"))
+        return connected(keys)
+
+    def _split(
+        self, files: Sequence[PictureFile], labels: np.ndarray, digests: Sequence[bytes], groups: np.ndarray
+    ) -> dict[str, np.ndarray]:
         """Rows of the images of each part."""
         parts = np.array([file.part or "train" for file in files])
         if "test" in parts and self.test_size != TEST_SIZE:
             log.info("data.test_size: not used, there is a test/")
         if "test" not in parts:
+            if self._network_wants and self._are_new(files, digests):
+                parts[:] = "test"
+                return {part: np.flatnonzero(parts == part) for part in PARTS}
             if not self._network_wants:
                 self._check_class_sizes(np.bincount(labels[parts == "train"], minlength=len(self.class_names)), 3)
             candidates = np.flatnonzero(parts == "train")
             names = [files[row].name for row in candidates]
-            parts[candidates[_held_out(names, labels[candidates], self.test_size)]] = "test"
+            held_out = _held_out(names, labels[candidates], groups[candidates], self.test_size)
+            parts[candidates[held_out]] = "test"
         return {part: np.flatnonzero(parts == part) for part in PARTS}
+
+    def _are_new(self, files: Sequence[PictureFile], digests: Sequence[bytes]) -> bool:
+        """Was the network trained on none of these images, as far as its record says?"""
+        root, known = printable(str(self.root)), set(self.reading.get("trained_on", "").split())
+        if not known:
+            return False
+        seen = [file.name for file, digest in zip(files, digests, strict=True) if known & set(_keys(file, digest))]
+        if not seen:
+            log.info("%s: all %s are tested, since the network was trained on none", root, counted(len(files), "image"))
+            return True
+        log.info(
+            "%s: the network was trained on images of this folder, such as %s; tested are those that are held out",
+            *(root, printable(seen[0])),
+        )
+        return False
 
     def _check_counts(self, labels: dict[str, np.ndarray]) -> None:
         if self._network_wants:  # it is trained already
@@ -201,9 +302,24 @@ class Folder(Source):
                 f"{self.root}: class {few} has {counted(int(counts.min()), 'image')}; {number} are the least, {why}"
             )
 
-    def _count_duplicates(self, files: Sequence[PictureFile], images: np.ndarray, rows: dict[str, np.ndarray]) -> None:
-        """Warn of test images and images in val/ that are training images, too, pixel for pixel."""
-        digests = [hashlib.blake2b(image.data, digest_size=16).digest() for image in images]
+    def _count_duplicates(
+        self, files: Sequence[PictureFile], labels: np.ndarray, digests: Sequence[bytes], rows: dict[str, np.ndarray]
+    ) -> None:
+        """Warn of images that are there twice, pixel for pixel: in two classes, or in two parts."""
+        root = printable(str(self.root))
+        first: dict[bytes, int] = {}
+        pairs: dict[bytes, tuple[int, int]] = {}  # of the same image in two classes
+        for row, digest in enumerate(digests):
+            earlier = first.setdefault(digest, row)
+            if labels[earlier] != labels[row]:
+                pairs.setdefault(digest, (earlier, row))
+        if pairs:
+            named = [f"{files[one].name} = {files[other].name}" for one, other in pairs.values()]
+            log.warning(
+                "%s: %s in two classes: %s",
+                *(root, "1 image is" if len(pairs) == 1 else f"{len(pairs):,} images are", _shortened(named)),
+            )
+            self.details["images_in_two_classes"] = len(pairs)
         for part, others, name, what in (
             ("test", ("train", "val"), "test", "the test is too easy"),
             ("val", ("train",), "validation", "the choice of the best epoch is worse"),
@@ -211,94 +327,189 @@ class Folder(Source):
             elsewhere = {digests[row]: row for other in others for row in rows[other]}
             twice = [row for row in rows[part] if digests[row] in elsewhere]
             if twice:
-                first = f"{files[twice[0]].name} = {files[elsewhere[digests[twice[0]]]].name}"
+                example = f"{files[twice[0]].name} = {files[elsewhere[digests[twice[0]]]].name}"
                 log.warning(
                     "%s: %d of %d %s images are training images, too, so %s (such as %s)",
-                    *(printable(str(self.root)), len(twice), len(rows[part]), name, what, printable(first)),
+                    *(root, len(twice), len(rows[part]), name, what, printable(example)),
                 )
                 self.details[f"{part}_images_in_training"] = len(twice)
+
+
+def _keys(file: PictureFile, digest: bytes) -> tuple[str, str]:
+    """By what an image is known again: its pixels; and its file, should they be decoded a little differently."""
+    name = hashlib.blake2b(os.fsencode(f"{file.name}\0{file.state[:1]}"), digest_size=6)
+    return digest[:6].hex(), name.hexdigest()
 
 
 def find_pictures(root: Path) -> list[PictureFile]:
     """The picture files in a folder's classes: part by part, class by class, in natural order.
 
     Raises:
-        DataError: there are none, a folder cannot be read, or a link leads out of the folder.
+        DataError: there are none, or not where they should be; a folder cannot be read, or a link leads out of it.
     """
     try:
         if not root.is_dir():
-            raise DataError(f"data.root={root}: there is no such folder")
-        inside = os.path.realpath(root)
-        folders = _folders(root, inside)
-        has_parts = any(name in folders and _folders(root / name, inside) for name in ("train", "test"))
-        _refuse_flat_parts(root, folders, inside, has_parts)
-        parts = [part for part in PARTS if part in folders] if has_parts else [""]
-        if has_parts and (others := [name for name in folders if name not in PARTS]):
-            log.warning(
-                "%s: not read: %s; only train, val and test are%s",
-                *(printable(str(root)), _shortened(others), _renaming(others)),
-            )
-        files: list[PictureFile] = []
-        ignored: list[str] = []
-        empty: list[Path] = []
-        for part in parts:
-            for folder in _folders(root / part, inside) if part else folders:
-                before = len(files)
-                _add_class(files, ignored, part, str(Path(part, folder)), root, inside)
-                empty += [] if len(files) > before else [root / part / folder]
+            raise DataError(f"data.root={root}: {_no_folder(root)}")
+        return _find_pictures(root, os.path.realpath(root))
     except OSError as error:
         raise DataError(f"{error.filename or root}: cannot be read ({error.strerror})") from error
-    if not files:
-        raise DataError(f"{root}: has no images in train/CLASS/ and test/CLASS/, or in CLASS/{_hint(root, folders)}")
+
+
+def _find_pictures(root: Path, inside: str) -> list[PictureFile]:
+    folders = _folders(root, inside)
+    has_parts = any(name in folders and _folders(root / name, inside) for name in ("train", "test"))
+    _refuse_flat_parts(root, folders, inside, has_parts)
+    parts = [part for part in PARTS if part in folders] if has_parts else [""]
+    if has_parts and (others := [name for name in folders if name not in PARTS]):
+        log.warning(
+            "%s: not read: %s; only train, val and test are%s",
+            *(printable(str(root)), _shortened(others), _renaming(others)),
+        )
+    for part in parts:
+        _refuse_wrong_level(root, part, folders, inside)
+    found = _Found([], [], [])
+    empty: list[Path] = []
+    for part in parts:
+        for folder in _folders(root / part, inside) if part else folders:
+            before = len(found.files)
+            _add_class(found, part, str(Path(part, folder)), root, inside)
+            empty += [] if len(found.files) > before else [root / part / folder]
+    if not found.files:
+        raise DataError(
+            f"{root}: has no images in train/CLASS/ and test/CLASS/, or in CLASS/{_what_is_there(root, folders)}"
+        )
     if empty:
-        raise DataError(f"{empty[0]}: has no images; put some there, or remove the folder")
-    if ignored:
-        log.warning("%s: not read, as they do not end as images do: %s", printable(str(root)), _shortened(ignored))
-    return files
+        raise DataError(f"{empty[0]}: has no images{_endings(empty[0])}; put some there, or remove the folder")
+    if beside := _pictures_in(root) if parts == [""] else 0:
+        log.warning("%s: not read: %s beside the class folders", printable(str(root)), counted(beside, "image"))
+    if found.ignored:
+        log.warning("%s: not read, as they are no pictures: %s", printable(str(root)), _shortened(found.ignored))
+    if found.deeper:
+        log.info(
+            "%s: %s in folders inside those of the classes, such as %s",
+            *(printable(str(root)), counted(len(found.deeper), "image"), printable(found.deeper[0])),
+        )
+    return found.files
+
+
+class _Found(NamedTuple):
+    files: list[PictureFile]
+    ignored: list[str]
+    """Names of what is no picture."""
+    deeper: list[str]
+    """Names of pictures that lie in folders inside a class's folder."""
+
+
+def _no_folder(root: Path) -> str:
+    """Why data.root is none."""
+    if not root.exists():
+        return "there is no such folder"
+    return "there is no such folder, but a file; unpack it if it is an archive, and set data.root=FOLDER"
 
 
 def _refuse_flat_parts(root: Path, folders: Sequence[str], inside: str, has_parts: bool) -> None:
     """Raise DataError for a part in which images lie without class folders. A class may be called train."""
     only_parts = has_parts or set(folders) <= set(PARTS)
     for part in PARTS if only_parts else ("val", "test"):
-        if part in folders and not _folders(root / part, inside) and any(map(is_picture_name, os.listdir(root / part))):
+        if part in folders and not _folders(root / part, inside) and _pictures_in(root / part):
             raise DataError(
                 f"{root / part}: has images but no class folders; sort them into {part}/CLASS/, or move them out"
             )
 
 
-def _add_class(files: list[PictureFile], ignored: list[str], part: str, folder: str, root: Path, inside: str) -> None:
-    """Add the pictures of a class's folder to the files, and what else is there to those that are ignored."""
-    class_name = printable(unicodedata.normalize("NFC", Path(folder).name))
-    pictures = []
+def _refuse_wrong_level(root: Path, part: str, folders: Sequence[str], inside: str) -> None:
+    """Raise DataError if what looks like classes in a part, or in the root, is something else: parts by other names, or
+    a folder that holds all others."""
+    start = root / part
+    if not part and _renaming(folders):
+        meant = [name for name in folders if _meant_part(name) and _folders(root / name, inside)]
+        if any(_meant_part(name) == "train" for name in meant) or len(meant) == len(folders):
+            inner = {name: str(_where_classes_are(root / name, inside).relative_to(root)) for name in meant}
+            raise DataError(
+                f"{root}: has no images in train/CLASS/ and test/CLASS/, or in CLASS/{_renaming(folders, inner)}"
+            )
+    where = _where_classes_are(start, inside)
+    if where == start:
+        return
+    if part:
+        raise DataError(f"{start}: has only the folder {where.relative_to(start)}/; move what is in it to {part}/")
+    raise DataError(
+        f"{root}: has no images in train/CLASS/ and test/CLASS/, or in CLASS/; did you mean data.root={where}?"
+    )
+
+
+def _where_classes_are(folder: Path, inside: str) -> Path:
+    """The folder itself, or the one further down that alone holds all the others."""
+    while len(inner := _folders(folder, inside)) == 1 and not _pictures_in(folder):
+        only = folder / inner[0]
+        if _pictures_in(only) or not _folders(only, inside):
+            break
+        folder = only
+    return folder
+
+
+def _pictures_in(folder: Path) -> int:
+    """Pictures that lie in a folder itself."""
+    with os.scandir(folder) as entries:
+        return sum(entry.is_file() and not is_hidden(entry.name) and is_picture(entry.path) for entry in entries)
+
+
+def is_hidden(name: str) -> bool:
+    """Is it a system's, not the person's?"""
+    return name.startswith(".") or name.lower() in SYSTEM_NAMES
+
+
+def _add_class(found: _Found, part: str, folder: str, root: Path, inside: str, class_name: str = "") -> None:
+    """Add what is in a class's folder, and in folders inside it."""
+    deeper = bool(class_name)
+    class_name = class_name or printable(unicodedata.normalize("NFC", Path(folder).name))
+    pictures, inner = [], []
     with os.scandir(root / folder) as entries:
         for entry in entries:
-            if entry.name.startswith("."):
+            if is_hidden(entry.name):
                 continue
-            if not is_picture_name(entry.name) or entry.is_dir():
-                ignored.append(f"{folder}/{entry.name}")
-                continue
-            leads_outside = entry.is_symlink() and not _is_below(entry.path, inside)
-            try:
-                status = entry.stat()
-                state = (status.st_size, status.st_mtime_ns, status.st_ctime_ns)  # the last also shows changed rights
-            except OSError:
-                state = ()
-            pictures.append(PictureFile(part, class_name, f"{folder}/{entry.name}", state, leads_outside))
-    files += sorted(pictures, key=lambda file: natural_order(file.name))
+            name = f"{folder}/{entry.name}"
+            leads_outside = entry.is_symlink() and not is_below(entry.path, inside)
+            if entry.is_dir() and not entry.is_symlink():
+                inner.append(name)
+            elif not entry.is_dir() and (has_picture_name(entry.name) or _begins_as_picture(entry, leads_outside)):
+                below_class = name.split("/", 2 if part else 1)[-1]
+                pictures.append(PictureFile(part, class_name, name, state_of(entry), leads_outside, below_class))
+            else:
+                found.ignored.append(name)
+    pictures.sort(key=lambda file: natural_order(file.name))
+    found.files.extend(pictures)
+    if deeper:
+        found.deeper.extend(file.name for file in pictures)
+    for name in sorted(inner, key=natural_order):
+        _add_class(found, part, name, root, inside, class_name)
+
+
+def _begins_as_picture(entry: os.DirEntry, leads_outside: bool) -> bool:
+    """Only of a file that is in the folder; and reading what is no file might wait for ever."""
+    return not leads_outside and entry.is_file() and is_picture(entry.path)
+
+
+def state_of(entry: os.DirEntry | Path) -> tuple[int, ...]:
+    """Size and times of a file; the last time also shows changed rights. Empty if they cannot be found out."""
+    try:
+        status = entry.stat()
+    except OSError:
+        return ()
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _folders(folder: Path, inside: str) -> list[str]:
     """Names of the folders in a folder, in natural order. Raises DataError for a link that leads out of `inside`."""
     with os.scandir(folder) as entries:
-        folders = [entry for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
+        folders = [entry for entry in entries if not is_hidden(entry.name) and entry.is_dir()]
     for entry in folders:
-        if entry.is_symlink() and not _is_below(entry.path, inside):
+        if entry.is_symlink() and not is_below(entry.path, inside):
             raise DataError(f"{entry.path}: a link that leads out of the folder; move or copy its images here")
     return sorted((entry.name for entry in folders), key=natural_order)
 
 
-def _is_below(path: str, folder: str) -> bool:
+def is_below(path: str, folder: str) -> bool:
     return Path(os.path.realpath(path)).is_relative_to(folder)
 
 
@@ -306,11 +517,23 @@ def _subfolders(folder: Path) -> list[str]:
     return _folders(folder, os.path.realpath(folder))
 
 
-def _renaming(folders: Sequence[str]) -> str:
-    """Which folders are probably meant as parts, but have other names."""
-    meant = {name: OTHER_NAMES.get(name.lower(), name.lower()) for name in folders if name not in PARTS}
+def _meant_part(name: str) -> str | None:
+    """Which part a folder's name means, such as seg_train or Testing; None if it is a class's."""
+    words = [OTHER_NAMES.get(word, word) for word in re.split(r"[^a-z]+", name.lower())]
+    parts = [word for word in words if word in PARTS]
+    return parts[0] if len(parts) == 1 else None
+
+
+def _renaming(folders: Sequence[str], where: Mapping[str, str] = NOTHING) -> str:
+    """Which folders are probably meant as parts, but have other names, and `where` they begin.
+
+    One with a word for a part in its name counts if there is one for another part as well.
+    """
+    meant = {name: part for name in folders if name not in PARTS and (part := _meant_part(name))}
+    if len({_meant_part(name) for name in folders} - {None}) < 2:
+        meant = {name: part for name, part in meant.items() if OTHER_NAMES.get(name.lower(), name.lower()) in PARTS}
     pairs = sorted(
-        ((name, part) for name, part in meant.items() if part in PARTS), key=lambda pair: PARTS.index(pair[1])
+        ((where.get(name, name), part) for name, part in meant.items()), key=lambda pair: PARTS.index(pair[1])
     )
     if not pairs:
         return ""
@@ -318,13 +541,23 @@ def _renaming(folders: Sequence[str]) -> str:
     return f"; {given} must be called {wanted}"
 
 
-def _hint(root: Path, folders: Sequence[str]) -> str:
-    """Where the images may be: in folders with other names, or one level further down."""
-    if renaming := _renaming(folders):
-        return renaming
-    if len(folders) == 1 and any(path.is_dir() for path in (root / folders[0]).iterdir()):
-        return f"; did you mean data.root={root / folders[0]}?"
-    return ""
+def _what_is_there(root: Path, folders: Sequence[str]) -> str:
+    """What a folder without images in its classes has instead, and what to do about it."""
+    if count := _pictures_in(root):
+        here = f"; there are {counted(count, 'image')} without class folders: sort them into CLASS/"
+        return f"{here}; or, if these are all of one class, set data.root={root.absolute().parent}"
+    return _renaming(folders) or _endings(root)
+
+
+def _endings(root: Path) -> str:
+    """How the names of the files in a folder end."""
+    names = (name for _, _, names in os.walk(root) for name in names if not is_hidden(name))
+    endings = Counter(Path(name).suffix.lower() for name in itertools.islice(names, MOST_LOOKED_AT))
+    if not endings:
+        return ""
+    kinds = [f"{count:,} {ending or 'without an ending'}" for ending, count in endings.most_common(3)]
+    advice = "; unpack the archive" if set(endings) & {".zip", ".gz", ".tar", ".tgz", ".rar", ".7z"} else ""
+    return f"; its files are no pictures: {', '.join(kinds)}{advice}"
 
 
 def _shortened(names: Sequence[str]) -> str:
@@ -348,8 +581,8 @@ def _characters(names: Sequence[str]) -> tuple[str, ...] | None:
     return tuple(map(chr, printable_points)) if len(printable_points) == len(names) else None
 
 
-def _held_out(names: Sequence[str], labels: np.ndarray, test_size: float) -> np.ndarray:
-    """Indices of the test images: of each class those whose names have the smallest digests.
+def _held_out(names: Sequence[str], labels: np.ndarray, groups: np.ndarray, test_size: float) -> np.ndarray:
+    """Indices of the test images: of each class those whose names have the smallest digests. Groups stay together.
 
     So they never move: another seed chooses the same, and a new image leaves nearly all where they are. Two images of
     each class always stay.
@@ -364,6 +597,8 @@ def _held_out(names: Sequence[str], labels: np.ndarray, test_size: float) -> np.
             f" so that one of each of the {least} classes is held out, and two stay{possible}"
         )
     order = sorted(range(len(names)), key=lambda row: hashlib.sha256(os.fsencode(names[row])).digest())
+    if len(np.unique(groups)) < len(groups):
+        return grouped_split(labels, groups, count, order, least_kept=2)
     seen: Counter[int] = Counter()
     places = np.empty(len(names))
     for row in order:
@@ -390,7 +625,13 @@ def _longer_side(path: Path) -> int | None:
         return None
 
 
-def read_pictures(root: Path, files: Sequence[PictureFile], size: tuple[int, int], channels: int | None) -> ReadImages:
+def read_pictures(
+    root: Path,
+    files: Sequence[PictureFile],
+    size: tuple[int, int],
+    channels: int | None,
+    ranges: Mapping[str, Range] = NOTHING,
+) -> ReadImages:
     """Read picture files into one array.
 
     Args:
@@ -398,26 +639,40 @@ def read_pictures(root: Path, files: Sequence[PictureFile], size: tuple[int, int
         files: to be read.
         size: height and width of the images.
         channels: 1 for gray, 3 for color; None: 3 if an image has colors.
+        ranges: what is black and white in pictures of a kind; those of other kinds have a range that suits all of them.
     """
     images = np.empty((len(files), channels or 1, *size), np.uint8)
     broken: dict[int, str] = {}
+    deep: dict[int, np.ndarray] = {}
+    of_eight_bits: list[int] = []
+    extremes: dict[str, list[float]] = {}
     count = 0
-    read = partial(_pixels_or_reason, root, size, channels)
-    for place, pixels in enumerate(in_parallel(read, files, f"reading {printable(root.name)}")):
-        if isinstance(pixels, str):
-            broken[place] = pixels
+    read = partial(_fitted_or_reason, root, size, channels)
+    for place, found in enumerate(in_parallel(read, files, f"reading {printable(root.name)}")):
+        if isinstance(found, str):
+            broken[place] = found
             continue
-        if len(pixels) > images.shape[1]:  # the first one with colors
+        if len(found.values) > images.shape[1]:  # the first one with colors
             gray, images = images, np.empty((len(files), 3, *size), np.uint8)
             images[:count] = gray[:count]
-        images[count] = pixels
+        if found.kind == EIGHT_BITS:
+            images[count] = found.values
+            of_eight_bits.append(count)
+        else:
+            deep[count] = found.values
+        extremes.setdefault(found.kind, []).extend((found.least, found.most))
         count += 1
+    used = {kind: ranges.get(kind) or range_of(min(ends), max(ends)) for kind, ends in extremes.items()}
+    for row, values in deep.items():
+        images[row] = as_bytes(values, used[DEEP])
+    if used.get(EIGHT_BITS, FULL) != FULL:
+        images[of_eight_bits] = as_bytes(images[of_eight_bits], used[EIGHT_BITS])
     lasting = not any(isinstance(why, TemporaryReason) for why in broken.values())
-    return ReadImages(images[:count], broken, lasting)
+    return ReadImages(images[:count], broken, lasting, used)
 
 
-def _pixels_or_reason(root: Path, size: tuple[int, int], channels: int | None, file: PictureFile) -> np.ndarray | str:
-    """A file's pixels, or why it cannot be used."""
+def _fitted_or_reason(root: Path, size: tuple[int, int], channels: int | None, file: PictureFile) -> Fitted | str:
+    """A file's picture, or why it cannot be used."""
     if file.leads_outside:
-        return "is a link that leads out of the folder"
-    return pixels_or_reason(root / file.name, *size, channels)
+        return "lies outside data.root" if file.name.startswith("..") else "is a link that leads out of the folder"
+    return fitted_or_reason(root / file.name, *size, channels)

@@ -1,6 +1,7 @@
 """Datasets in MNIST's file format, IDX: yours, or downloaded by torchvision; all checked before they are used."""
 
 import contextlib
+import gzip
 import hashlib
 import logging
 import math
@@ -9,8 +10,10 @@ import shutil
 import socket
 import struct
 import tempfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO, cast
 from urllib.error import URLError
 
 import numpy as np
@@ -91,7 +94,7 @@ class IdxSource(Source):
         pairs = [(self.raw / f"{kind}-images-idx3-ubyte", self.raw / f"{kind}-labels-idx1-ubyte") for kind in KINDS]
         _check_pairs(pairs, _remedy)
         for _, labels in pairs:
-            self._check_labels(labels, np.frombuffer(_read(labels), dtype=np.uint8, offset=8))
+            self._check_labels(labels, _labels(labels))
 
     def _check_labels(self, path: Path, labels: np.ndarray) -> None:
         if labels.max() >= len(self.class_names):
@@ -111,11 +114,14 @@ class IdxSource(Source):
         return self._read(train=False)
 
     def _read(self, train: bool) -> LabelledImages:
-        dataset = self.dataset(self.root, train=train)
-        return LabelledImages(dataset.data.unsqueeze(1).contiguous(), dataset.targets.long())
+        kind = "train" if train else "t10k"
+        labels = _labels(self.raw / f"{kind}-labels-idx1-ubyte")
+        return LabelledImages(
+            _images(self.raw / f"{kind}-images-idx3-ubyte"), torch.from_numpy(labels.astype(np.int64))
+        )
 
     def _missing(self) -> list[str]:
-        return [name for name in self.files if not os.path.lexists(self.raw / name)]
+        return [name for name in self.files if not os.path.lexists(_compressed_or_not(self.raw / name))]
 
     @contextlib.contextmanager
     def _download_lock(self) -> Iterator[None]:
@@ -200,7 +206,7 @@ class IdxFiles(Source):
     def prepare(self) -> None:
         """Check the files. Raises DataError."""
         _check_pairs(list(self._pairs.values()), lambda path: "replace it")
-        known, tested = (np.unique(self._labels(part)) for part in ("train", "test"))
+        known, tested = (np.unique(_labels(self._pairs[part][1])) for part in ("train", "test"))
         if len(known) < 2:
             raise DataError(f"{self._pairs['train'][1]}: has one class only, {known[0]}; two are the least")
         if len(unknown := np.setdiff1d(tested, known)):
@@ -215,14 +221,21 @@ class IdxFiles(Source):
     def test(self) -> LabelledImages:
         return self._part("test")
 
-    def _labels(self, part: str) -> np.ndarray:
-        return np.frombuffer(_read(self._pairs[part][1]), dtype=np.uint8, offset=8)
-
     def _part(self, part: str) -> LabelledImages:
-        images = self._pairs[part][0]
-        pixels = np.frombuffer(bytearray(_read(images)), dtype=np.uint8, offset=16).reshape(_idx_shape(images))
-        labels = np.searchsorted(np.array(self.class_names, dtype=np.int64), self._labels(part))
-        return LabelledImages(torch.from_numpy(pixels).unsqueeze(1), torch.from_numpy(labels))
+        images, labels = self._pairs[part]
+        numbers = np.searchsorted(np.array(self.class_names, dtype=np.int64), _labels(labels))
+        return LabelledImages(_images(images), torch.from_numpy(numbers))
+
+
+def _images(path: Path) -> torch.Tensor:
+    """The images in a file, [n, 1, height, width]."""
+    pixels = np.frombuffer(bytearray(_read(path)), dtype=np.uint8, offset=16)
+    return torch.from_numpy(pixels.reshape(_idx_shape(path))).unsqueeze(1)
+
+
+def _labels(path: Path) -> np.ndarray:
+    """The labels in a file, [n] uint8."""
+    return np.frombuffer(_read(path), dtype=np.uint8, offset=8)
 
 
 def _check_pairs(pairs: Sequence[tuple[Path, Path]], remedy: Callable[[Path], str]) -> None:
@@ -244,23 +257,42 @@ def _remedy(path: Path) -> str:
     return f"replace it, or remove {path.parent} to download it again"
 
 
-def _read(path: Path) -> bytes:
+def _compressed_or_not(path: Path) -> Path:
+    """The file, or the one beside it that gzip has made of it and that is there in its place."""
+    compressed = path.with_name(f"{path.name}.gz")
+    return compressed if compressed.exists() and not os.path.lexists(path) else path
+
+
+@contextlib.contextmanager
+def _opened(path: Path, remedy: str) -> Iterator[BinaryIO]:
+    """An IDX file, unpacked while it is read. Raises DataError if it cannot be read."""
+    there = _compressed_or_not(path)
     try:
-        return path.read_bytes()
+        with there.open("rb") as file:
+            is_compressed = file.read(2) == b"\x1f\x8b"
+            file.seek(0)
+            if not is_compressed:
+                yield file
+                return
+            with gzip.open(file) as unpacked:
+                yield cast(BinaryIO, unpacked)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DataError(f"{there}: is compressed and damaged ({on_one_line(error)}); {remedy}") from error
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); it must be an uncompressed IDX file") from error
+        raise DataError(f"{there}: cannot be read ({error.strerror}); {remedy}") from error
+
+
+def _read(path: Path) -> bytes:
+    with _opened(path, "it must be an IDX file") as file:
+        return file.read()
 
 
 def _idx_shape(path: Path, dims: int | None = None, how_to_repair: Callable[[Path], str] = _remedy) -> tuple[int, ...]:
     """The shape in an IDX file's header, checked against the file's size before anything is allocated."""
     remedy = how_to_repair(path)
-    try:
-        with path.open("rb") as file:
-            head, size = file.read(16), path.stat().st_size
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); {remedy}") from error
-    if head[:2] == b"\x1f\x8b":
-        raise DataError(f"{path}: is compressed; unpack it with gunzip")
+    with _opened(path, remedy) as file:
+        head = file.read(16)
+        size = file.seek(0, os.SEEK_END)
     if len(head) < 4 or head[:3] != b"\0\0\x08" or head[3] != (dims or head[3]):
         wanted = f", expected 0000080{dims}" if dims else ""
         raise DataError(

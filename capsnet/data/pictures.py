@@ -3,22 +3,64 @@
 import contextlib
 import io
 import os
+import re
+import struct
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError, features
 
 from ..text import on_one_line
 
-SUFFIXES = frozenset([".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".tif", ".tiff", ".webp"])
-"""Of the files that are read as pictures, in lower case."""
+SUFFIXES = frozenset(
+    [
+        *(
+            ".png",
+            ".jpg",
+            ".jpeg",
+            ".jpe",
+            ".jfif",
+            ".bmp",
+            ".gif",
+            ".tif",
+            ".tiff",
+            ".webp",
+            ".avif",
+            ".heic",
+            ".heif",
+        ),
+        *(".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k"),
+    ]
+)
+"""Of the files that are read as pictures, in lower case. Others are if they begin as pictures do, see `BEGINNINGS`."""
 
-FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")
+FORMATS = (
+    *("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000"),
+    *(("AVIF",) if features.check("avif") else ()),
+)
 """Of Pillow's. It knows others, some of which start programs."""
+
+BEGINNINGS = re.compile(
+    rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff|BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0|GIF8[79]a|II\*\0|MM\0\*"
+    rb"|RIFF....WEBP|P[1-6]\s|\xff\x4f\xff\x51|\0\0\0\x0cjP  \r\n|....ftyp(avif|avis|heic|heix|hevc|heim|mif1|msf1)",
+    re.DOTALL,
+)
+"""How the content of a picture file begins, whatever its name says."""
+
+BEGINNING_BYTES = 24  # that tell what a file is
+HEIF = re.compile(rb"....ftyp(heic|heix|hevc|heim|mif1|msf1)", re.DOTALL)
+OTHER_FILES = {
+    re.compile(rb"\s*<(!doctype|html)", re.IGNORECASE): "a web page",
+    re.compile(rb"\s*<(\?xml|svg)", re.IGNORECASE): "an XML or SVG file",
+    re.compile(rb"%PDF"): "a PDF file",
+    re.compile(rb"PK\x03\x04|\x1f\x8b|Rar!|7z\xbc"): "an archive; unpack it",
+    re.compile(rb"\x93NUMPY"): "a NumPy array",
+}
+"""What people take for pictures, by the beginning of its content."""
 
 MOST_PIXELS = 90_000_000
 MOST_BYTES = 2**30
@@ -26,6 +68,21 @@ LEAST_COLOR = 16  # difference between a pixel's channels; below it, a picture t
 
 # A file is read or refused; what Pillow thinks odd about it helps nobody. Not catch_warnings: threads read pictures.
 warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+class Range(NamedTuple):
+    """The values that stand for black and white in pictures."""
+
+    black: float
+    white: float
+
+
+FULL = Range(0, 255)
+EIGHT_BITS, DEEP = "8 bits", "more than 8 bits"
+"""The kinds of pictures that have a range of their own: those in mode L or RGB, and those in mode F."""
+
+Ranges = Mapping[str, Range]
+"""The ranges of a dataset's pictures, by kind. Those of a picture whose kind is not named are its own."""
 
 
 class BrokenPictureError(Exception):
@@ -45,9 +102,20 @@ class TemporaryReason(str):
     """Why a file cannot be read that may be readable at another time."""
 
 
-def is_picture_name(name: str) -> bool:
+def has_picture_name(name: str | Path) -> bool:
     """Does a file's name end as that of a picture?"""
     return os.path.splitext(name)[1].lower() in SUFFIXES
+
+
+def is_picture(path: str | Path) -> bool:
+    """Does a file's name end as that of a picture, or its content begin so? A file that cannot be read is none."""
+    if has_picture_name(path):
+        return True
+    try:
+        with open(path, "rb") as file:
+            return BEGINNINGS.match(file.read(BEGINNING_BYTES)) is not None
+    except OSError:
+        return False
 
 
 def picture_size(path: Path) -> tuple[int, int]:
@@ -79,20 +147,23 @@ def decode_picture(content: bytes, at_least: int | None = None) -> Image.Image:
 
 
 def upright(picture: Image.Image) -> Image.Image:
-    """A picture turned as its EXIF data say, in mode L or RGB.
+    """A picture turned as its EXIF data say, in mode L or RGB; or in mode F, as it is, if it has more than 8 bits.
 
     What is transparent becomes white, or black if nothing would be seen on white.
 
     Raises:
-        BrokenPictureError: its pixels have 32 bits.
+        BrokenPictureError: it has values that are NaN or infinite.
     """
     picture.load()
-    picture = ImageOps.exif_transpose(picture)
-    if picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format == "PNG"):
-        values = np.asarray(picture).astype(np.uint32)
-        return Image.fromarray(((values + 128) // 257).astype(np.uint8))
-    if picture.mode in ("I", "F"):
-        raise BrokenPictureError("has 32 bits in each pixel; save it with 8 or 16")
+    with contextlib.suppress(
+        Exception
+    ):  # EXIF data may be damaged in any way; viewers then show the picture as it lies
+        picture = ImageOps.exif_transpose(picture)
+    if picture.mode[0] in "IF":
+        values = np.asarray(picture).astype(np.float32)
+        if not np.isfinite(values).all():
+            raise BrokenPictureError("has values that are NaN or infinite")
+        return Image.fromarray(values)
     if picture.has_transparency_data:
         return _opaque(picture.convert("RGBA"))
     if picture.mode in ("1", "L"):
@@ -100,50 +171,129 @@ def upright(picture: Image.Image) -> Image.Image:
     return picture.convert("RGB")
 
 
-def to_pixels(picture: Image.Image, height: int, width: int, channels: int | None = None) -> np.ndarray:
+class Fitted(NamedTuple):
+    """A picture in its final size, before its values become bytes."""
+
+    values: np.ndarray
+    """[channels, height, width], uint8; or float32 of a picture with more than 8 bits."""
+    least: float
+    """Of the picture in its own size."""
+    most: float
+
+    @property
+    def kind(self) -> str:
+        return EIGHT_BITS if self.values.dtype == np.uint8 else DEEP
+
+
+def fitted(picture: Image.Image, height: int, width: int, channels: int | None = None) -> Fitted:
     """A picture scaled to fit into height x width pixels, its proportions kept, the rest filled like its border.
 
     Args:
-        picture: in mode L or RGB.
+        picture: as `upright` gives it.
         height, width: of the result.
         channels: 1 for gray, 3 for color; None: 3 if the picture has colors.
-
-    Returns:
-        [channels, height, width] uint8.
     """
+    least, most = _extremes(picture)
     scale = min(height / picture.height, width / picture.width)
     size = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
     if size != picture.size:
         picture = picture.resize(size, Image.Resampling.BICUBIC)  # Pillow's takes the mean over what becomes a pixel
     if channels is None:
         channels = 3 if has_colors(picture) else 1
-    pixels = np.asarray(picture.convert("L" if channels == 1 else "RGB"))
-    pixels = np.atleast_3d(pixels).transpose(2, 0, 1)
-    if pixels.shape[1:] == (height, width):
-        return np.ascontiguousarray(pixels)
-    filled = np.empty((channels, height, width), np.uint8)
-    filled[:] = np.median(border(pixels), axis=1).astype(np.uint8)[:, None, None]
-    top, left = (height - size[1]) // 2, (width - size[0]) // 2
-    filled[:, top : top + size[1], left : left + size[0]] = pixels
-    return filled
+    if picture.mode != "F":
+        picture = picture.convert("L" if channels == 1 else "RGB")
+    pixels = np.atleast_3d(np.asarray(picture)).transpose(2, 0, 1)
+    pixels = np.broadcast_to(pixels, (channels, *pixels.shape[1:]))
+    if pixels.shape[1:] != (height, width):
+        filled = np.empty((channels, height, width), pixels.dtype)
+        filled[:] = np.median(border(pixels), axis=1).astype(pixels.dtype)[:, None, None]
+        top, left = (height - size[1]) // 2, (width - size[0]) // 2
+        filled[:, top : top + size[1], left : left + size[0]] = pixels
+        pixels = filled
+    return Fitted(np.ascontiguousarray(pixels), least, most)
 
 
-def read_pixels(path: Path, height: int, width: int, channels: int | None = None) -> np.ndarray:
+def _extremes(picture: Image.Image) -> tuple[float, float]:
+    """The least and the largest value of a picture, over its channels."""
+    found = picture.getextrema()
+    pairs = found if isinstance(found[0], tuple) else (found,)
+    return float(min(low for low, _ in pairs)), float(max(high for _, high in pairs))
+
+
+def range_of(least: float, most: float) -> Range:
+    """What is black and what is white in pictures whose values go from `least` to `most`.
+
+    Cameras and scanners with 10, 12 or 14 bits write files of 16, and masks have the values 0 and 1. So white is the
+    largest number with as many bits as `most`. Values that are no whole numbers, or below 0, are used from end to end.
+    """
+    if least == most == 0:
+        return FULL
+    if least < 0 or most != int(most):
+        return Range(min(0, least), most)
+    return Range(0, 2 ** int(most).bit_length() - 1)
+
+
+def as_bytes(values: np.ndarray, scale: Range) -> np.ndarray:
+    """Values as uint8: 0 for what is black, 255 for what is white, or beyond."""
+    if values.dtype == np.uint8 and scale == FULL:
+        return values
+    share = (values.astype(np.float64) - scale.black) / (scale.white - scale.black)
+    return np.floor(share.clip(0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+def to_pixels(
+    picture: Image.Image, height: int, width: int, channels: int | None = None, ranges: Ranges | None = None
+) -> np.ndarray:
+    """A picture as bytes, as `fitted` scales it.
+
+    Args:
+        picture: as `upright` gives it.
+        height, width, channels: as of `fitted`.
+        ranges: of the dataset that the picture is to look like. Without a range for its kind, one with 8 bits stays as
+            it is, and another one is seen in its own range.
+
+    Returns:
+        [channels, height, width] uint8.
+    """
+    return _in_range(fitted(picture, height, width, channels), ranges)
+
+
+def _in_range(found: Fitted, ranges: Ranges | None) -> np.ndarray:
+    own = FULL if found.kind == EIGHT_BITS else range_of(found.least, found.most)
+    return as_bytes(found.values, (ranges or {}).get(found.kind, own))
+
+
+def read_fitted(path: Path, height: int, width: int, channels: int | None = None) -> Fitted:
+    """A file as `fitted` gives it. Raises BrokenPictureError."""
+    return fitted(read_picture(path, max(height, width)), height, width, channels)
+
+
+def read_pixels(
+    path: Path, height: int, width: int, channels: int | None = None, ranges: Ranges | None = None
+) -> np.ndarray:
     """A file as `to_pixels` gives it. Raises BrokenPictureError."""
-    return to_pixels(read_picture(path, max(height, width)), height, width, channels)
+    return to_pixels(read_picture(path, max(height, width)), height, width, channels, ranges)
 
 
-def pixels_or_reason(path: Path, height: int, width: int, channels: int | None = None) -> np.ndarray | str:
-    """The same, or why the file cannot be read: a TemporaryReason if it may be readable at another time."""
+def fitted_or_reason(path: Path, height: int, width: int, channels: int | None = None) -> Fitted | str:
+    """A file as `fitted` gives it, or why it cannot be read: a TemporaryReason if it may be readable another time."""
     try:
-        return read_pixels(path, height, width, channels)
+        return read_fitted(path, height, width, channels)
     except BrokenPictureError as error:
         return TemporaryReason(error) if error.temporary else str(error)
 
 
+def pixels_or_reason(
+    path: Path, height: int, width: int, channels: int | None = None, ranges: Ranges | None = None
+) -> np.ndarray | str:
+    """The same as `to_pixels` gives it."""
+    found = fitted_or_reason(path, height, width, channels)
+    return found if isinstance(found, str) else _in_range(found, ranges)
+
+
 def has_colors(picture: Image.Image) -> bool:
     """Is a picture in mode RGB not only saved in color, but colored?"""
-    if picture.mode == "L":
+    if picture.mode != "RGB":
         return False
     pixels = np.asarray(picture)
     return bool((pixels.max(axis=2) - pixels.min(axis=2)).max() > LEAST_COLOR)
@@ -167,6 +317,34 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
 
 
 def _decoded(content: bytes, at_least: int | None) -> Image.Image:
+    try:
+        return _decoded_as_it_is(content, at_least)
+    except BrokenPictureError:
+        raise
+    except Exception:
+        essential = _without_metadata(content)
+        if essential is None:
+            raise
+        return _decoded_as_it_is(essential, at_least)
+
+
+def _without_metadata(content: bytes) -> bytes | None:
+    """A PNG file without what is not needed to show it, such as damaged EXIF data or comments; None for other files."""
+    if not content.startswith(PNG_HEAD):
+        return None
+    kept, place = [PNG_HEAD], len(PNG_HEAD)
+    while place + 12 <= len(content):
+        (length,), kind = struct.unpack(">I", content[place : place + 4]), content[place + 4 : place + 8]
+        if kind in (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"):
+            kept.append(content[place : place + 12 + length])
+        place += 12 + length
+    return b"".join(kept)
+
+
+PNG_HEAD = b"\x89PNG\r\n\x1a\n"
+
+
+def _decoded_as_it_is(content: bytes, at_least: int | None) -> Image.Image:
     with _open(io.BytesIO(content)) as picture:
         if at_least is not None:
             picture.draft(None, (2 * at_least, 2 * at_least))
@@ -175,11 +353,30 @@ def _decoded(content: bytes, at_least: int | None) -> Image.Image:
 
 
 def _open(file: BinaryIO) -> Image.Image:
-    picture = Image.open(file, formats=FORMATS)
+    beginning = file.read(BEGINNING_BYTES)
+    file.seek(0)
+    picture = Image.open(file, formats=_formats_of(beginning))
     width, height = picture.size
     if width * height > MOST_PIXELS:
         raise BrokenPictureError(f"has too many pixels ({width:,} x {height:,})")
     return picture
+
+
+def _formats_of(beginning: bytes) -> tuple[str, ...]:
+    """Pillow's formats for a file that begins so. Raises BrokenPictureError if it is known to be something else."""
+    if HEIF.match(beginning):
+        try:
+            from pillow_heif import register_heif_opener
+        except ImportError as error:
+            raise BrokenPictureError(
+                "is a HEIC picture of a phone: pip install pillow-heif, or save it as JPEG"
+            ) from error
+        register_heif_opener()
+        return ("HEIF",)
+    for other, what in OTHER_FILES.items():
+        if other.match(beginning):
+            raise BrokenPictureError(f"is no picture but {what}")
+    return FORMATS
 
 
 def _opaque(picture: Image.Image) -> Image.Image:

@@ -12,6 +12,8 @@ from torch import Tensor
 from ..errors import DataError
 from ..text import on_one_line
 
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+
 
 class LabelledImages(NamedTuple):
     """Images and their classes."""
@@ -36,10 +38,14 @@ class Source(ABC):
     """The dataset's name for people; None: that of the option."""
     official: bool | None = None
     """False if the files are not those of the official release; None if nobody can tell."""
-    sha256: Mapping[str, str] = MappingProxyType({})
+    sha256: Mapping[str, str] = NOTHING
     """Digest of each file that was read, by name. If it is empty, digests of the images and labels are recorded."""
-    details: Mapping[str, Any] = MappingProxyType({})
+    details: Mapping[str, Any] = NOTHING
     """What else the run's record should say."""
+    reading: Mapping[str, Any] = NOTHING
+    """What has to be known to read other images as these were read, for a trained network. Plain values."""
+    groups: Tensor | None = None
+    """Which images of `train` belong together, [n] int64: those with the same number are not torn apart by a split."""
     reads_test_images_first: bool = False
     """`prepare` has read the test images, so that their digest is known from the start."""
     gives_away: bool = False
@@ -60,9 +66,11 @@ class Source(ABC):
     def prepare(self) -> None:  # noqa: B027 (most have nothing to prepare)
         """Download what is missing and check what is there. Called before anything is read. Raises DataError."""
 
-    def read_as(self, image_shape: tuple[int, int, int], class_names: tuple[str, ...]) -> None:  # noqa: B027
+    def read_as(  # noqa: B027
+        self, image_shape: tuple[int, int, int], class_names: tuple[str, ...], reading: Mapping[str, Any] = NOTHING
+    ) -> None:
         """Called before `prepare` if a network is trained already. A source that can be read in several ways then gives
-        images of this shape, and labels that count in these classes."""
+        images of this shape, and labels that count in these classes; `reading` is what was recorded in training."""
 
 
 class _Plain(Source):

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ..networks.capsnet import PrimaryCapsules
 from ..networks.efficient_capsnet import WholeMapCapsules
 from ..networks.matrix_capsnet import MatrixCapsNet
+from ..networks.pooled_capsnet import MeanCapsules
 from ..routing.coupling import RoutingStep, routing_steps
 from ..runs.trained import TrainedModel
 
@@ -146,18 +147,18 @@ def _places(network: nn.Module, primary: nn.Module | None, features: Tensor | No
         window = window_of([network.conv, primary.conv])
         lengths = torch.linalg.vector_norm(u, dim=1).view(-1, rows, columns)
         return _Places(window, lambda wanted: (wanted * u).sum(1).view(-1, rows, columns).sum(0), lengths)
-    if isinstance(primary, WholeMapCapsules):
+    if isinstance(primary, WholeMapCapsules | MeanCapsules):
         # A capsule is the squashed sum over places, and squashing multiplies all of them with the same number.
-        parts = (features[0] * primary.kernel).unflatten(0, (-1, primary.dim))  # [i, d, rows, columns]
-        whole = parts.sum((2, 3)) + primary.bias.unflatten(0, (-1, primary.dim))
+        parts = primary.parts(features)[0]  # [i, d, rows, columns]
+        whole = parts.sum((2, 3)) + (primary.bias.unflatten(0, (-1, primary.dim)) if hasattr(primary, "bias") else 0)
         lengths = torch.linalg.vector_norm(u, dim=1) / torch.linalg.vector_norm(whole, dim=1).clamp(min=1e-12)
         window = window_of(network.convolutions())
         return _Places(window, lambda wanted: torch.einsum("id,i,idhw->hw", wanted, lengths, parts), None)
     return None
 
 
-def window_of(convolutions: Sequence[nn.Conv2d]) -> Window:
-    """Where each place of the last convolution's result looks, after all of them in a row."""
+def window_of(convolutions: Sequence[nn.Conv2d | nn.MaxPool2d]) -> Window:
+    """Where each place of the last convolution's result looks, after all of them, and poolings between, in a row."""
     side, start, pitch = 1, 0.0, 1
     for convolution in convolutions:
         kernel, stride, padding = (

@@ -16,15 +16,25 @@ from .decoder import DECODERS
 KERNEL = 9  # both convolutions, section 4 of the paper
 PRIMARY_STRIDE = 2
 PAPERS_GRID = 6  # rows and columns of primary capsules at 28x28 pixels
+LEAST_MAP = KERNEL + PRIMARY_STRIDE * (PAPERS_GRID - 1)  # rows and columns of the first map that give them
+LARGEST_STRIDE = KERNEL  # of the first convolution
 
 
 def suitable_stride(height: int, width: int) -> int:
     """The largest stride of the first convolution that leaves as many primary capsules as the paper has, or more.
 
-    1 for the paper's 28x28 pixels, 2 from 45x45 on, 3 from 63x63 on.
+    1 for the paper's 28x28 pixels, 2 from 45x45 on, 3 from 63x63 on; 9 is the most, so that no pixel is passed over.
     """
-    least_map = KERNEL + PRIMARY_STRIDE * (PAPERS_GRID - 1)
-    return max(1, (min(height, width) - KERNEL) // (least_map - 1))
+    return min(LARGEST_STRIDE, max(1, (min(height, width) - KERNEL) // (LEAST_MAP - 1)))
+
+
+def suitable_size(height: int, width: int) -> tuple[int, int]:
+    """Height and width that images are shrunk to before the first convolution, where even the largest stride would
+    leave more primary capsules than the paper has."""
+    if min(height, width) <= KERNEL + (LARGEST_STRIDE + 1) * (LEAST_MAP - 1) - 1:
+        return height, width
+    share = (KERNEL + LARGEST_STRIDE * (LEAST_MAP - 1)) / min(height, width)
+    return round(height * share), round(width * share)
 
 
 def primary_grid(height: int, width: int, conv_stride: int = 1) -> tuple[int, int]:
@@ -79,11 +89,12 @@ class CapsNet(CapsuleNetwork):
         num_classes: number of class capsules.
         conv_channels: channels of the first convolution.
         conv_stride: stride of the first convolution. The paper's is 1; a larger one keeps the network small on images
-            larger than the paper's 28x28. None: `suitable_stride`.
+            larger than the paper's 28x28; it is at most 9, the kernel, or pixels between would not be looked at. None:
+            `suitable_stride`, and images of more than 188 pixels are first shrunk to `suitable_size`, by means.
         primary_capsules: types of primary capsules; each position of the grid holds one of every type.
         primary_dim: dimensions of a primary capsule.
         class_dim: dimensions of a class capsule.
-        decoder: dense or convolutional, see `decoder.py`.
+        decoder: auto, dense or convolutional, see `decoder.py`.
         dropout: probability of dropping a unit of the decoder's hidden layers in training (see `Decoder`).
         divide_primary: see `PrimaryCapsules`.
         first_weights: "scaled", or "authors", see `use_authors_first_weights`.
@@ -103,7 +114,7 @@ class CapsNet(CapsuleNetwork):
         primary_capsules: int = 32,
         primary_dim: int = 8,
         class_dim: int = 16,
-        decoder: str = "dense",
+        decoder: str = "auto",
         dropout: float = 0.0,
         divide_primary: bool = False,
         first_weights: str = "scaled",
@@ -114,9 +125,14 @@ class CapsNet(CapsuleNetwork):
         if routing_iters is not None:
             routing = partial(routing, iters=routing_iters)
         channels, height, width = image_shape
-        conv_stride = conv_stride or suitable_stride(height, width)
-        rows, columns = primary_grid(height, width, conv_stride)
+        if conv_stride is not None and conv_stride > KERNEL:
+            raise ValueError(
+                f"model.conv_stride={conv_stride}: passes over pixels, since the kernel has {KERNEL}x{KERNEL}; set null"
+            )
         self.image_shape = (channels, height, width)
+        self.shrunk_to = (height, width) if conv_stride else suitable_size(height, width)
+        conv_stride = conv_stride or suitable_stride(height, width)
+        rows, columns = primary_grid(*self.shrunk_to, conv_stride)
         self.conv = nn.Conv2d(channels, conv_channels, KERNEL, conv_stride)
         nn.init.kaiming_normal_(self.conv.weight, nonlinearity="relu")
         nn.init.zeros_(self.conv.bias)
@@ -129,6 +145,8 @@ class CapsNet(CapsuleNetwork):
 
     def encode(self, images: Tensor) -> Tensor:
         """[batch, *image_shape] -> class capsules [batch, classes, class_dim]."""
+        if self.shrunk_to != images.shape[2:]:
+            images = F.adaptive_avg_pool2d(images, self.shrunk_to)
         return self.routing(self.primary(F.relu(self.conv(images), inplace=True)))
 
 

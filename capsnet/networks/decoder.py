@@ -8,6 +8,7 @@ from torch.nn import functional as F
 HIDDEN_UNITS = (512, 1024)  # Sabour et al. 2017, figure 2
 FIRST_UNITS = 256  # of the convolutional decoder
 LARGEST_START = 8  # its first map has at most so many rows and columns
+LARGEST_DENSE = 3 * 64 * 64  # pixels times channels
 MAP_CHANNELS = (64, 32, 16)  # of its first map, and after each doubling; all further ones have the last number
 
 
@@ -90,7 +91,18 @@ class ConvolutionalDecoder(nn.Sequential):
         return drawn[:, :, top : top + self.height, left : left + self.width]
 
 
-DECODERS = {"dense": Decoder, "convolutional": ConvolutionalDecoder}
+def suitable_decoder(
+    num_classes: int, class_dim: int, image_shape: tuple[int, int, int], dropout: float = 0.0
+) -> nn.Module:
+    """`Decoder` up to 64x64 pixels in color, `ConvolutionalDecoder` for larger images.
+
+    There, `Decoder` would have most of a network's weights: 805 million at 512x512 pixels in color.
+    """
+    suitable = Decoder if math.prod(image_shape) <= LARGEST_DENSE else ConvolutionalDecoder
+    return suitable(num_classes, class_dim, image_shape, dropout)
+
+
+DECODERS = {"auto": suitable_decoder, "dense": Decoder, "convolutional": ConvolutionalDecoder}
 
 
 def masked(capsules: Tensor, labels: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from ..routing.attention import AttentionRouting
 from ..routing.squash import steep_squash
+from .batch_norm import BatchNorm2d
 from .capsule_network import CapsuleNetwork, build_routing
 from .decoder import DECODERS
 from .layout import channels_last
@@ -54,6 +55,10 @@ class WholeMapCapsules(nn.Module):
         """What a map is multiplied with, [channels, height, width]."""
         return self.weight * self.gain
 
+    def parts(self, features: Tensor) -> Tensor:
+        """What each place adds to each capsule before squashing, [batch, channels / dim, dim, height, width]."""
+        return (features * self.kernel).unflatten(1, (-1, self.dim))
+
     def forward(self, features: Tensor) -> Tensor:
         """[batch, channels, height, width] -> [batch, channels / dim, dim], lengths in [0, 1]."""
         places, kernel = features.permute(0, 2, 3, 1).flatten(1, 2), self.kernel.flatten(1).T.contiguous()
@@ -69,7 +74,7 @@ class EfficientCapsNet(CapsuleNetwork):
         num_classes: number of class capsules.
         primary_dim: dimensions of a primary capsule; it divides 128.
         class_dim: dimensions of a class capsule.
-        decoder: dense or convolutional, see `decoder.py`.
+        decoder: auto, dense or convolutional, see `decoder.py`.
         dropout: probability of dropping a unit of the decoder's hidden layers in training.
         routing: makes the routing from primary to class capsules, see `build_routing`.
 
@@ -83,7 +88,7 @@ class EfficientCapsNet(CapsuleNetwork):
         num_classes: int = 10,
         primary_dim: int = 8,
         class_dim: int = 16,
-        decoder: str = "dense",
+        decoder: str = "auto",
         dropout: float = 0.0,
         routing: Any = AttentionRouting,
     ):
@@ -101,7 +106,7 @@ class EfficientCapsNet(CapsuleNetwork):
             convolution = nn.Conv2d(channels, out_channels, kernel, stride)
             nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
             nn.init.zeros_(convolution.bias)
-            layers += [convolution, nn.ReLU(inplace=True), nn.BatchNorm2d(out_channels, **BATCH_NORM)]
+            layers += [convolution, nn.ReLU(inplace=True), BatchNorm2d(out_channels, **BATCH_NORM)]
             channels = out_channels
         self.stem = channels_last(nn.Sequential(*layers))
         self.primary = WholeMapCapsules(features, rows, columns, primary_dim, usual_places=stem_side(28) ** 2)

@@ -14,6 +14,7 @@ from .decoder import DECODERS
 
 STEM_KERNEL = 5
 KERNEL = 3  # of the convolutional capsules
+RANDOM_IMAGES = 2  # by whose capsules first weights are adjusted
 STRIDES = (2, 1)  # of the two layers of convolutional capsules
 
 
@@ -119,6 +120,18 @@ class MatrixCapsNet(nn.Module):
         self.primary = MatrixPrimaryCapsules(conv_channels, primary_capsules, own, batch_norm)
         self.classifier = None if own else nn.Linear(POSE, 1)
         self.decoder = None if decoder is None else DECODERS[decoder](num_classes, POSE, self.image_shape, dropout)
+        if classes.routing.adjusts:
+            self._adjust(primary_capsules, sides)
+
+    @torch.no_grad()
+    def _adjust(self, types: int, sides: list[int]) -> None:
+        """Let the routing of each layer adjust its first weights to what random primary capsules make of it."""
+        generator = torch.Generator().manual_seed(0)
+        poses = torch.randn(RANDOM_IMAGES, types, *sides, SIDE, SIDE, generator=generator)
+        capsules = Capsules(poses, torch.randn(poses.shape[:4], generator=generator).sigmoid())
+        for layer in self.layers:
+            layer.routing.adjust(layer.layer_votes(capsules))
+            capsules = layer(capsules)
 
     @property
     def routing(self) -> nn.Module:

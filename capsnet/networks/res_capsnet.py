@@ -24,7 +24,7 @@ class ResCapsNet(CapsuleNetwork):
         blocks: residual blocks in a stage, of two 3x3 convolutions each.
         primary_dim: dimensions of a primary capsule; it divides the channels of the last stage.
         class_dim: dimensions of a class capsule.
-        decoder: dense or convolutional, see `decoder.py`.
+        decoder: auto, dense or convolutional, see `decoder.py`.
         dropout: probability of dropping a unit of the decoder's hidden layers in training.
         routing: makes the routing from primary to class capsules, see `build_routing`.
 
@@ -40,7 +40,7 @@ class ResCapsNet(CapsuleNetwork):
         blocks: int = 2,
         primary_dim: int = 8,
         class_dim: int = 16,
-        decoder: str = "dense",
+        decoder: str = "auto",
         dropout: float = 0.0,
         routing: Any = DynamicRouting,
     ):

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from ..augment.ground import on_ground
 from ..augment.shift import shift
 from ..data.batches import Batches
 from ..errors import ConfigError
@@ -19,7 +20,7 @@ def class_scores(network: nn.Module, batches: Batches, task: Task, logits: bool,
         task: what is learned.
         logits: the network's scores are logits, see `Task.confidences`.
         shifts: the scores are means over all shifts by up to so many pixels down, up, right and left; what comes in
-            from outside is 0.
+            from outside has the color of the image's border.
 
     Raises:
         ConfigError: the images are too small for such shifts.
@@ -31,7 +32,12 @@ def class_scores(network: nn.Module, batches: Batches, task: Task, logits: bool,
     for images, _ in batches:
         if shifts >= min(images.shape[2:]):
             raise ConfigError(f"shifts={shifts}: the images have only {images.shape[2]}x{images.shape[3]} pixels")
-        moved = (shift(images, move.to(images.device).expand(len(images), 2)) for move in moves)
+        moved = (_shifted(images, move) for move in moves)
         passes = [task.confidences(network(some), logits).float() for some in moved]
         found.append(torch.stack(passes).mean(0).cpu())
     return torch.cat(found)
+
+
+def _shifted(images: Tensor, move: Tensor) -> Tensor:
+    """All images moved alike, by pixels down and right, [2]."""
+    return on_ground(images, lambda inner: shift(inner, move.to(images.device).expand(len(images), 2)))

@@ -8,11 +8,13 @@ from torch import Generator, Tensor
 
 from ..augment.affine import resample, rotation, scaling, shear
 from ..augment.cutout import cutout
+from ..augment.ground import on_ground
 from ..augment.shift import shift
 
 
 class Distortion(NamedTuple):
-    """A distortion and the levels at which it is measured. What comes into an image from outside is 0.
+    """A distortion and the levels at which it is measured. What comes into an image from outside has the color of the
+    image's border.
 
     Each image has its own draws from the generator. How many these are does not depend on the level, so with the same
     generator, they are the same at every level and for every network.
@@ -37,7 +39,8 @@ def _signs(images: Tensor, generator: Generator) -> Tensor:
 
 
 def _rotate(images: Tensor, degrees: float, generator: Generator) -> Tensor:
-    return resample(images, rotation(degrees * _signs(images, generator)))
+    matrices = rotation(degrees * _signs(images, generator))
+    return on_ground(images, lambda inner: resample(inner, matrices))
 
 
 def _translate(images: Tensor, share: float, generator: Generator) -> Tensor:
@@ -47,15 +50,18 @@ def _translate(images: Tensor, share: float, generator: Generator) -> Tensor:
     along_rows, sign = draws[:, 0] < 0.5, torch.where(draws[:, 1] < 0.5, -1, 1)
     rows = torch.where(along_rows, round(share * height), 0)
     columns = torch.where(along_rows, 0, round(share * width))
-    return shift(images, torch.stack([rows, columns], dim=1) * sign[:, None])
+    shifts = torch.stack([rows, columns], dim=1) * sign[:, None]
+    return on_ground(images, lambda inner: shift(inner, shifts))
 
 
 def _scale(images: Tensor, factor: float, generator: Generator) -> Tensor:
-    return resample(images, scaling(torch.full((len(images),), factor, device=images.device)))
+    matrices = scaling(torch.full((len(images),), factor, device=images.device))
+    return on_ground(images, lambda inner: resample(inner, matrices))
 
 
 def _shear(images: Tensor, degrees: float, generator: Generator) -> Tensor:
-    return resample(images, shear(degrees * _signs(images, generator)))
+    matrices = shear(degrees * _signs(images, generator))
+    return on_ground(images, lambda inner: resample(inner, matrices))
 
 
 def _add_noise(images: Tensor, deviation: float, generator: Generator) -> Tensor:
@@ -65,11 +71,12 @@ def _add_noise(images: Tensor, deviation: float, generator: Generator) -> Tensor
 
 
 def _occlude(images: Tensor, share: float, generator: Generator) -> Tensor:
-    """By a black square that lies inside the image."""
+    """By a square that lies inside the image and has the color of its border."""
     height, width = images.shape[2:]
     size = round(share * min(height, width))
     room = torch.tensor([height - size + 1, width - size + 1], device=images.device)
-    return cutout(images, (_uniform(images, generator) * room).long() + size // 2, size)
+    centres = (_uniform(images, generator) * room).long() + size // 2
+    return on_ground(images, lambda inner: cutout(inner, centres, size))
 
 
 DISTORTIONS = (

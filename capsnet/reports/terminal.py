@@ -19,8 +19,10 @@ if TYPE_CHECKING:  # loads torch
     from ..data.dataset import Dataset
 
 
-def run_summary(config: Config, dataset: "Dataset", results: RunRecord, run_dir: Path, processes: int = 1) -> str:
-    """What is going to be trained, and where."""
+def run_summary(
+    config: Config, dataset: "Dataset", results: RunRecord, run_dir: Path, processes: int = 1, memory: str = ""
+) -> str:
+    """What is going to be trained, and where, and the memory that it needs, if that is known."""
     batches = f"batches of {config.data.batch_size}"
     if processes > 1:
         batches += f" ({-(-config.data.batch_size // processes)} in each of {processes} processes)"
@@ -32,6 +34,7 @@ def run_summary(config: Config, dataset: "Dataset", results: RunRecord, run_dir:
             "model": _model(config, results.parameters),
             "training": f"{counted(config.trainer.max_epochs, 'epoch')}, {batches}, seed {config.seed}",
             "device": f"{results.device}, {results.precision}{_computing(results.computing)}",
+            **({"memory": memory} if memory else {}),
             "run": relative(run_dir),
         }
     )

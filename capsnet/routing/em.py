@@ -14,11 +14,15 @@ STARTS = ("parents", "types", "all_parents")
 """R of the first iteration: 1 over the number of parents that a child votes for; over the number of their types; or
 over the number of all parents of the layer."""
 
+ROUNDS = 5  # of adjusting the first weights
 LEAST_MASS, LEAST_VARIANCE = 1e-20, 1e-12  # so that a parent without votes, or with one, has a finite gradient
 
 
 class EMRouting(MatrixRouting):
     """Parents by expectation maximization. Settings that differ from the paper's are explained in docs/audit.md.
+
+    The paper's λ is 0.01. The more children a parent has, the more its activation depends on their votes, so smaller
+    networks than the paper's want a larger one.
 
     Args:
         children: in a parent's window.
@@ -40,7 +44,7 @@ class EMRouting(MatrixRouting):
         types: int,
         dim: int = 16,
         iters: int = 3,
-        final_lambda: float = 0.01,
+        final_lambda: float = 0.05,
         start: str = "parents",
         competition: str = "parents",
         damping: float = 0.0,
@@ -67,6 +71,14 @@ class EMRouting(MatrixRouting):
     def beta_a(self) -> Tensor:
         """β_a of the paper, [types]."""
         return self.bias / inverse_temperature(self.iters, self.form["final_lambda"])
+
+    adjusts = True
+
+    @torch.no_grad()
+    def adjust(self, votes: LayerVotes) -> None:
+        """Let half of the capsules be active, as the paper's authors do."""
+        for _ in range(ROUNDS):  # log-odds of activations that are near 0 or 1 are cut off
+            self.bias -= self(votes).activations.logit(1e-6).mean((0, 1))
 
     def forward(self, votes: LayerVotes, iters: int | None = None) -> Routed:
         return em_routing(

@@ -47,6 +47,12 @@ class MatrixRouting(nn.Module):
     time, from the second pass on with a third argument: the poses that its parents had in the pass before, as in
     `Routed`."""
 
+    adjusts = False
+    """Its first weights depend on votes, which `adjust` is shown when the network is built."""
+
+    def adjust(self, votes: LayerVotes) -> None:
+        """Choose first weights that suit random votes. Called if it says `adjusts`."""
+
     def forward(self, votes: LayerVotes, iters: int | None = None) -> Routed:
         """Parents of some images.
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..errors import CheckpointError
 from ..networks.fourier import offer_fourier
 from ..networks.layout import channels_last
+from ..networks.normalization import offer_normalization
 from ..settings.config import Config
 from ..settings.parse import config_from_dict
 from ..text import on_one_line
@@ -49,6 +50,8 @@ def build_network(config: Config, single_shape: tuple[int, int, int], num_classe
     image_shape = config.task.build().image_shape(single_shape)
     network = config.model.build(image_shape, num_classes, config.routing)
     offer_fourier(network)
+    if config.data.normalize:
+        offer_normalization(network, image_shape[0])
     return channels_last(network)
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..data.batches import Batches
-from ..data.dataset import Dataset, TrainingImages
+from ..data.dataset import Dataset, recorded_training_images
 from ..data.source import LabelledImages
 from ..errors import CapsNetError
 from ..settings.config import Config, name_of
@@ -59,7 +59,7 @@ def open_run(run: Path, plugin: str | None = None, root: str | None = None) -> O
     path = checkpoint_path(run)
     checkpoint = load_checkpoint(path, {} if root is None else {"data.root": root})
     config, model = checkpoint.config, restored(checkpoint, path)
-    dataset = config.data.build(config.seed, TrainingImages(model.single_shape, model.class_names, (0.0, 0.0)))
+    dataset = config.data.build(config.seed, recorded_training_images(checkpoint.dataset))
     downloads = getattr(config.data.source, "download", False)
     return OpenedRun(model, config, dataset, *_test_images(dataset, model.single_shape, downloads), tested_of(run))
 

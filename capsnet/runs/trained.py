@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..data.batches import to_float
 from ..data.dataset import TrainingImages, recorded_training_images
-from ..data.pictures import BrokenPictureError, border, read_pixels, to_pixels, upright
+from ..data.pictures import BrokenPictureError, Range, border, read_pixels, to_pixels, upright
 from ..errors import CheckpointError, DataError
 from ..output import Output
 from ..settings.config import build_loss
@@ -50,7 +50,8 @@ class TrainedModel:
 
     def __init__(self, network: nn.Module, training_images: TrainingImages, logits: bool, task: Task | None = None):
         self.network = network.float().eval()
-        self.single_shape, self.class_names, self.border_brightness = training_images
+        self.single_shape, self.class_names, self.border_brightness, reading = training_images
+        self.ranges = {kind: Range(*ends) for kind, ends in reading.get("ranges", {}).items()}
         self._logits, self.task = logits, task or Classify()
         self.image_shape = self.task.image_shape(self.single_shape)
 
@@ -85,11 +86,11 @@ class TrainedModel:
         channels, height, width = self.image_shape
         try:
             if isinstance(image, str | Path):
-                return read_pixels(Path(image), height, width, channels)
+                return read_pixels(Path(image), height, width, channels, self.ranges)
             if isinstance(image, Image.Image) and 0 in image.size:
                 raise ValueError(f"expected a picture with pixels, got one of {image.width} x {image.height}")
             picture = upright(image if isinstance(image, Image.Image) else _picture_of(np.asarray(image)))
-            return to_pixels(picture, height, width, channels)
+            return to_pixels(picture, height, width, channels, self.ranges)
         except BrokenPictureError as error:
             raise DataError(f"{image if isinstance(image, str | Path) else 'image'}: {error}") from error
 

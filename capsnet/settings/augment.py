@@ -31,6 +31,10 @@ class Augment(Combination):
         at_most=100,
     )
     erasing: float = _setting(0.0, "probability of blanking a rectangle of random size", at_least=0, at_most=1)
+    flip: float = _setting(0.0, "probability of swapping left and right", at_least=0, at_most=1)
+    brightness: float = _setting(0.0, "brighten or darken by up to this share", at_least=0, at_most=1)
+    contrast: float = _setting(0.0, "raise or lower the contrast by up to this share", at_least=0, at_most=1)
+    color: float = _setting(0.0, "make colors stronger or paler by up to this share", at_least=0, at_most=1)
 
     purpose = Setting(evaluated=False)
 

@@ -1,5 +1,6 @@
 """The datasets, and how images are split and batched."""
 
+import re
 from dataclasses import MISSING, dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -23,6 +24,14 @@ class Data:
     limit: int | None = _batching(None, "use only this many training images, stratified by class", at_least=1)
     class_weights: str | None = _batching(
         None, "balanced: every class counts the same in training; null: every image does", one_of=("balanced",)
+    )
+
+    normalize: str | None = setting(
+        None,
+        "channels: a network sees each channel minus its mean over the training images, divided by its standard"
+        " deviation; null: as it is, from 0 to 1",
+        one_of=("channels",),
+        evaluated=False,
     )
 
     def build(self, seed: int = 0, trained_on: Any = None):
@@ -97,7 +106,7 @@ class K49(Downloaded):
 
 @dataclass
 class Idx:
-    """Your own four files in MNIST's format, uncompressed."""
+    """Your own four files in MNIST's format, as they are or compressed by gzip."""
 
     root: str = _location(MISSING, "the folder with the files")
     train_images: str = setting("train-images-idx3-ubyte", "name of the file with the training images")
@@ -125,12 +134,13 @@ class Digits:
 class Folder:
     """Your own images, in train/CLASS/ and test/CLASS/, or only in CLASS/. See docs/your-own-images.md."""
 
-    # For small sets of images of up to 64x64 pixels.
+    # For small sets of pictures in which the thing may be anywhere; see benchmarks/folder.py.
     suits: ClassVar = {
-        "model": "small_capsnet",
+        "model": "pooled_capsnet",
         "data.batch_size": 32,
-        "optimizer.lr_decay": 0.9,
-        "trainer.max_epochs": 20,
+        "data.normalize": "channels",
+        "optimizer.schedule": "cosine",
+        "trainer.max_epochs": 60,
     }
 
     root: str = _location(MISSING, "the folder with your images")
@@ -146,6 +156,10 @@ class Folder:
     )
     channels: int | None = _batching(None, "1: gray, 3: color; null: color if an image has colors", one_of=(1, 3))
     skip_broken: bool = setting(False, "leave out files that cannot be read, rather than stop")
+    group: str | None = setting(
+        None,
+        "a regular expression for file names: images in which it finds the same, such as a patient, stay in one part",
+    )
     cache: str | None = _location(
         "auto",
         "folder that keeps what was read; auto: capsnet/ in your cache folder; null: nothing is kept",
@@ -153,14 +167,34 @@ class Folder:
     )
 
     def check(self) -> None:
-        """Raise ConfigError if the test size is neither a share nor a number."""
+        """Raise ConfigError if the test size is neither a share nor a number, or the group is no regular expression."""
         if self.test_size >= 1 and self.test_size != int(self.test_size):
             raise ConfigError(f"data.test_size={self.test_size}: must be a share below 1, or a whole number of images")
+        try:
+            re.compile(self.group or "")
+        except re.error as error:
+            raise ConfigError(f"data.group={self.group}: not a regular expression ({error})") from error
 
     def build(self):
         from ..data.folder import Folder
 
         return Folder(**vars(self))
+
+
+@dataclass(kw_only=True)
+class Table(Folder):
+    """Your own images, with their classes in a table: a CSV file. See docs/your-own-images.md."""
+
+    root: str | None = _location(None, "the folder that the files' names are in; null: that of the table")
+    labels: str = _location(MISSING, "the table, a CSV file with a row for each image", trained=True)
+    file_column: str = setting("file", "the column with the files' names")
+    label_column: str = setting("label", "the column with their classes")
+    split_column: str = setting("split", "the column with train, val or test, if there is one")
+
+    def build(self):
+        from ..data.table import Table
+
+        return Table(**vars(self))
 
 
 OPTIONS = {
@@ -171,5 +205,6 @@ OPTIONS = {
     "fashion_mnist": FashionMNIST,
     "digits": Digits,
     "folder": Folder,
+    "table": Table,
     "idx": Idx,
 }

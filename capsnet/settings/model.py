@@ -9,8 +9,11 @@ from typing import Any, ClassVar
 
 from .setting import setting
 
-DECODER = "what draws the images. dense: two hidden layers, as in the paper; convolutional: fewer parameters"
-DECODERS = ("dense", "convolutional")
+DECODER = (
+    "what draws the images. dense: two hidden layers, as in the paper; convolutional: fewer parameters;"
+    " auto: dense up to 64x64 pixels"
+)
+DECODERS = ("auto", "dense", "convolutional")
 WITHOUT_CAPSULES = {"routing": "none", "loss": "cross_entropy"}
 
 
@@ -26,11 +29,12 @@ class CapsNet:
         1,
         "stride of the first convolution; null: what suits the images' size: 1 below 45 pixels, 2 below 63, 3 below 81",
         at_least=1,
+        at_most=9,
     )
     primary_capsules: int = setting(32, "types of primary capsules", at_least=1)
     primary_dim: int = setting(8, "dimensions of a primary capsule", at_least=1)
     class_dim: int = setting(16, "dimensions of a class capsule", at_least=1)
-    decoder: str = setting("dense", DECODER, one_of=DECODERS)
+    decoder: str = setting("auto", DECODER, one_of=DECODERS)
     dropout: float = setting(0.0, "dropout on the decoder's hidden layers", at_least=0, below=1)
     divide_primary: bool = setting(
         False, "divide the primary capsules' convolution by the number of their types, as the authors' code does"
@@ -59,6 +63,7 @@ class SmallCapsNet(CapsNet):
         None,
         "stride of the first convolution; null: what suits the images' size: 1 below 45 pixels, 2 below 63, 3 below 81",
         at_least=1,
+        at_most=9,
     )
     primary_capsules: int = setting(8, "types of primary capsules", at_least=1)
 
@@ -72,7 +77,7 @@ class EfficientCapsNet:
 
     primary_dim: int = setting(8, "dimensions of a primary capsule; it divides 128", at_least=1, at_most=128)
     class_dim: int = setting(16, "dimensions of a class capsule", at_least=1)
-    decoder: str = setting("dense", DECODER, one_of=DECODERS)
+    decoder: str = setting("auto", DECODER, one_of=DECODERS)
     dropout: float = setting(0.0, "dropout on the decoder's hidden layers", at_least=0, below=1)
 
     def build(self, image_shape: tuple[int, int, int], num_classes: int, routing: Any):
@@ -92,13 +97,32 @@ class ResCapsNet:
     blocks: int = setting(2, "residual blocks in a stage, of two convolutions each", at_least=1)
     primary_dim: int = setting(8, "dimensions of a primary capsule; it divides four times the width", at_least=1)
     class_dim: int = setting(16, "dimensions of a class capsule", at_least=1)
-    decoder: str = setting("dense", DECODER, one_of=DECODERS)
+    decoder: str = setting("auto", DECODER, one_of=DECODERS)
     dropout: float = setting(0.0, "dropout on the decoder's hidden layers", at_least=0, below=1)
 
     def build(self, image_shape: tuple[int, int, int], num_classes: int, routing: Any):
         from ..networks.res_capsnet import ResCapsNet
 
         return ResCapsNet(image_shape, num_classes, routing=routing, **vars(self))
+
+
+@dataclass
+class PooledCapsNet:
+    """Convolutions whose features are averaged over the image and read as capsules: for images of your own."""
+
+    capsules = True
+    suits: ClassVar = {"optimizer.lr": 0.004, "optimizer.warmup_epochs": 1}
+
+    features: int = setting(160, "channels of the last convolution", at_least=1)
+    primary_dim: int = setting(8, "dimensions of a primary capsule; it divides the features", at_least=1)
+    class_dim: int = setting(16, "dimensions of a class capsule", at_least=1)
+    decoder: str = setting("convolutional", DECODER, one_of=DECODERS)
+    dropout: float = setting(0.0, "dropout on the decoder's hidden layers", at_least=0, below=1)
+
+    def build(self, image_shape: tuple[int, int, int], num_classes: int, routing: Any):
+        from ..networks.pooled_capsnet import PooledCapsNet
+
+        return PooledCapsNet(image_shape, num_classes, routing=routing, **vars(self))
 
 
 @dataclass
@@ -195,6 +219,7 @@ OPTIONS = {
     "small_capsnet": SmallCapsNet,
     "efficient_capsnet": EfficientCapsNet,
     "res_capsnet": ResCapsNet,
+    "pooled_capsnet": PooledCapsNet,
     "matrix_capsnet": MatrixCapsNet,
     "cnn": CNN,
     "small_cnn": SmallCNN,

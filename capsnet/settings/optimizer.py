@@ -10,6 +10,8 @@ from ..errors import ConfigError
 from ..text import on_one_line
 from .setting import Setting, setting
 
+NEARLY_NOTHING = 0.001  # of the learning rate
+
 _setting = partial(setting, evaluated=False)
 
 RISE, START, END = 0.3, 1 / 25, 1 / 250_000
@@ -49,6 +51,17 @@ class Optimizer:
     def ends_with_training(self) -> bool:
         """Does the learning rate depend on the number of epochs? Then a run cannot be extended."""
         return self.schedule != "exponential"
+
+    def note(self, epochs: int) -> str | None:
+        """What a person has to be told of the learning rate in so many epochs; None if it is as it should be."""
+        if self.schedule != "exponential" or self._share_of_lr(epochs - 1, 1, epochs) >= NEARLY_NOTHING:
+            return None
+        last = next(epoch for epoch in range(epochs) if self._share_of_lr(epoch, 1, epochs) < NEARLY_NOTHING)
+        fitting = 0.01 ** (1 / max(1, epochs - self.warmup_epochs))
+        return (
+            f"After epoch {last} of {epochs}, the learning rate is less than a thousandth, and little changes: set"
+            f" optimizer.schedule=cosine, or optimizer.lr_decay={fitting:.3f}"
+        )
 
     def check(self) -> None:
         """Raise ConfigError if two settings contradict each other."""

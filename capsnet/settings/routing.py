@@ -75,7 +75,7 @@ class Em:
     """EM routing (Hinton, Sabour & Frosst 2018, procedure 1)."""
 
     iters: int = setting(3, "routing iterations", at_least=1, at_most=1000)
-    final_lambda: float = setting(0.01, "λ of iteration t is this times 1 - 0.95^t", above=0)
+    final_lambda: float = setting(0.05, "λ of iteration t is this times 1 - 0.95^t; the paper's is 0.01", above=0)
     start: str = setting(
         "parents",
         "a child is first shared out evenly over the parents that it votes for, over the types of parents (at each"

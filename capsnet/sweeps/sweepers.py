@@ -24,6 +24,7 @@ from ..settings.parse import quoted
 from ..text import either, relative
 from .hydra_job import PRUNED, RUNNING_TRIALS
 from .jobs import job_folder, read_job, read_jobs
+from .killed_workers import Persistent
 from .plan import (
     NOT_REPEATED,
     PLAN_FILE,
@@ -71,6 +72,7 @@ class GridSweeper(BasicSweeper):
                 config.hydra.sweep.dir = folder
                 config.hydra.overrides.hydra.append(f"hydra.sweep.dir={quoted(folder)}")  # for the jobs
         super().setup(config=config, **more)
+        self.launcher = Persistent(self.launcher, Path(config.hydra.sweep.dir))
 
     def sweep(self, arguments: list[str]) -> Any:
         assert self.config is not None

@@ -1,5 +1,6 @@
 """One class for each image."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from ..output import Output, Targets
 from .task import Task, Tested
 
 SHOWN_RECONSTRUCTIONS = 36
+STANDARD_ERRORS = 2  # above chance, from which on a network is better than chance
 MOST_CLASSES, WORST_CLASSES = 25, 15
 """With more classes, the terminal lists only the worst; all of them are in evaluation.json."""
 
@@ -91,12 +93,19 @@ class Classify(Task):
         }
 
     def rows(self, report: Mapping[str, Any]) -> dict[str, str]:
-        """Accuracy, its mean over the classes if that says something else, and each class's, the worst if many."""
+        """Accuracy, its mean over the classes if that says something else, means of precision, recall and F1, and each
+        class's accuracy, which is its recall, precision and F1, of the worst if there are many."""
         names, confusion = report["class_names"], report["confusion"]
         sizes = [sum(row) for row in confusion]
         rows = {"accuracy": f"{report['accuracy']:.2%} of {sum(sizes):,} images"}
         if are_unbalanced(sizes):
             rows["balanced accuracy"] = f"{report['balanced_accuracy']:.2%}, the mean over the classes"
+        of_classes = [_precision_recall_f1(confusion, label) for label in range(len(names))]
+        met = [
+            numbers for label, numbers in enumerate(of_classes) if sizes[label] or any(row[label] for row in confusion)
+        ]
+        means = [sum(numbers) / len(met) for numbers in zip(*met, strict=True)]
+        rows["means"] = "precision {:.2%}, recall {:.2%}, F1 {:.2%}, over the classes".format(*means)
         by_class = list(enumerate(report["per_class_accuracy"].values()))
         if len(names) > MOST_CLASSES:  # the worst first
             rows["classes"] = f"{len(names)}, of which these {WORST_CLASSES} are recognized worst:"
@@ -106,8 +115,24 @@ class Classify(Task):
             mistakes = [count if predicted != label else 0 for predicted, count in enumerate(confusion[label])]
             most = max(mistakes)
             often = f"   most often taken for {names[mistakes.index(most)]} ({most})" if most else ""
-            rows[f"  {names[label]}"] = "no images" if accuracy is None else f"{accuracy:7.2%}{often}"
+            precision, recall, f1 = of_classes[label]
+            scores = f"{recall:7.2%}   precision {precision:7.2%}, F1 {f1:7.2%}"
+            rows[f"  {names[label]}"] = "no images" if accuracy is None else f"{scores}{often}"
         return rows
+
+    def note(self, report: Mapping[str, Any]) -> str | None:
+        """That the network is no better than one that always gives the same answer, as far as the images can tell."""
+        sizes = [sum(row) for row in report["confusion"]]
+        count, largest = sum(sizes), max(sizes)
+        chance = largest / count
+        if report["accuracy"] > chance + STANDARD_ERRORS * math.sqrt(chance * (1 - chance) / count):
+            return None
+        name = report["class_names"][sizes.index(largest)]
+        return (
+            f"The network has learned nothing that holds for other images: always saying {name} would be right in"
+            f" {chance:.1%} of the {count:,} test images, and it is in {report['accuracy']:.1%}. Try trainer.max_epochs"
+            " twice as high, optimizer.lr a quarter, or model=small_cnn; look at figures/mistakes.png"
+        )
 
     def figures(self, draw: Any, tested: Tested, names: Sequence[str], title: str) -> dict[str, Any]:
         """Confusion and mistakes; reconstructions of a network that draws, perturbations of one that can draw any
@@ -133,6 +158,13 @@ class Classify(Task):
             labels = true[examples].to(capsules.device)
             figures["perturbations"] = draw.perturbations(tested.network.decode, capsules, labels, names, title)
         return figures
+
+
+def _precision_recall_f1(confusion: Sequence[Sequence[int]], label: int) -> tuple[float, float, float]:
+    """Of a class; 0 where there is nothing to divide by."""
+    right, tested, predicted = confusion[label][label], sum(confusion[label]), sum(row[label] for row in confusion)
+    precision, recall = (right / count if count else 0.0 for count in (predicted, tested))
+    return precision, recall, 2 * right / (tested + predicted) if tested + predicted else 0.0
 
 
 def _one_per_class(true: Tensor, predicted: Tensor, classes: int) -> list[int]:

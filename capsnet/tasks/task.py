@@ -107,6 +107,10 @@ class Task(Composition):
         """What the terminal shows of a report, beside the metrics, by heading."""
         return {}
 
+    def note(self, report: Mapping[str, Any]) -> str | None:
+        """What a person has to be told of the report of a run's own test; None if it is as it should be."""
+        return None
+
     def figures(self, draw: Any, tested: Tested, names: Sequence[str], title: str) -> dict[str, Any]:
         """Figures of a test, by name.
 

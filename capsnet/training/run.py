@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger
@@ -16,6 +17,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from ..data.dataset import Dataset
 from ..errors import CapsNetError, ConfigError, DivergedError, StorageError
+from ..networks.normalization import set_normalization
 from ..reports.evaluation import evaluate
 from ..reports.terminal import run_outcome, run_summary
 from ..runs.checkpoints import read_checkpoint
@@ -45,6 +47,7 @@ from .loggers import (
     log_figures,
     log_outcome,
 )
+from .memory import available_memory, memory_errors_in_one_line, memory_line, memory_need, refuse_too_large
 from .module import CapsNetModule
 from .probabilities import refuse_without_probabilities
 from .processes import OneMachine, further_processes, share_of_threads
@@ -108,11 +111,16 @@ def train(
                 refuse_existing_run(run_dir)
         else:
             logging.getLogger("capsnet").setLevel(logging.ERROR)
+        whole_run.enter_context(memory_errors_in_one_line())
 
         began = time.perf_counter()
         data = _read_training_images(config)
         dataset, validates = data.dataset, data.dataset.val_split is not None
+        free = available_memory(on_cpu=not torch.cuda.is_available() or config.trainer.accelerator == "cpu")
+        shape, held = config.task.build().image_shape(dataset.image_shape), sum(dataset.counts.values())
+        refuse_too_large(config, shape, len(dataset.class_names), free)
         module = _build_module(config, dataset)
+        need = memory_need(module.network, shape, min(config.data.batch_size, held), held)
 
         earlier = read_record(run_dir) if resume and (run_dir / RECORD_FILE).exists() else {}
         decision = _decide(config, module, dataset, recorded_computing(earlier) or computing)
@@ -142,15 +150,18 @@ def train(
             foreign=_foreign(earlier, [*callbacks, *loggers], foreign),
         )
 
+        on_cpu = trainer.strategy.root_device.type == "cpu"
         if is_main:
             remove_drafts(run_dir)
             results.write(run_dir)
             start_log()
-            log.info("%s\n", run_summary(config, dataset, results, run_dir, trainer.world_size))
+            memory = memory_line(need, free, on_cpu)
+            log.info("%s\n", run_summary(config, dataset, results, run_dir, trainer.world_size, memory))
+            if note := getattr(config.optimizer, "note", lambda epochs: None)(config.trainer.max_epochs):
+                log.info("%s\n", note)
 
-        with _outcome_recorded(results, config, run_dir, epoch_log, trainer, began):
+        with _outcome_recorded(results, config, run_dir, epoch_log, trainer, began), memory_errors_in_one_line():
             with contextlib.ExitStack() as training:
-                on_cpu = trainer.strategy.root_device.type == "cpu"
                 if environment is not None and environment.local_rank() == 0 and trainer.num_devices > 1:
                     if on_cpu:
                         training.enter_context(share_of_threads(trainer.num_devices))
@@ -194,6 +205,8 @@ def _build_module(config: Config, dataset: Dataset) -> CapsNetModule:
         raise ConfigError(f"model={name_of('model', config.model)}, data={dataset.name}: {error}") from error
     except (RuntimeError, MemoryError, OverflowError) as error:
         raise ConfigError(f"model: a network of this size cannot be built here ({on_one_line(error)[:200]})") from error
+    if config.data.normalize:
+        set_normalization(module.network, *dataset.normalization())
     if config.augment.mixup:
         refuse_without_probabilities(config, module, dataset.image_shape, len(dataset.class_names))
     return module
@@ -289,6 +302,8 @@ def _test(
     network = module.network.to(trainer.strategy.root_device)
     evaluation = evaluate(network, dataset, module.config, epoch_log.run_dir, best, results.best_epoch)
     report = evaluation.report
+    if note := module.task.note(report):
+        log.info("\n%s", note)
     results.inference_images_per_second = round(evaluation.images_per_second, 1)
     results.metrics |= {f"test/{name}": value for name, value in report.items() if isinstance(value, float)}
     log_figures(trainer.loggers, evaluation.figures, trainer.global_step)

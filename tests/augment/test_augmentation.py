@@ -7,6 +7,7 @@ import torch
 
 from capsnet.augment import Augmentation
 from capsnet.augment.cutout import cutout
+from capsnet.augment.ground import on_ground
 from capsnet.augment.shift import shift
 from capsnet.data.batches import epoch_generator
 from capsnet.errors import ConfigError
@@ -54,7 +55,7 @@ def test_images_are_shifted_then_cut():
     images = torch.rand(6, 1, 9, 7)
     augmentation = Augment(max_shift=2, cutout_size=3).build()
     draws = draw(augmentation, 6)
-    expected = cutout(shift(images, draws["shift"]), draws["cutout"], 3)
+    expected = on_ground(images, lambda inner: cutout(shift(inner, draws["shift"]), draws["cutout"], 3))
     assert torch.equal(augmentation(images, draws), expected)
 
 

@@ -12,8 +12,9 @@ from capsnet.tasks.classify import Classify
 COUNT = 50
 UNCHANGED = Augmentation()
 SPLIT = LabelledImages(
-    torch.arange(COUNT, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 1, 20, 20), torch.arange(COUNT)
+    torch.arange(COUNT, dtype=torch.uint8).view(-1, 1, 1, 1).repeat(1, 1, 20, 20), torch.arange(COUNT)
 )
+SPLIT.images[..., 5:15, 5:15] += 100  # a box on a ground
 
 
 class Labelled(list):
@@ -97,6 +98,12 @@ def test_an_epochs_random_numbers_are_its_own():
         for epoch in range(4)
     }
     assert len(set(numbers.values())) == len(numbers)  # also where seed and epoch have the same sum, or are swapped
+
+
+def test_a_last_batch_of_less_than_an_eighth_is_joined_to_the_one_before_in_training_alone():
+    assert training(24).sizes == [24, 26]
+    assert training(16).sizes == [16, 16, 16, 2]
+    assert Batches(SPLIT, 24).sizes == [24, 24, 2]
 
 
 def test_augmentation_changes_every_epoch():
@@ -202,7 +209,7 @@ class TestMixup:
         torch.testing.assert_close(labels.sum(1), torch.ones(COUNT))
         assert ((labels > 0).sum(1) <= 2).all()
         expected = labels @ torch.arange(COUNT, dtype=torch.float32) / 255  # each image has its label as brightness
-        torch.testing.assert_close(images, expected.view(-1, 1, 1, 1).expand_as(images))
+        torch.testing.assert_close(images[..., :5, :], expected.view(-1, 1, 1, 1).expand(-1, 1, 5, 20))
 
     def test_each_image_has_the_larger_share_once_and_the_other_may_be_any(self):
         labels = torch.cat(

@@ -52,6 +52,32 @@ def refusal(root: Path) -> str:
 
 
 class TestReading:
+    def test_compressed_files_are_read_as_they_lie(self, kmnist_root):
+        whole = prepared(kmnist_root)
+        for path in (kmnist_root / "KMNIST/raw").iterdir():
+            path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
+            path.unlink()
+        compressed = prepared(kmnist_root)
+        assert compressed.sha256 == whole.sha256
+        for part in ("train", "test"):
+            for one, other in zip(getattr(compressed, part)(), getattr(whole, part)(), strict=True):
+                assert torch.equal(one, other)
+        settings = {name: f"{file}.gz" for name, file in NAMES.items()}
+        for named in ({}, settings):  # with and without the ending
+            own = IdxFiles(str(kmnist_root / "KMNIST/raw"), **named)
+            own.prepare()
+            assert torch.equal(own.test().images, whole.test().images)
+
+    @pytest.mark.skipif(
+        not (SHARED / "MNIST").is_dir(), reason="the official files of MNIST are not beside the project"
+    )
+    def test_the_official_archives_of_mnist_need_not_be_unpacked(self):
+        mnist = data.MNIST(str(SHARED), download=False).build()
+        mnist.prepare()
+        images, labels = mnist.test()
+        assert images.shape == (10_000, 1, 28, 28)
+        assert torch.bincount(labels).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+
     def test_images_and_labels_are_those_in_the_files(self, kmnist_root):
         kmnist = prepared(kmnist_root)
         images, labels = kmnist.train()
@@ -156,9 +182,11 @@ class TestDamage:
         (raw / FILES[2]).write_bytes((raw / FILES[2]).read_bytes() + b"0")
         assert re.search(f"{FILES[2]}: too long, 39,217 bytes instead of 39,216", refusal(kmnist_root))
 
-    def test_compressed(self, kmnist_root, raw):
-        (raw / FILES[0]).write_bytes(gzip.compress((raw / FILES[0]).read_bytes()))
-        assert "gunzip" in refusal(kmnist_root)
+    def test_compressed_and_damaged(self, kmnist_root, raw):
+        content = gzip.compress((raw / FILES[0]).read_bytes())
+        for damaged in (content[:-20], content[:30] + b"nonsense" + content[38:]):
+            (raw / FILES[0]).write_bytes(damaged)
+            assert "is compressed and damaged" in refusal(kmnist_root)
 
     def test_a_folder_in_its_place(self, kmnist_root, raw):
         (raw / FILES[0]).unlink()

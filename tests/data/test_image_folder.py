@@ -13,7 +13,7 @@ from conftest import make_folder_of_digits
 from PIL import Image
 
 from capsnet.data import folder
-from capsnet.data.dataset import TrainingImages
+from capsnet.data.dataset import TrainingImages, recorded_training_images
 from capsnet.data.folder import natural_order
 from capsnet.errors import ConfigError, DataError
 from capsnet.settings.parse import config_from_dict
@@ -160,8 +160,8 @@ class TestCache:
     def read(self, root, cache, monkeypatch):
         """The training images, and how many files were decoded for them."""
         decoded = []
-        original = folder.pixels_or_reason
-        monkeypatch.setattr(folder, "pixels_or_reason", lambda *given: decoded.append(given) or original(*given))
+        original = folder.fitted_or_reason
+        monkeypatch.setattr(folder, "fitted_or_reason", lambda *given: decoded.append(given) or original(*given))
         data = opened(root, cache=str(cache), val_size=6)
         monkeypatch.undo()
         return data.train_split.images, len(decoded)
@@ -378,3 +378,205 @@ def test_the_digest_of_the_test_images_is_recorded_from_the_start(digits):
     data.read_test_images()
     assert data.record()["files"] == before
     assert "test" in before
+
+
+def same_parts(one, other):
+    splits = ("train_split", "val_split", "test_split")
+    return all(torch.equal(getattr(one, split).images, getattr(other, split).images) for split in splits)
+
+
+class TestPicturesAsPeopleHaveThem:
+    def test_sixteen_bit_pictures_are_read_in_the_range_of_all_of_them_in_training_and_after_it(self, tmp_path):
+        random = np.random.default_rng(0)
+        for name in ("dim", "bright"):
+            for number in range(6):
+                (tmp_path / name).mkdir(exist_ok=True)
+                values = random.integers(0, 500 if name == "dim" else 4000, (30, 30)).astype(np.uint16)
+                Image.fromarray(values).save(tmp_path / name / f"{number}.png")
+        data = opened(tmp_path, val_size=2, test_size=2)
+        assert data.class_names == ("bright", "dim")
+        for label, most in ((0, 4000), (1, 500)):
+            images = data.train_split.images[data.train_split.labels == label]
+            assert abs(int(images.max()) - 255 * most / 4095) < 2
+        about = recorded_training_images(data.record())
+        assert about.reading["ranges"] == {"more than 8 bits": [0, 4095]}
+        new = tmp_path.with_name("new")
+        (new / "dim").mkdir(parents=True)
+        Image.fromarray(np.full((30, 30), 819, np.uint16)).save(new / "dim/1.png")
+        assert dataset(new, trained_on=about).read_test_images().images.unique().tolist() == [51]
+
+    def test_masks_of_zero_and_one_are_black_and_white(self, tmp_path):
+        for name in "ab":
+            for number in range(4):
+                save(tmp_path / name / f"{number}.png", noise(number) > 128)
+        assert opened(tmp_path, val_size=2, test_size=2).train_split.images.unique().tolist() == [0, 255]
+
+    def test_pictures_in_folders_inside_those_of_the_classes_are_read(self, digits, caplog):
+        caplog.set_level("INFO", "capsnet")
+        before = opened(digits, val_size=6)
+        for name in ("one", "two", "zero"):
+            (digits / "train" / name / "session/a").mkdir(parents=True)
+            (digits / "train" / name / "3.png").rename(digits / "train" / name / "session/a/3.png")
+        assert opened(digits, val_size=6).counts == before.counts
+        assert "3 images in folders inside those of the classes, such as train/one/session/a/3.png" in caplog.text
+
+    def test_what_systems_leave_is_passed_over_in_silence(self, digits, caplog):
+        for name in ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "train/__MACOSX", "train/one/@eaDir"):
+            shutil.copytree(digits / "test/one", digits / name / "one")
+        (digits / "train/one/Thumbs.db").write_bytes(b"\xd0\xcf\x11\xe0")
+        assert opened(digits, val_size=6).counts == {"train": 24, "val": 6, "test": 12}
+        assert not caplog.text
+
+    @pytest.mark.parametrize("format", ["PPM", "PNG"])
+    def test_pictures_without_an_ending_or_with_that_of_another_program_are_read(self, digits, format):
+        ending = {"PPM": ".pgm", "PNG": ""}[format]
+        before = opened(digits, val_size=6)
+        for path in list(digits.rglob("*.png")):
+            Image.open(path).save(path.with_suffix(ending), format)
+            path.unlink()
+        assert same_parts(opened(digits, val_size=6), before)
+
+    def test_a_folder_at_the_wrong_level_says_what_is_there_and_what_to_do(self, digits, tmp_path_factory):
+        root = tmp_path_factory.mktemp("level")
+        for name in ("train", "test"):
+            shutil.copytree(digits / name, root / f"intel/seg_{name}/seg_{name}")
+        shutil.copytree(digits / "train", root / "plants/PlantVillage/PlantVillage")
+        shutil.copytree(digits / "train", root / "doubled/train/train")
+        shutil.copytree(digits / "test", root / "doubled/test")
+        (root / "arrays/cat").mkdir(parents=True)
+        (root / "arrays/cat/1.npy").write_bytes(b"\x93NUMPY")
+        (root / "packed").mkdir()
+        (root / "packed.zip").write_bytes(b"PK\x03\x04")
+        shutil.copy(root / "packed.zip", root / "packed")
+        for name, message in (
+            ("intel", r"seg_train/seg_train/ and seg_test/seg_test/ must be called train/ and test/"),
+            ("plants", r"did you mean data.root=.*plants/PlantVillage/PlantVillage\?"),
+            ("doubled", r"doubled/train: has only the folder train/; move what is in it to train/"),
+            (
+                "plants/PlantVillage/PlantVillage/one",
+                r"10 images without class folders.* set data.root=.*PlantVillage$",
+            ),
+            ("arrays", r"its files are no pictures: 1 .npy"),
+            ("packed", r"1 .zip; unpack the archive"),
+            ("packed.zip", "no such folder, but a file; unpack it"),
+        ):
+            with pytest.raises(DataError, match=message):
+                opened(root / name)
+
+    def test_an_image_in_two_classes_is_named(self, digits, caplog):
+        for number in range(4):
+            shutil.copy(digits / f"train/one/{number}.png", digits / f"train/two/copy{number}.png")
+        data = opened(digits, val_size=6)
+        assert "4 images are in two classes: train/one/0.png = train/two/copy0.png, " in caplog.text
+        assert data.record()["images_in_two_classes"] == 4
+
+    @pytest.mark.parametrize("seed", range(5))
+    def test_copies_stay_on_one_side_of_every_split(self, tmp_path, seed):
+        make_folder_of_digits(tmp_path, {"": 20})
+        for path in list(tmp_path.rglob("*.png")):
+            shutil.copy(path, path.with_name(f"copy of {path.name}"))
+        data = config_from_dict({}, {"data": "folder", "data.root": str(tmp_path), "data.cache": None}).data.build(seed)
+        data.read_training_images()
+        data.read_test_images()
+        splits = (data.train_split, data.val_split, data.test_split)
+        contents = [{image.numpy().tobytes() for image in split.images} for split in splits]
+        assert sum(map(len, contents)) == 60 == len(set.union(*contents))
+        assert [len(split.labels) for split in splits] == [86, 10, 24]
+
+    def test_pictures_of_one_thing_stay_together(self, tmp_path):
+        for name in "ab":
+            for number in range(40):
+                save(tmp_path / name / f"patient{number // 4}_{number}.png", noise((name == "a", number)))
+        data = opened(tmp_path, group=r"patient(\d+)_", val_size=0.2)
+        origin = {
+            np.asarray(Image.open(path)).tobytes(): path.stem.partition("_")[0] for path in tmp_path.rglob("*.png")
+        }
+        splits = (data.train_split, data.val_split, data.test_split)
+        things = [{origin[image.numpy().tobytes()] for image in split.images} for split in splits]
+        assert sum(map(len, things)) == 10
+        assert data.counts["test"] == 16
+        assert torch.bincount(data.val_split.labels).tolist() in ([8, 8], [4, 4])
+        with pytest.raises(ConfigError, match=r"data.group=nobody: is found in no file's name"):
+            opened(tmp_path, group="nobody")
+        about = recorded_training_images(data.record())
+        make_folder_of_digits(tmp_path.with_name("others"), {"a": 2}, classes=2)
+        for name, new in (("zero", "a"), ("one", "b")):
+            (tmp_path.with_name("others") / "a" / name).rename(tmp_path.with_name("others") / "a" / new)
+        new = dataset(tmp_path.with_name("others") / "a", trained_on=about, group=r"patient(\d+)_")
+        assert len(new.read_test_images().labels) == 4
+
+    def test_a_class_of_four_has_an_image_in_every_part(self, tmp_path):
+        make_folder_of_digits(tmp_path, {"": 100})
+        for number in range(4):
+            save(tmp_path / f"rare/{number}.png", noise(number))
+        data = opened(tmp_path)
+        for split in (data.train_split, data.val_split, data.test_split):
+            assert torch.bincount(split.labels, minlength=4).min() >= 1
+        limited = opened(tmp_path, limit=40)
+        assert limited.counts["train"] + limited.counts["val"] == 40
+        for split in (limited.train_split, limited.val_split):
+            assert torch.bincount(split.labels, minlength=4).min() >= 1
+
+    def test_all_images_of_a_new_folder_are_tested_and_only_those_held_out_of_the_old_one(self, tmp_path, caplog):
+        caplog.set_level("INFO", "capsnet")
+        make_folder_of_digits(tmp_path / "old", {"": 20})
+        about = recorded_training_images(opened(tmp_path / "old").record())
+        shutil.copytree(tmp_path / "old", tmp_path / "moved")
+        for number in range(4):
+            save(tmp_path / "new" / ("one", "two")[number % 2] / f"{number}.png", noise(number))
+        counts = {
+            name: len(dataset(tmp_path / name, trained_on=about).read_test_images().labels)
+            for name in ("old", "moved", "new")
+        }
+        assert counts == {"old": 12, "moved": 12, "new": 4}
+        assert "new: all 4 images are tested, since the network was trained on none" in caplog.text
+
+
+class TestTable:
+    def table(self, path, rows, head="file,label,split"):
+        path.write_text("\n".join([head, *rows]), encoding="utf-8-sig")
+        return path
+
+    def read(self, labels, **settings):
+        settings = {"labels": str(labels), "cache": None, "batch_size": 4, "val_size": 3, **settings}
+        overrides = {f"data.{key}": value for key, value in settings.items()}
+        data = config_from_dict({}, {"data": "table", **overrides}).data.build()
+        data.read_training_images()
+        data.read_test_images()
+        return data
+
+    def test_it_reads_what_a_folder_with_the_same_files_gives(self, digits):
+        wanted = opened(digits, val_size=3)
+        names = sorted(path.relative_to(digits) for path in digits.rglob("*.png"))
+        names.sort(key=lambda name: (name.parts[0] == "test", natural_order(str(name))))
+        rows = [f"{name};{name.parts[1]};{name.parts[0]}" for name in names]
+        data = self.read(self.table(digits / "labels.csv", rows, "file;label;split"))
+        assert data.class_names == wanted.class_names
+        assert same_parts(data, wanted)
+
+    def test_columns_may_have_other_names_and_files_no_ending(self, digits):
+        rows = [f"{path.stem},{path.parent.name}" for path in (digits / "train/one").iterdir()]
+        rows += [f"../two/{path.stem},two" for path in (digits / "train/two").iterdir()]
+        labels = self.table(digits / "labels.csv", rows, "id,breed")
+        settings = {"file_column": "id", "label_column": "breed", "root": str(digits / "train/one")}
+        with pytest.raises(DataError, match=r"two/6.png lies outside data.root"):
+            self.read(labels, **settings)
+        rows = [row.replace("../two/", "two/") if "two/" in row else f"one/{row}" for row in rows]
+        settings["root"] = str(digits / "train")
+        data = self.read(self.table(digits / "labels.csv", rows, "id,breed"), **settings)
+        assert data.counts == {"train": 13, "val": 3, "test": 4}
+
+    @pytest.mark.parametrize(
+        ("head", "row", "message"),
+        [
+            ("name,label", "a.png,one", r"has no column file, but name, label; set data.file_column=NAME"),
+            ("file,label", "a.png,", "line 2: has no label"),
+            ("file,label,split", "a.png,one,exam", "line 2: split is exam, not train, val or test"),
+            ("file,label", "train/one/0.png,one\ntrain/one/0.png,two", "line 3: train/one/0.png is in line 2 already"),
+            ("file,label", "nowhere.png,one", r"nowhere.png cannot be read \(No such file"),
+            ("file,label", "", "lists no images"),
+        ],
+    )
+    def test_what_is_wrong_is_said_with_its_line(self, digits, head, row, message):
+        with pytest.raises(DataError, match=message):
+            self.read(self.table(digits / "labels.csv", [row, "train/two/1.png,two"] if row else [], head))

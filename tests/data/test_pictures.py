@@ -8,14 +8,19 @@ import zlib
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from capsnet.data.pictures import (
+    DEEP,
     BrokenPictureError,
+    Range,
     TemporaryReason,
     has_colors,
+    is_picture,
     picture_size,
     pixels_or_reason,
     read_picture,
+    read_pixels,
     to_pixels,
     upright,
 )
@@ -58,16 +63,82 @@ def test_a_picture_is_turned_as_its_exif_data_say(tmp_path):
     assert np.array_equal(turned, np.rot90(np.asarray(colors()), -1))
 
 
-def test_sixteen_bits_become_eight(tmp_path):
-    values = np.array([[0, 257, 32896, 65535]], dtype=np.uint16)
-    for suffix in ("png", "tif"):
-        Image.fromarray(values).save(tmp_path / f"deep.{suffix}")
-        assert np.asarray(read_picture(tmp_path / f"deep.{suffix}")).tolist() == [[0, 1, 128, 255]]
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([0, 257, 32896, 65535], [0, 1, 128, 255]),
+        ([0, 16, 2056, 4095], [0, 1, 128, 255]),  # of a camera with 12 bits
+        ([0, 1, 1, 0], [0, 255, 255, 0]),  # a mask
+    ],
+)
+def test_more_than_eight_bits_become_eight_in_the_range_that_they_use(tmp_path, values, expected):
+    for suffix, kind in (("png", np.uint16), ("tif", np.uint16), ("tiff", np.float32), ("tif", np.int32)):
+        Image.fromarray(np.array([values], dtype=kind)).save(tmp_path / f"deep.{suffix}")
+        assert read_pixels(tmp_path / f"deep.{suffix}", 1, 4).tolist() == [[expected]]
 
 
-def test_floating_point_pixels_are_refused():
-    with pytest.raises(BrokenPictureError, match="32 bits"):
-        upright(Image.fromarray(GRADIENT.astype(np.float32)))
+def test_a_picture_is_seen_in_the_range_of_its_dataset(tmp_path):
+    Image.fromarray(np.array([[0, 1000, 2000, 9000]], dtype=np.uint16)).save(tmp_path / "deep.png")
+    scale = {DEEP: Range(0, 4095)}
+    assert read_pixels(tmp_path / "deep.png", 1, 4, ranges=scale).tolist() == [[[0, 62, 125, 255]]]
+    assert pixels_or_reason(tmp_path / "deep.png", 1, 4, ranges=scale).tolist() == [[[0, 62, 125, 255]]]
+
+
+def test_values_below_zero_and_shares_are_used_from_end_to_end():
+    assert to_pixels(Image.fromarray(np.array([[-1000, 0, 1000]], dtype=np.float32)), 1, 3).tolist() == [
+        [[0, 128, 255]]
+    ]
+    assert to_pixels(Image.fromarray(np.array([[0, 0.25, 0.5]], dtype=np.float32)), 1, 3).tolist() == [[[0, 128, 255]]]
+
+
+def test_values_that_are_not_finite_are_refused():
+    with pytest.raises(BrokenPictureError, match="NaN"):
+        upright(Image.fromarray(np.array([[0, np.nan]], dtype=np.float32)))
+
+
+@pytest.mark.parametrize("name", ["a.pgm", "a.ppm", "no ending", "a.jpg_large", "a.part.1"])
+def test_pictures_are_known_by_their_content_whatever_their_names(tmp_path, name):
+    gray().save(tmp_path / name, "PPM" if "p" in name[-3:] and name.endswith("m") else "PNG")
+    assert is_picture(tmp_path / name)
+    assert np.array_equal(np.asarray(read_picture(tmp_path / name).convert("L")), np.asarray(gray()))
+    (tmp_path / name).write_bytes(b"text, and no picture at all")
+    assert is_picture(tmp_path / name) == (name[-4:] in (".pgm", ".ppm"))
+
+
+@pytest.mark.parametrize("suffix", ["png", "webp", "jpg"])
+@pytest.mark.parametrize(
+    "damage", [b"", b"Exif\0\0", b"Exif\0\0II*\0\x08\0\0\0\xff\xff\x12\x01", b"Exif\0\0nonsense" * 9]
+)
+def test_pictures_with_damaged_exif_data_are_read_as_they_lie(tmp_path, suffix, damage):
+    colors().save(tmp_path / f"whole.{suffix}", lossless=True)
+    colors().save(tmp_path / f"a.{suffix}", exif=damage, lossless=True)
+    found, whole = (np.asarray(read_picture(tmp_path / f"{name}.{suffix}")) for name in ("a", "whole"))
+    assert np.array_equal(found, whole)
+
+
+def test_a_png_file_whose_comments_are_damaged_is_read(tmp_path):
+    about = PngInfo()
+    about.add_text("Comment", "x" * 100, zip=True)
+    gray().save(tmp_path / "a.png", pnginfo=about)
+    content = (tmp_path / "a.png").read_bytes()
+    place = content.index(b"zTXt") + 20
+    (tmp_path / "a.png").write_bytes(content[:place] + b"\0\xff\0" + content[place + 3 :])
+    assert np.array_equal(np.asarray(read_picture(tmp_path / "a.png")), np.asarray(gray()))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC picture of a phone: pip install pillow-heif"),
+        (b"<!DOCTYPE html><html>", "a web page"),
+        (b"PK\x03\x04" + bytes(20), "an archive"),
+        (b"%PDF-1.7" + bytes(20), "a PDF file"),
+    ],
+)
+def test_what_people_take_for_pictures_is_called_by_its_name(tmp_path, content, said):
+    (tmp_path / "a.jpg").write_bytes(content)
+    with pytest.raises(BrokenPictureError, match=said):
+        read_picture(tmp_path / "a.jpg")
 
 
 def test_transparent_places_are_white_or_black_if_nothing_would_be_seen_on_white():
@@ -133,7 +204,7 @@ def jpeg(picture):
     ("content", "reason"),
     [
         (b"", "is empty"),
-        (b"<html><body>404</body></html>", "is not a picture"),
+        (b"<html><body>404</body></html>", "is no picture but a web page"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "is not a picture"),  # Pillow would start a program
         (jpeg(colors())[:600], "is damaged"),
         (large_png(20_000, 20_000), "too many pixels"),

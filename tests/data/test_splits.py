@@ -1,11 +1,12 @@
 """Claims about holding images out: each class in proportion, and no image lost."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capsnet.data.splits import stratified_split, take_rows
+from capsnet.data.splits import connected, grouped_split, stratified_split, take_rows
 from capsnet.errors import DataError
 
 
@@ -17,6 +18,26 @@ def test_splits_each_class_in_proportion_and_loses_no_image(seed, held_out):
     assert len(leave) == held_out
     counts = torch.bincount(labels[leave], minlength=10)
     assert counts.max() - counts.min() <= 1
+
+
+def test_a_small_class_is_on_both_sides_and_as_many_are_held_out_as_asked():
+    labels = torch.tensor([0] * 500 + [1] * 500 + [2] * 4 + [3] * 2)
+    for seed in range(5):
+        stay, leave = stratified_split(labels, 100, seed)
+        assert len(leave) == 100
+        assert torch.bincount(labels[leave]).min() == 1 == torch.bincount(labels[stay]).min()
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 12)), min_size=20, max_size=60), st.integers(3, 10))
+def test_groups_are_never_torn_apart(images, held_out):
+    labels, groups = np.array(images).T
+    out = grouped_split(labels, groups, held_out, np.random.default_rng(0).permutation(len(labels)))
+    assert not set(groups[out]) & set(np.delete(groups, out))
+    assert set(np.delete(labels, out)) == set(labels)
+
+
+def test_things_are_connected_by_shared_keys():
+    assert len(set(connected([["a"], ["b"], ["a", "c"], ["d"], ["c", "b"]]).tolist())) == 2
 
 
 def test_both_sides_keep_the_order_of_the_images():

@@ -8,6 +8,7 @@ import torch
 import capsnet
 from capsnet.explorer.votes import Window, spread, vote_maps, window_of
 from capsnet.networks.efficient_capsnet import EfficientCapsNet
+from capsnet.networks.pooled_capsnet import PooledCapsNet
 from capsnet.networks.res_capsnet import ResCapsNet
 from capsnet.networks.small_cnn import SmallCNN
 from capsnet.runs.trained import TrainedModel, TrainingImages
@@ -49,7 +50,8 @@ def test_in_the_first_iteration_every_place_gives_an_equal_share_also_of_colored
 
 
 @pytest.mark.parametrize(
-    ("network", "grid", "window"), [(EfficientCapsNet, (9, 9), 11), (partial(ResCapsNet, width=4), (7, 7), 53)]
+    ("network", "grid", "window"),
+    [(EfficientCapsNet, (9, 9), 11), (partial(ResCapsNet, width=4), (7, 7), 53), (PooledCapsNet, (14, 14), 18)],
 )
 def test_places_of_a_network_whose_capsules_see_everything_push_the_same_sum(image, network, grid, window):
     model = trained(network((1, 28, 28), 5, routing=Attention()))

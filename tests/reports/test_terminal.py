@@ -5,6 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from sklearn.metrics import precision_recall_fscore_support
 
 from capsnet.reports.terminal import command, evaluation_summary, run_outcome, run_summary
 from capsnet.runs.record import RunRecord
@@ -124,8 +125,8 @@ class TestEvaluationSummary:
         rows = rows_of(evaluation_summary(REPORT, Classify().rows(REPORT)))
         assert rows["accuracy"] == "90.05% of 1,005 images"
         assert rows["loss"] == "0.0346"
-        assert rows["o"] == "90.00%   most often taken for wo (80)"
-        assert rows["tsu"] == "100.00%"
+        assert rows["o"] == "90.00%   precision 100.00%, F1  94.74%   most often taken for wo (80)"
+        assert rows["tsu"] == "100.00%   precision  20.00%, F1  33.33%"
         assert rows["wo"] == "no images"
 
     def test_says_the_mean_over_the_classes_where_they_are_unbalanced(self):
@@ -145,4 +146,13 @@ class TestEvaluationSummary:
         listed = [name for name in rows if name.startswith("class ")]
         assert len(listed) == 15
         assert listed[:5] == ["class 0", "class 50", "class 100", "class 150", "class 1"]
-        assert rows["class 50"] == "0.00%   most often taken for class 0 (50)"
+        assert rows["class 50"] == "0.00%   precision   0.00%, F1   0.00%   most often taken for class 0 (50)"
+
+    def test_says_precision_recall_and_f1_as_scikit_learn_defines_them(self):
+        confusion = [[7, 3, 0], [2, 5, 0], [0, 0, 0]]
+        pairs = [(true, guess) for true in range(3) for guess in range(3) for _ in range(confusion[true][guess])]
+        wanted = precision_recall_fscore_support(*zip(*pairs, strict=True), average="macro", zero_division=0)[:3]
+        report = REPORT | {"confusion": confusion}
+        rows = rows_of(evaluation_summary(report, Classify().rows(report)))
+        assert rows["means"] == "precision {:.2%}, recall {:.2%}, F1 {:.2%}, over the classes".format(*wanted)
+        assert rows["tsu"].startswith("71.43%   precision  62.50%, F1  66.67%")

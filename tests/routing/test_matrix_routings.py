@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from capsnet.networks.conv_capsules import Capsules, ConvCapsules
+from capsnet.networks.matrix_capsnet import MatrixCapsNet
 from capsnet.routing.em import em_routing, inverse_temperature
 from capsnet.routing.inverted import inverted_routing
 from capsnet.routing.matrices import LayerVotes
@@ -159,6 +160,11 @@ class TestEMRouting:
         with torch.no_grad():
             routing.bias += 1.5
         torch.testing.assert_close(routing(given).activations.logit(), before + 1.5, rtol=1e-5, atol=1e-5)
+
+    def test_a_network_starts_with_half_of_the_capsules_of_each_layer_active(self):
+        network = MatrixCapsNet(routing=OPTIONS["em"]())
+        for capsules in network.all_layers((torch.rand(8, 1, 28, 28) > 0.8).float()):
+            assert 0.25 < float(capsules.activations.mean()) < 0.75
 
 
 class TestVariationalBayes:

@@ -22,7 +22,7 @@ from capsnet.settings.parse import DEFAULT_OPTIONS, config_from_dict
 from capsnet.settings.trainer import NO_EFFECT, Trainer
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-YOUR_OWN = {"folder", "idx"}  # has no place and no classes before you give it a folder
+YOUR_OWN = {"folder": "root", "table": "labels", "idx": "root"}  # have no place and no classes before you give it
 EVERY_OPTION = [(group, name) for group, options in OPTIONS.items() for name in options]
 
 
@@ -93,7 +93,7 @@ def test_the_default_option_is_the_first_of_its_group(group):
 
 @pytest.mark.parametrize("name", OPTIONS["data"])
 def test_every_dataset_can_be_opened_and_knows_its_classes_without_reading_anything(name):
-    settings = {"root": "/nowhere"} if name in YOUR_OWN else {}
+    settings = {YOUR_OWN[name]: "/nowhere"} if name in YOUR_OWN else {}
     dataset = config_from_dict({"data": {"name": name, **settings}}).data.build()
     assert dataset.name == name
     assert name in YOUR_OWN or len(dataset.class_names) == (49 if name == "k49" else 10)

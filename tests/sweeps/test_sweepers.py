@@ -92,6 +92,70 @@ def test_joblib_runs_jobs_beside_each_other_each_with_its_share_of_threads(tmp_p
     assert all(record["device"].endswith(f", {threads}") for record in records)
 
 
+KILLS_ITSELF = """
+import os, signal
+from dataclasses import dataclass
+
+@dataclass
+class Deadly:
+    deadly: bool = False
+
+    def build(self):
+        if self.deadly:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return lambda images, generator: images
+
+OPTIONS = {"augment": {"deadly": Deadly}}
+"""
+
+
+def alive(group):
+    """Is there a process of this group?"""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+JOBLIB = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+
+
+@pytest.mark.slow
+def test_if_a_worker_of_joblib_is_killed_its_row_says_why_and_the_others_go_on(tmp_path):
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    (tmp_path / "deadly.py").write_text(KILLS_ITSELF)
+    given = ("plugin=deadly.py", "augment=deadly", "augment.deadly.deadly=false,true", "seed=0,1", "hydra.sweep.dir=s")
+    done = run_command("train.py", "-m", *JOBLIB, *given, *DIGITS, "trainer.max_epochs=1", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    jobs = {job["augment.deadly.deadly"] + job["seed"]: job for job in table(tmp_path / "s/sweep.csv")}
+    assert {name: job["status"] for name, job in jobs.items()} == {
+        "false0": "completed",
+        "false1": "completed",
+        "true0": "failed",
+        "true1": "failed",
+    }
+    assert "its process was killed, probably for lack of memory" in jobs["true0"]["reason"]
+    assert "resume=s" in done.stdout
+
+
+@pytest.mark.slow
+def test_ctrl_c_in_a_sweep_of_joblib_leaves_no_process_and_resume_continues(tmp_path):
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    given = ("-m", *JOBLIB, "seed=0,1", "hydra.sweep.dir=s", *DIGITS, "trainer.max_epochs=60")
+    sweep = start_command("train.py", *given, cwd=tmp_path, start_new_session=True)
+    wait_until(lambda: all((tmp_path / f"s/{job}/checkpoints/last.ckpt").exists() for job in (0, 1)))
+    os.killpg(sweep.pid, signal.SIGINT)
+    sweep.communicate(timeout=60)
+    assert sweep.returncode == 130
+    wait_until(lambda: not alive(sweep.pid))
+    assert {record_of(tmp_path / f"s/{job}")["status"] for job in (0, 1)} == {"interrupted"}
+    again = run_command("train.py", "resume=s", *JOBLIB, cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert {record_of(tmp_path / f"s/{job}")["epochs"] for job in (0, 1)} == {60}
+
+
 class TestSearch:
     def test_tries_values_in_its_space_and_is_continued_to_more_trials(self, tmp_path):
         optuna = pytest.importorskip("optuna")

@@ -189,11 +189,12 @@ def test_overlap_of_ink_is_intersection_over_union_and_counted_in_bins():
     assert bins[-1] == {"from": 0.25, "to": 1.0, "pairs": 1, "exact_match": 1.0}
 
 
-def test_multimnist_has_the_papers_canvas_and_parameters():
-    given = {"data": "mnist", "data.root": "../shared", "task": "overlap"}
+@pytest.mark.parametrize(("bias", "parameters"), [(False, 11_361_808), (True, 11_361_968)])
+def test_multimnist_has_the_papers_canvas_and_parameters(bias, parameters):
+    given = {"data": "mnist", "data.root": "../shared", "task": "overlap", "routing.bias": bias}
     network = build_network(config_from_dict({}, given), (1, 28, 28), 10)
     assert network.image_shape == (1, 36, 36)
-    assert sum(weight.numel() for weight in network.parameters()) == 11_361_808
+    assert sum(weight.numel() for weight in network.parameters()) == parameters
 
 
 def test_multimnist_is_made_of_the_digits_that_lie_beside_the_checkout(tmp_path):
