@@ -1,5 +1,6 @@
 """A sweep's table and picture, from folders of jobs made here."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -137,7 +138,7 @@ class TestMonitor:
     def test_the_direction_of_all_that_a_plugins_metric_measures_is_that_of_its_option(
         self, tmp_path, monkeypatch, name, lower, best
     ):
-        option = type("Distance", (), {"lower_is_better": lower, "also": ("longest",)})
+        option = dataclass(type("Distance", (), {"lower_is_better": lower, "also": ("longest",)}))
         monkeypatch.setitem(COMBINABLE["metrics"], "distance", option)
         text = self.sweep_of(tmp_path, f"val/{name}", (0.3, 0.1, 0.4), config={"monitor": name})
         assert f"best       {tmp_path}/{best} " in text
