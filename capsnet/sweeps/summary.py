@@ -47,7 +47,8 @@ def summarize(folder: Path) -> str:
     readable = [job for job in jobs if job.status != "unreadable"]
     monitor = common_monitor(readable)
     names, in_terminal = measured_names(readable, monitor), shown_names(readable, monitor)
-    settings = grouped(readable, lambda job: (*(job.values.get(key) for key in keys), _trained(job)), monitor)
+    trained = _trained(readable)
+    settings = grouped(readable, lambda job: (*_swept(job, keys), trained[job.folder]), monitor)
     best_first = sorted(jobs, key=lambda job: rank(job.metrics.get(monitor.name), monitor), reverse=True)
     _write_jobs(folder / JOBS_FILE, best_first, swept, names)
     _write_settings(folder / SETTINGS_FILE, settings, keys, names)
@@ -64,7 +65,7 @@ def summarize(folder: Path) -> str:
     for status in ("failed", "diverged", "unreadable"):
         if (numbers := [str(job.number) for job in jobs if job.status == status]) and by_setting:
             lines.append(f"  {status:<10} jobs {', '.join(numbers)}, see {JOBS_FILE}")
-    lines += _edited(readable, keys)
+    lines += _edited(readable, keys, trained)
     if are_comparable(_completed(settings), monitor):
         lines += _best(settings, swept, keys, monitor)
     lines.append(
@@ -73,16 +74,21 @@ def summarize(folder: Path) -> str:
     return "\n".join(lines)
 
 
-def _trained(job: Job) -> str | None:
-    """What a job was trained with, but for its seed; None if it failed before that was known.
+def _swept(job: Job, keys: list[str]) -> tuple[str | None, ...]:
+    return tuple(job.values.get(key) for key in keys)
+
+
+def _trained(jobs: Sequence[Job]) -> dict[Path, str | None]:
+    """What each job was trained with, but for its seed, by folder; None if it failed before that was known.
 
     Two jobs with the same swept values differ in it only if a YAML file, or a variable that it names, has changed.
     """
-    if job.config is None:
-        return None
     left_out = {*untrained_keys(), SEED}
-    flat = {key: value for key, value in _flat(job.config) if key not in left_out}
-    return json.dumps(flat, sort_keys=True)
+    trained: dict[Path, str | None] = {}
+    for job in jobs:
+        settings = {key: value for key, value in _flat(job.config or {}) if key not in left_out}
+        trained[job.folder] = json.dumps(settings, sort_keys=True) if settings else None
+    return trained
 
 
 def _flat(nested: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -93,19 +99,15 @@ def _flat(nested: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]
             yield f"{prefix}{name}", value
 
 
-def _edited(jobs: Sequence[Job], keys: list[str]) -> list[str]:
+def _edited(jobs: Sequence[Job], keys: list[str], trained: dict[Path, str | None]) -> list[str]:
     """A line if jobs with the same swept values were trained with different settings, which are not averaged."""
-    known: dict[tuple, list[tuple[Job, dict[str, Any]]]] = {}
+    first: dict[tuple, dict[str, Any]] = {}
+    differing: set[str] = set()
     for job in jobs:
-        if (trained := _trained(job)) is not None:
-            known.setdefault(tuple(job.values.get(key) for key in keys), []).append((job, json.loads(trained)))
-    differing = {
-        key
-        for (_, first), *others in known.values()
-        for _, other in others
-        for key in {*first, *other}
-        if first.get(key) != other.get(key)
-    }
+        if (known := trained[job.folder]) is not None:
+            settings = json.loads(known)
+            one = first.setdefault(_swept(job, keys), settings)
+            differing |= {key for key in {*one, *settings} if one.get(key) != settings.get(key)}
     if not differing:
         return []
     return [f"  kept apart jobs whose config has changed meanwhile: {', '.join(sorted(differing))}"]

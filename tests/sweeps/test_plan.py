@@ -34,7 +34,6 @@ class TestContinuingArguments:
             "hydra/launcher=joblib",
             "+model.x={_target_:os.system}",
             "experiment=../../evil",
-            "data.root=${oc.env:SECRET}",
         ],
     )
     def test_overrides_that_could_choose_code_are_refused(self, tmp_path, override):
@@ -58,7 +57,19 @@ class TestContinuingArguments:
         with pytest.raises(PluginError, match=r"add callbacks=lr, which the sweep was started with"):
             continuing_arguments(sweep, ["logger=csv"])
         found = continuing_arguments(sweep, ["--config-dir=mine", "callbacks=mine", "logger=none"])
-        assert found[:-1] == ["--multirun", "seed=1,2", "--config-dir=mine", "callbacks=mine", "logger=none"]
+        assert found[:-1] == ["--multirun", "--config-dir=mine", "seed=1,2", "callbacks=mine", "logger=none"]
+
+    def test_nor_what_reads_the_environment_and_more_yaml_files(self, tmp_path):
+        override = "data.root=${oc.env:SECRET}"
+        sweep = sweep_of(tmp_path, "model=wider", override, "seed=1,2")
+        sources = [{"path": "/mine", "schema": "file", "provider": "command-line"}]
+        content = json.loads((sweep / "multirun.yaml").read_text())
+        content["hydra"]["runtime"] = {"config_sources": sources}
+        (sweep / "multirun.yaml").write_text(json.dumps(content))
+        with pytest.raises(PluginError, match=r"add 'data.root=\$\{oc.env:SECRET\}' --config-dir=/mine, which"):
+            continuing_arguments(sweep, [])
+        found = continuing_arguments(sweep, ["--config-dir=here", override])
+        assert found[:-1] == ["--multirun", "--config-dir=here", "model=wider", override, "seed=1,2"]  # as at the start
 
     def test_a_damaged_record_is_refused(self, tmp_path):
         (tmp_path / "multirun.yaml").write_text("a: [")

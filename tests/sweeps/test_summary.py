@@ -1,5 +1,6 @@
 """A sweep's table and picture, from folders of jobs made here."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -137,7 +138,7 @@ class TestMonitor:
     def test_the_direction_of_all_that_a_plugins_metric_measures_is_that_of_its_option(
         self, tmp_path, monkeypatch, name, lower, best
     ):
-        option = type("Distance", (), {"lower_is_better": lower, "also": ("longest",)})
+        option = dataclass(type("Distance", (), {"lower_is_better": lower, "also": ("longest",)}))
         monkeypatch.setitem(COMBINABLE["metrics"], "distance", option)
         text = self.sweep_of(tmp_path, f"val/{name}", (0.3, 0.1, 0.4), config={"monitor": name})
         assert f"best       {tmp_path}/{best} " in text
@@ -153,8 +154,8 @@ class TestMonitor:
 
     def test_a_tie_has_no_best(self, tmp_path):
         text = self.sweep_of(tmp_path, "val/loss", (0.3, 0.1, 0.1))
-        assert "best       2 settings are equally good, validation loss 0.1\n" in text
-        assert f"evaluate.py run={tmp_path}/1" in text
+        assert "no best    2 settings are equally good, validation loss 0.1\n" in text
+        assert "evaluate" not in text
 
     def test_jobs_with_different_monitors_have_no_best(self, tmp_path):
         self.sweep_of(tmp_path, "val/loss", (0.3, 0.1))
@@ -252,3 +253,13 @@ class TestCommand:
         assert (sweep / "sweep.csv").is_file()
         monkeypatch.chdir(sweep.parent)
         assert done.stdout == summarize(sweep) + "\n"
+
+
+def test_jobs_that_a_yaml_file_edited_meanwhile_has_made_different_are_not_averaged(tmp_path):
+    for seed, rate in enumerate((0.1, 0.1, 0.2)):
+        config = {"optimizer": {"name": "adam", "lr": rate}, "seed": seed, "figures": bool(seed)}
+        metrics = {"val/accuracy": 0.5 + seed / 10}
+        make_job(tmp_path, seed, [f"seed={seed}"], config=config, metrics=metrics, monitor="val/accuracy")
+    text = summarize(tmp_path)
+    assert "kept apart jobs whose config has changed meanwhile: optimizer.lr\n" in text
+    assert [row["seeds"] for row in table(tmp_path / "summary.csv")] == ["1", "2"]
