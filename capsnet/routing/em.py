@@ -158,13 +158,13 @@ def em_routing(
             if iteration < iters:
                 distances = sums.distances(offset, variance.reciprocal())
                 constant = votes.shape[3] / 2 * math.log(2 * math.pi)
-                logits = (F.logsigmoid(logit) - log_deviations - constant).unsqueeze(3) - distances / 2
+                logits = (log_sigmoid(logit) - log_deviations - constant).unsqueeze(3) - distances / 2
                 total = log_total(logits, windows, competition)
                 if sum_floor:
                     largest = _largest_of_types(logits, windows)
                     total = torch.logaddexp(total, largest + math.log(sum_floor))
                 shares = (logits - total).exp()
-        return Routed(mean, logit.sigmoid(), shares.expand(votes.shape[0], -1, votes.shape[2], -1))
+        return Routed(mean, log_sigmoid(logit).exp(), shares.expand(votes.shape[0], -1, votes.shape[2], -1))
 
 
 def start_of(votes: Tensor, windows: Windows | None, start: str) -> Tensor:
@@ -183,3 +183,10 @@ def _largest_of_types(logits: Tensor, windows: Windows | None) -> Tensor:
     places = windows.places if windows is not None else 1
     by_type = logits.detach().unflatten(3, (-1, places))
     return by_type.amax((1, 4), keepdim=True).expand_as(by_type).flatten(3)
+
+
+def log_sigmoid(x: Tensor) -> Tensor:
+    """ln σ(x). ONNX Runtime's sigmoid is wrong below 1e-7, and activations as small as that weight votes, too."""
+    if not torch.compiler.is_exporting():
+        return F.logsigmoid(x)
+    return x.clamp(max=0) - torch.log1p(torch.exp(-x.abs()))
