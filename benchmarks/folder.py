@@ -1,6 +1,6 @@
 """Folders of pictures as people have them: does each network learn them with the settings of `data=folder`?
 
-    python benchmarks/folder.py                                              every set, network and seed: hours
+    python benchmarks/folder.py                                              every set, network and seed: many hours
     python benchmarks/folder.py --sets white black --sizes 60 --seeds 0      a part of it
 
 Each row of the table is a set of pictures, made here without a download:

@@ -35,12 +35,15 @@ class EpochLog(Callback):
         run_dir: the run's folder.
         monitor: what tells the best epoch.
         steps: writes the curves by step, which come before those by epoch.
+        latest_of_equals: of epochs that are equally good, the latest is the best. It suits a learning rate that ends
+            with the training: few validation images are soon all recognized, long before the weights have settled.
     """
 
     STATE = ("epochs", "best_epoch", "images", "training_seconds", "stopped_at", "columns", "rows")
 
-    def __init__(self, run_dir: Path, monitor: Monitor, steps: StepCurves):
+    def __init__(self, run_dir: Path, monitor: Monitor, steps: StepCurves, latest_of_equals: bool = False):
         self.run_dir, self.monitor, self.steps = run_dir, monitor, steps
+        self.latest_of_equals = latest_of_equals
         self.epochs = 0
         self.best_epoch: int | None = None
         self.images, self.training_seconds = 0, 0.0  # of finished epochs
@@ -127,8 +130,11 @@ class EpochLog(Callback):
         value, best = metrics.get(self.monitor.name), self.best_row.get(self.monitor.name)
         if value is None and trainer.limit_val_batches == 0:
             self.best_epoch = self.epochs  # without validation, the newest counts as the best
-        elif value is not None and (best is None or (self.monitor.is_better(value, best) and trainer.is_last_batch)):
+        elif value is not None and (best is None or (self._is_better(value, best) and trainer.is_last_batch)):
             self.best_epoch = self.epochs
+
+    def _is_better(self, value: float, best: float) -> bool:
+        return self.monitor.is_better(value, best) or (self.latest_of_equals and value == best)
 
     def _line(self, max_epochs: int, metrics: dict[str, float], seconds: float) -> str:
         """What the terminal says of the epoch."""

@@ -70,18 +70,6 @@ class TestInterrupt:
         assert_interrupted(only_run(tmp_path), done.returncode, done.stdout, done.stderr)
 
 
-def test_a_reader_that_leaves_early_such_as_head_does_not_disturb_the_run(tmp_path):
-    process = start_command("train.py", *DIGITS, "trainer.max_epochs=2", cwd=tmp_path)
-    assert "dataset" in process.stdout.readline()
-    process.stdout.close()
-    errors = process.stderr.read()
-    process.stderr.close()
-    assert (process.wait(), errors) == (0, "")
-    run = only_run(tmp_path)
-    assert record_of(run)["status"] == "completed"
-    assert "epoch 2/2" in (run / "train.log").read_text()
-
-
 class TestAtOnce:
     @pytest.mark.slow
     def test_runs_and_sweeps_started_in_the_same_second_have_folders_of_their_own(self, tmp_path):
@@ -154,8 +142,8 @@ class TestFullDisk:
         assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("name", ['it\'s "two" words, a=b; #1 & $x', "日本語 {y} (z) [1]"])
-def test_folders_may_have_any_name(tmp_path, name):
+def test_folders_may_have_any_name(tmp_path):
+    name = 'it\'s "two" words, a=b; #1 & $x, 日本語 {y} (z) [1]'
     folder = tmp_path / name
     folder.mkdir()
     done = run_in_process("train.py", "-m", *DIGITS, "seed=1", "trainer.max_epochs=1", cwd=folder)

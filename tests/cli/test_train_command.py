@@ -134,9 +134,7 @@ def test_figures_may_be_left_out_and_drawn_later_by_an_evaluation(tmp_path):
 
 
 ASKING_FOR_A_SWEEP = (
-    ["-m", "seed=1"],
     ["seed=1", "-m"],
-    ["--multirun", "seed=1"],
     ["sweep=routing", "routing.iters=1"],
 )
 

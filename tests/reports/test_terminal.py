@@ -36,7 +36,7 @@ class TestRunSummary:
     def test_says_what_is_trained_on_what_and_where(self):
         assert self.rows() == {
             "dataset": "digits, 1,293 training, 144 validation images",
-            "model": "capsnet, 8,215,568 parameters, dynamic (iters 3) routing",
+            "model": "capsnet, 8,215,568 parameters, dynamic (iters 3, bias False, leaky False) routing",
             "training": "10 epochs, batches of 64, seed 0",
             "device": "some processor, 32-true",
             "run": "outputs/run",
