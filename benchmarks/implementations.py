@@ -58,6 +58,7 @@ def training_step(
     precision: str = "fp32",
     layout: torch.memory_format | None = None,
     image_shape: tuple[int, int, int] = IMAGE_SHAPE,
+    compile_mode: str | None = None,
 ) -> Callable[[], None]:
     """A function that trains for one step on random images, as Lightning would: forward, backward, Adam, metrics.
 
@@ -69,6 +70,10 @@ def training_step(
         precision: "fp32" or "bf16".
         layout: of the convolutions' weights, and so of the feature maps; None: channels last.
         image_shape: (channels, height, width).
+        compile_mode: of torch.compile; None: not compiled, unless the config says so.
+
+    Returns:
+        The step. Its attribute `module` is the module that it trains.
     """
     torch.manual_seed(0)
     module = CapsNetModule(config=config, image_shape=image_shape, num_classes=classes).to(device)
@@ -76,6 +81,8 @@ def training_step(
         choose_fourier(module.network, config.trainer.fourier)
     if layout is not None:
         module.to(memory_format=layout)
+    if compile_mode is not None:
+        module._compiled = torch.compile(module.network.forward, mode=compile_mode, dynamic=False)
     optimizer = module.configure_optimizers()["optimizer"]
     images = torch.rand(batch_size, *image_shape, device=device)
     labels = torch.randint(classes, (batch_size,), device=device)
@@ -87,6 +94,7 @@ def training_step(
         loss.backward()
         optimizer.step()
 
+    step.module = module
     return step
 
 
