@@ -20,11 +20,11 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from implementations import composed_config
 from pytorch_lightning.callbacks import Callback
 from report import print_headline
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from capsnet import compose
 from capsnet.data.batches import Batches
 from capsnet.data.source import LabelledImages
 from capsnet.text import columns
@@ -135,7 +135,7 @@ def trained(name: str, seed: int, root: Path, epochs: int) -> list[Epoch]:
     scores = ScoredEpochs()
     overrides = [*COMMON, *TRAININGS[name], f"data.root={root}", f"seed={seed}", f"trainer.max_epochs={epochs}"]
     with tempfile.TemporaryDirectory() as folder:
-        train(composed_config(*overrides), Path(folder), overrides, [scores])
+        train(compose(*overrides), Path(folder), overrides, [scores])
     return [{"training": name, "seed": seed, **row} for row in scores.rows]
 
 

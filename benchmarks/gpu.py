@@ -25,11 +25,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from implementations import composed_config, config_with, training_step
+from implementations import config_with, training_step
 from memory import MIB, forget_peak, peak_bytes
 from report import machine_name, print_headline, save_results
 from timing import seconds, wait_for
 
+from capsnet import compose
 from capsnet.augment import Augmentation
 from capsnet.data.batches import TrainingBatches
 from capsnet.data.source import LabelledImages
@@ -57,7 +58,7 @@ def run(device: str, folder: Path, *overrides: str, resume: bool = False) -> Any
     """Train with these overrides; gives the record."""
     folder.mkdir(parents=True, exist_ok=True)
     where = "trainer=gpu" if device == "cuda" else "trainer=cpu"
-    record = train(composed_config(*TINY, where, "figures=false", *overrides), folder, overrides, resume=resume)
+    record = train(compose(*TINY, where, "figures=false", *overrides), folder, overrides, resume=resume)
     assert record.status == "completed", record.reason
     return record
 
@@ -142,7 +143,7 @@ def check_routing(name: str, device: str, folder: Path) -> None:
     """With the first network that takes it."""
     for network in ("small_capsnet", *OPTIONS["model"]):
         try:
-            training_step(composed_config(f"model={network}", f"routing={name}"), 2, "cpu", 3)
+            training_step(compose(f"model={network}", f"routing={name}"), 2, "cpu", 3)
         except (ConfigError, TypeError, ValueError):
             continue
         return three_steps(device, f"model={network}", f"routing={name}")
@@ -152,7 +153,7 @@ def check_routing(name: str, device: str, folder: Path) -> None:
 def three_steps(device: str, *overrides: str) -> None:
     """Train for three steps in each precision; the weights stay finite."""
     for precision in ("fp32", "bf16"):
-        step = training_step(composed_config(*overrides), 8, device, 10, precision)
+        step = training_step(compose(*overrides), 8, device, 10, precision)
         for _ in range(3):
             step()
         assert all(bool(torch.isfinite(weight).all()) for weight in step.module.parameters()), precision
@@ -197,7 +198,7 @@ def measure_networks(device: str, quick: bool) -> Iterator[dict]:
     for network in networks[:1] if quick else networks:
         for size in sizes:
             for precision in ("fp32", "bf16"):
-                step = training_step(composed_config(f"model={network}"), size, device, 10, precision)
+                step = training_step(compose(f"model={network}"), size, device, 10, precision)
                 yield epoch_row(f"{network}, {precision}", step, size, device, quick)
 
 
@@ -207,11 +208,11 @@ def measure_matrix_units(device: str, quick: bool) -> Iterator[dict]:
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("high")
     try:
-        yield epoch_row("capsnet, TF32", training_step(composed_config(), size, device, 10), size, device, quick)
+        yield epoch_row("capsnet, TF32", training_step(compose(), size, device, 10), size, device, quick)
     finally:
         torch.set_float32_matmul_precision(before)
     for mode in ("default",) if quick else ("default", "reduce-overhead"):
-        step = training_step(composed_config(), size, device, 10, "bf16", compile_mode=mode)
+        step = training_step(compose(), size, device, 10, "bf16", compile_mode=mode)
         yield epoch_row(f"capsnet, bf16, compiled ({mode})", step, size, device, quick)
 
 
@@ -219,8 +220,8 @@ def measure_convolutions(device: str, quick: bool) -> Iterator[dict]:
     """The direct convolution, the Fourier one, and explicit predictions, which public implementations form."""
     size = 8 if quick else 512
     for name, config in {
-        "direct convolution": composed_config("trainer.fourier=off"),
-        "Fourier convolution": composed_config("trainer.fourier=on"),
+        "direct convolution": compose("trainer.fourier=off"),
+        "Fourier convolution": compose("trainer.fourier=on"),
         "explicit predictions (einsum)": config_with("einsum"),
     }.items():
         yield epoch_row(f"capsnet, fp32, {name}", training_step(config, size, device, 10), size, device, quick)
@@ -232,7 +233,7 @@ def measure_loader(device: str, quick: bool) -> Iterator[dict]:
     split = LabelledImages(
         torch.randint(256, (count, 1, 28, 28), dtype=torch.uint8), torch.randint(10, (count,), dtype=torch.int64)
     )
-    augmentation: Augmentation = composed_config("augment=shift_cutout").augment.build()
+    augmentation: Augmentation = compose("augment=shift_cutout").augment.build()
     batches = TrainingBatches(split, size, device, classes=10, augmentation=augmentation, seed=0, epoch=lambda: 0)
 
     def epoch() -> None:
@@ -252,7 +253,7 @@ def measure_time_to_accuracy(device: str, quick: bool, folder: Path) -> Iterator
     overrides += ["data.limit=300", "trainer.max_epochs=1", "model.width=8"] if quick else []
     folder.mkdir(parents=True)
     began = time.perf_counter()
-    record = train(composed_config(*overrides), folder, overrides)
+    record = train(compose(*overrides), folder, overrides)
     accuracy = record.metrics["test/accuracy"]
     reached = "reached" if accuracy >= AIM else "not reached"
     yield {"what": f"experiment=best on KMNIST-7k: {accuracy:.2%}, {AIM:.0%} {reached}", "batch_size": 64,

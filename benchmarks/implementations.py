@@ -8,7 +8,7 @@ import torch
 from capsnet.networks.fourier import choose_fourier
 from capsnet.output import Targets
 from capsnet.settings.config import Config
-from capsnet.settings.parse import config_from_dict, config_from_omegaconf
+from capsnet.settings.parse import config_from_dict
 from capsnet.settings.plugins import load_plugin
 from capsnet.training.module import CapsNetModule
 
@@ -36,18 +36,6 @@ def config_with(implementation: str, compiled: bool = False) -> Config:
     load_plugin(Path(__file__).with_name("baselines.py"))
     settings = IMPLEMENTATIONS[implementation]
     return config_from_dict(settings | {"trainer": settings.get("trainer", {}) | {"compile": compiled}})
-
-
-def composed_config(*overrides: str) -> Config:
-    """The config that the command line composes of such overrides."""
-    import hydra
-
-    from capsnet.settings import CONFIGS
-    from capsnet.settings.composing import prepare_hydra
-
-    prepare_hydra([])
-    with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        return config_from_omegaconf(hydra.compose("config", overrides=list(overrides)))
 
 
 def training_step(
