@@ -27,7 +27,6 @@ from capsnet.networks.conv_capsules import ConvCapsules
 from capsnet.output import Targets
 from capsnet.settings.parse import config_from_dict
 from capsnet.settings.routing import OPTIONS
-from capsnet.text import columns
 
 CLASSES = 10
 
@@ -95,14 +94,15 @@ def main() -> None:
         print(json.dumps(measure(arguments.one, arguments.naive, *sizes)))
         return
     print_headline("cpu")
-    print(f"votes alone: {measure_votes(*sizes):.1f} ms an image")
+    print(f"votes alone: {measure_votes(*sizes):.1f} ms an image\n")
+    print(f"{'routing':<20}{'ms/image':>10}{'peak MiB':>12}", flush=True)
     rows = []
     for routing, option in OPTIONS.items():
         if hasattr(option, "build_matrices"):
             found = {form: measure_apart(routing, form == "naive", *sizes) for form in ("ours", "naive")}
-            rows += [{"routing": routing, "form": form, **measured} for form, measured in found.items()]
-    cells = [[one["routing"], one["form"], f"{one['ms_per_image']:.1f}", f"{one['mib']:,.0f}"] for one in rows]
-    print(columns([["routing", "", "ms/image", "peak MiB"], *cells]))
+            for form, measured in found.items():
+                rows.append({"routing": routing, "form": form, **measured})
+                print(f"{routing:<12}{form:<8}{measured['ms_per_image']:>10.1f}{measured['mib']:>12,.0f}", flush=True)
     save_results(arguments.json, "cpu", rows, batch_size=arguments.batch_size)
 
 

@@ -95,7 +95,7 @@ def test_a_routing_of_matrices_in_one_file_trains_and_is_scored(plugin, tmp_path
     run("train.py", file, *digits, *small, "routing.sharpness=2", cwd=tmp_path)
     folder = only_run(tmp_path)
     assert record(folder)["status"] == "completed"
-    run("evaluate.py", f"run={folder}", file, "figures=false", cwd=tmp_path)
+    run("evaluate.py", f"run={folder}", file.replace("'", ""), "figures=false", cwd=tmp_path)
     refused = run("train.py", file, *digits, "model.conv_channels=4", "routing=strongest", cwd=tmp_path, code=2)
     assert "routing=strongest: cannot route the capsules of model=capsnet; choose" in refused.stderr
 

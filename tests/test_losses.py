@@ -131,7 +131,7 @@ def test_spread_loss_is_the_papers_sum_term_by_term_also_of_two_classes_and_of_p
     single, double = torch.tensor([0, 4]), torch.tensor([[2, 3], [1, 1]])
     assert spread_loss(scores[:2], single, margin).item() == pytest.approx(sum(costs[:2]) / 2)
     assert spread_loss(scores[2:], double, margin).item() == pytest.approx(sum(costs[2:]) / 2)
-    loss = SpreadLoss(first_margin=margin)
+    loss = SpreadLoss(last_margin=margin)  # which it has at the end of a training
     assert loss(Output(scores[2:]), Targets(double, None))["loss"].item() == pytest.approx(sum(costs[2:]) / 2)
     shares = torch.tensor([[0.25, 0.75, 0, 0, 0]]).double()
     both = [spread_loss(scores[:1], torch.tensor([label]), margin) for label in (0, 1)]
@@ -142,11 +142,11 @@ def test_spread_loss_is_the_papers_sum_term_by_term_also_of_two_classes_and_of_p
 
 def test_the_margin_of_the_spread_loss_grows_in_a_straight_line_and_stays():
     loss = SpreadLoss(first_margin=0.2, last_margin=0.9, growth=0.5)
-    margins = [loss.margin(Progress(step, 100)) for step in (0, 25, 50, 99)]
+    margins = [loss.margin(Progress(step, 100, 0, 1)) for step in (0, 25, 50, 99)]
     assert margins == pytest.approx([0.2, 0.55, 0.9, 0.9])
     right = Output(torch.tensor([[0.8, 0.3]]))
-    assert loss(right, wanted(torch.tensor([0]), None), Progress(0, 100))["loss"] == 0
-    assert loss(right, wanted(torch.tensor([0]), None), Progress(50, 100))["loss"] == pytest.approx(0.4**2)
+    assert loss(right, wanted(torch.tensor([0]), None), Progress(0, 100, 0, 1))["loss"] == 0
+    assert loss(right, wanted(torch.tensor([0]), None), Progress(50, 100, 0, 1))["loss"] == pytest.approx(0.4**2)
 
 
 def test_the_cross_entropy_takes_activations_as_probabilities_in_proportion_or_as_logits():

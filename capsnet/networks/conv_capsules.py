@@ -95,7 +95,7 @@ class ConvCapsules(nn.Module):
             before: parents of an earlier pass, of a routing whose passes go through the whole network in turn.
         """
         seen = self.seen(children)
-        images = len(seen.poses)
+        images = seen.poses.shape[0]  # len() would fix the number of images in what is exported
         count = images if torch.compiler.is_exporting() else self.images_at_once(seen.poses)
         if count >= images:
             poses, activations = self._route(seen.poses, seen.activations, self.flat(before))

@@ -143,7 +143,7 @@ def em_routing(
         sums = VoteSums(votes, products=2 * iters - 1)
         mean = torch.zeros_like(sums.centre)
         for iteration in range(1, iters + 1):
-            coupled = (shares * activations).expand(len(votes), -1, votes.shape[2], -1)
+            coupled = (shares * activations).expand(votes.shape[0], -1, votes.shape[2], -1)
             got = coupled.sum(3).unsqueeze(3)  # [batch, positions, types, 1]
             mass = got + mass_floor
             known = mass.clamp(min=LEAST_MASS)
@@ -164,7 +164,7 @@ def em_routing(
                     largest = _largest_of_types(logits, windows)
                     total = torch.logaddexp(total, largest + math.log(sum_floor))
                 shares = (logits - total).exp()
-        return Routed(mean, logit.sigmoid(), shares.expand(len(votes), -1, votes.shape[2], -1))
+        return Routed(mean, logit.sigmoid(), shares.expand(votes.shape[0], -1, votes.shape[2], -1))
 
 
 def start_of(votes: Tensor, windows: Windows | None, start: str) -> Tensor:

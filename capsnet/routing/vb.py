@@ -107,7 +107,7 @@ def vb_routing(
         shares = start_of(votes, windows, "types")
         sums = VoteSums(votes, products=2 * iters - 1)
         for iteration in range(1, iters + 1):
-            coupled = (shares * activations).expand(len(votes), -1, votes.shape[2], -1)
+            coupled = (shares * activations).expand(votes.shape[0], -1, votes.shape[2], -1)
             mass = coupled.sum(3)
             alpha = kappa = 1 + mass
             nu = dim + 1 + mass
@@ -132,7 +132,7 @@ def vb_routing(
                 shares = (logits - total).exp()
         entropy = dim / 2 * math.log(2 * math.pi * math.e) - log_precision / 2
         logit = beta_a - (log_share.exp() * entropy + beta_u)
-        return Routed(mean, logit, shares.expand(len(votes), -1, votes.shape[2], -1))
+        return Routed(mean, logit, shares.expand(votes.shape[0], -1, votes.shape[2], -1))
 
 
 def digamma(x: Tensor) -> Tensor:

@@ -18,6 +18,8 @@ from ..files import user_path
 from ..text import either, on_one_line
 from .config import ALL_OPTIONS, COMBINABLE, OPTIONS, SHARED, section_class, settings_of
 
+BUILDERS = ("build", "build_matrices")  # a routing of matrices may have the second one only
+
 
 class Plugin(NamedTuple):
     """A plugin that has been read."""
@@ -101,7 +103,8 @@ def _check_form(options: Any, plugin: str) -> None:
             where = f"{plugin}: OPTIONS[{group!r}][{name!r}]"
             if name in ALL_OPTIONS[group]:
                 raise PluginError(f"{where}: {group}={name} exists already; choose another name")
-            if not dataclasses.is_dataclass(option) or not callable(getattr(option, "build", None)):
+            builds = any(callable(getattr(option, method, None)) for method in BUILDERS)
+            if not dataclasses.is_dataclass(option) or not builds:
                 raise PluginError(f"{where}: must be a dataclass with a method build(...)")
             if classes.count(option) > 1:
                 raise PluginError(f"{where}: each name needs a dataclass of its own")

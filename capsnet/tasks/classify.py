@@ -154,7 +154,7 @@ class Classify(Task):
             )
         examples = _one_per_class(true, predicted, len(names))
         capsules = tested.network(tested.images(examples)).capsules
-        if capsules is not None and hasattr(tested.network, "decode"):
+        if capsules is not None and reconstruction is not None and hasattr(tested.network, "decode"):
             labels = true[examples].to(capsules.device)
             figures["perturbations"] = draw.perturbations(tested.network.decode, capsules, labels, names, title)
         return figures
