@@ -13,10 +13,11 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from implementations import composed_config, config_with, training_step
+from implementations import config_with, training_step
 from report import print_headline, save_results
 from timing import median_ratio, times_in_turns
 
+from capsnet import compose
 from capsnet.augment import Augmentation
 from capsnet.augment.mixup import mix
 from capsnet.data.batches import TrainingBatches, epoch_generator, to_float
@@ -38,7 +39,7 @@ DRAWN, SCALE = 10, 3  # images in a row, pixels of the picture for one of an ima
 
 def augmentation_of(override: str) -> Augmentation:
     """What an override such as augment=strong or augment.rotation=10 sets."""
-    return composed_config(override).augment.build()
+    return compose(override).augment.build()
 
 
 def augmenting(augmentation: Augmentation, batch_size: int, device: str) -> Callable[[], None]:

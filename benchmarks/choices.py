@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from implementations import IMAGE_SHAPE, composed_config
+from implementations import IMAGE_SHAPE
 from report import print_headline, save_results
 from timing import times_in_turns
 
+from capsnet import compose
 from capsnet.settings.config import OPTIONS
 from capsnet.text import columns
 from capsnet.training import choices
@@ -41,7 +42,7 @@ def parse_arguments() -> argparse.Namespace:
 
 def measure(network: str, batch_size: int, rounds: int) -> dict[str, Any]:
     """A row: what was chosen, and what every candidate takes."""
-    config = composed_config(f"model={network}", "trainer=cpu")
+    config = compose(f"model={network}", "trainer=cpu")
     torch.manual_seed(0)
     module = CapsNetModule(config=config, image_shape=IMAGE_SHAPE, num_classes=CLASSES)
     steps = choices.Steps(module, IMAGE_SHAPE, CLASSES, batch_size)

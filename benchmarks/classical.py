@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from implementations import composed_config
 from report import print_headline, save_results
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import SVC
 from tqdm import tqdm
 
+from capsnet import compose
 from capsnet.data.dataset import Dataset
 from capsnet.data.source import LabelledImages
 from capsnet.runs.repetitions import spread
@@ -109,7 +109,7 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     arguments = parse_arguments()
     print_headline("cpu")
-    data = composed_config(f"data={arguments.data}").data
+    data = compose(f"data={arguments.data}").data
     runs = [(method, seed) for method in METHODS for seed in range(arguments.seeds)]
     found = []
     for method, seed in tqdm(runs, leave=False, disable=None):

@@ -20,6 +20,7 @@ from typing import Any
 
 from report import print_headline, save_results
 
+from capsnet import compose
 from capsnet.text import columns
 from capsnet.threads import SPIN_COUNT, WAITING
 
@@ -50,9 +51,9 @@ def parse_arguments() -> argparse.Namespace:
 
 def train_when_told(overrides: list[str], batch_size: int) -> None:
     """A training: steps for as many seconds as each line of the input says, and prints images a second."""
-    from implementations import composed_config, training_step
+    from implementations import training_step
 
-    step = training_step(composed_config(*overrides), batch_size, "cpu", classes=10)
+    step = training_step(compose(*overrides), batch_size, "cpu", classes=10)
     for _ in range(2):
         step()
     print("ready", flush=True)

@@ -23,10 +23,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from implementations import composed_config
 from PIL import Image, ImageDraw, ImageFont
 from report import print_headline, save_results
 
+from capsnet import compose
 from capsnet.files import read_json
 from capsnet.runs.folder import RECORD_FILE
 from capsnet.text import columns
@@ -116,7 +116,7 @@ def test_accuracy(root: Path, name: str, count: int, network: str, seed: int, mo
         if not data.exists():
             make_folder(data, name, count, seed)
         overrides = ["data=folder", f"data.root={data}", "data.cache=null", f"seed={seed}", f"model={network}"]
-        config = composed_config(*overrides, "figures=false", "logger=none", "trainer.enable_progress_bar=false", *more)
+        config = compose(*overrides, "figures=false", "logger=none", "trainer.enable_progress_bar=false", *more)
         run.mkdir(parents=True, exist_ok=True)
         train(config, run, overrides, resume=(run / RECORD_FILE).exists())
     return read_json(run / RECORD_FILE)["metrics"]["test/accuracy"]

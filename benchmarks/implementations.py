@@ -8,7 +8,7 @@ import torch
 from capsnet.networks.fourier import choose_fourier
 from capsnet.output import Targets
 from capsnet.settings.config import Config
-from capsnet.settings.parse import config_from_dict, config_from_omegaconf
+from capsnet.settings.parse import config_from_dict
 from capsnet.settings.plugins import load_plugin
 from capsnet.training.module import CapsNetModule
 
@@ -38,18 +38,6 @@ def config_with(implementation: str, compiled: bool = False) -> Config:
     return config_from_dict(settings | {"trainer": settings.get("trainer", {}) | {"compile": compiled}})
 
 
-def composed_config(*overrides: str) -> Config:
-    """The config that the command line composes of such overrides."""
-    import hydra
-
-    from capsnet.settings import CONFIGS
-    from capsnet.settings.composing import prepare_hydra
-
-    prepare_hydra([])
-    with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        return config_from_omegaconf(hydra.compose("config", overrides=list(overrides)))
-
-
 def training_step(
     config: Config,
     batch_size: int,
@@ -58,6 +46,7 @@ def training_step(
     precision: str = "fp32",
     layout: torch.memory_format | None = None,
     image_shape: tuple[int, int, int] = IMAGE_SHAPE,
+    compile_mode: str | None = None,
 ) -> Callable[[], None]:
     """A function that trains for one step on random images, as Lightning would: forward, backward, Adam, metrics.
 
@@ -69,6 +58,10 @@ def training_step(
         precision: "fp32" or "bf16".
         layout: of the convolutions' weights, and so of the feature maps; None: channels last.
         image_shape: (channels, height, width).
+        compile_mode: of torch.compile; None: not compiled, unless the config says so.
+
+    Returns:
+        The step. Its attribute `module` is the module that it trains.
     """
     torch.manual_seed(0)
     module = CapsNetModule(config=config, image_shape=image_shape, num_classes=classes).to(device)
@@ -76,6 +69,8 @@ def training_step(
         choose_fourier(module.network, config.trainer.fourier)
     if layout is not None:
         module.to(memory_format=layout)
+    if compile_mode is not None:
+        module._compiled = torch.compile(module.network.forward, mode=compile_mode, dynamic=False)
     optimizer = module.configure_optimizers()["optimizer"]
     images = torch.rand(batch_size, *image_shape, device=device)
     labels = torch.randint(classes, (batch_size,), device=device)
@@ -87,6 +82,7 @@ def training_step(
         loss.backward()
         optimizer.step()
 
+    step.module = module
     return step
 
 

@@ -12,10 +12,11 @@ import statistics
 from pathlib import Path
 
 import torch
-from implementations import composed_config, training_step
+from implementations import training_step
 from report import print_headline, save_results
 from timing import median_ratio, times_in_turns
 
+from capsnet import compose
 from capsnet.settings.config import OPTIONS
 from capsnet.text import columns
 
@@ -43,7 +44,7 @@ def main() -> None:
     ]
     steps = {
         (network, layout): training_step(
-            composed_config(f"model={network}"), batch_size, device, 10, precision, LAYOUTS[layout]
+            compose(f"model={network}"), batch_size, device, 10, precision, LAYOUTS[layout]
         )
         for network, layout in variants
     }

@@ -144,7 +144,7 @@ def digits_config(**settings: Any) -> Config:
     Args:
         settings: replace these; a key's dots are written as two underscores, as in trainer__max_epochs=4.
     """
-    capsnet = {"model.conv_channels": 4, "model.primary_capsules": 2}
+    capsnet = {"model": "capsnet", "model.conv_channels": 4, "model.primary_capsules": 2}
     values = {
         "data": "digits",
         "data.limit": 300,

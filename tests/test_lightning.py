@@ -101,7 +101,9 @@ def test_a_training_that_is_resumed_by_ckpt_path_ends_like_one_that_was_not_inte
 
 def test_the_tuner_finds_and_sets_the_learning_rate(tmp_path):
     module = CapsNetModule(*SETTINGS)
-    Tuner(trainer(tmp_path)).lr_find(module, KMNISTDataModule(*SETTINGS), min_lr=1e-4, max_lr=0.02, num_training=12)
+    Tuner(trainer(tmp_path)).lr_find(
+        module, KMNISTDataModule(*SETTINGS), num_training=30, min_lr=1e-5, max_lr=0.01, early_stop_threshold=None
+    )
     assert module.lr == module.config.optimizer.lr != capsnet.compose(*SETTINGS).optimizer.lr
 
 

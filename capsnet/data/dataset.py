@@ -260,4 +260,4 @@ def recorded_training_images(record: dict[str, Any]) -> TrainingImages | None:
 def trained_elsewhere(image_shape: tuple[int, int, int], class_names: Sequence[str]) -> dict[str, Any]:
     """In place of `Dataset.record`, for a network that was trained on images of which only this is known."""
     anything = (0.5, 1.0)  # such that no picture looks inverted against it
-    return TrainingImages(image_shape, tuple(class_names), anything)._asdict()
+    return {"image_shape": tuple(image_shape), "class_names": tuple(class_names), "border_brightness": anything}

@@ -61,7 +61,7 @@ def test_in_a_setting(tmp_path, argument, named):
 
 def test_a_setting_of_another_option_says_where_it_belongs(tmp_path):
     done = run_in_process("train.py", "routing=uniform", "routing.iters=3", cwd=tmp_path)
-    assert "routing.iters=3: belongs to routing=dynamic, which is not chosen" in error_line(done)
+    assert "routing.iters=3: belongs to routing=dynamic, inverted, em or vb, which is not chosen" in error_line(done)
 
 
 def test_a_launcher_that_is_not_installed_names_its_package(tmp_path, monkeypatch):

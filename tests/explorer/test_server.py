@@ -143,7 +143,7 @@ def test_an_upload_and_a_drawing_become_pixels(explorer, pixels):
 def test_an_upload_that_is_not_a_picture_or_too_large_gets_a_reason(explorer):
     for content, status, message in (
         (b"", 415, "This file is empty."),
-        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", 415, "not a picture in a known format"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", 415, "This file is no picture but an XML or SVG file."),
         (bytes(server.MOST_BYTES + 1), 413, "too large; 20 MiB are the most"),
     ):
         found = explorer.ask("/upload", content)

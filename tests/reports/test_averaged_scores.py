@@ -22,8 +22,11 @@ class Linear(nn.Module):
 
 
 def by_hand(images, down, right):
-    """Images moved by whole pixels, with zeros from outside."""
-    moved = torch.zeros_like(images)
+    """Images moved by whole pixels, with the median of its border around each."""
+    on_border = torch.ones(5, 6, dtype=torch.bool)
+    on_border[1:-1, 1:-1] = False
+    borders = images[:, 0, on_border].sort(1).values  # 18 values
+    moved = borders[:, 8, None, None, None].expand_as(images).clone()
     for y in range(5):
         for x in range(6):
             if 0 <= y - down < 5 and 0 <= x - right < 6:

@@ -153,7 +153,7 @@ class TestEMRouting:
         assert [inverse_temperature(step) for step in (1, 2)] == pytest.approx([0.01 * 0.05, 0.01 * 0.0975])
 
     def test_the_bias_of_a_layer_is_the_log_odds_that_it_gives_a_capsule(self):
-        routing = OPTIONS["em"](iters=1).build_matrices(6, TYPES, DIM)
+        routing = OPTIONS["em"](iters=1).build_matrices(6, TYPES, DIM).double()
         votes, activations, *_ = problem()
         given = LayerVotes(votes, WINDOWS.of(activations), votes, WINDOWS)
         before = routing(given).activations.logit()
