@@ -1,5 +1,6 @@
 """A network as Lightning trains it: losses, metrics and optimizer."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -249,8 +250,10 @@ class CapsNetModule(pl.LightningModule):
         self.epoch_metrics.update(named)
         # For callbacks; and for the loggers, to which the runner itself writes, at the epoch's last step.
         reported = {name: self.epoch_metrics[name] for name in ("lr", *named)} if split == "train" else named
-        shown = (self.logs or split == "test") and bool(self.trainer.loggers)
-        self.log_dict(reported, logger=shown, sync_dist=True)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="You called `self.log")  # without a logger
+            # What goes to the loggers is also what Trainer.validate and Trainer.test return.
+            self.log_dict(reported, logger=self.logs or split == "test", sync_dist=True)
 
     def _add_up(self, sums: Tensor) -> Tensor:
         return self.trainer.strategy.reduce(sums.clone(), reduce_op="sum")

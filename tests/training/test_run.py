@@ -191,7 +191,6 @@ class TestUnbalancedClasses:
             train(config, tmp_path)
 
 
-@pytest.mark.filterwarnings("ignore:You called `self.log")  # without a logger
 def test_lightnings_own_test_measures_what_the_runs_own_test_does(tmp_path):
     config = digits_config()
     results = train(config, tmp_path)
