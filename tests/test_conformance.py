@@ -367,7 +367,7 @@ class TestLosses:
         assert loss(Output(right), wanted(labels, images))["loss"] < loss(Output(wrong), wanted(labels, images))["loss"]
 
 
-@pytest.mark.parametrize("name", OPTIONS["optimizer"])
+@pytest.mark.parametrize("name", sorted(OPTIONS["optimizer"].keys() - {"torch"}))  # that one names a class
 @pytest.mark.parametrize("fused", [False, True])
 def test_an_optimizer_goes_downhill_and_has_a_schedule_for_its_learning_rate(name, fused):
     weight = torch.nn.Parameter(torch.ones(5))

@@ -75,7 +75,7 @@ def test_sweeps_go_over_a_plugins_settings_and_are_continued(plugin, tmp_path):
     records = [record(tmp_path / "sweep" / job) for job in "01"]
     assert [one["status"] for one in records] == ["completed"] * 2
     assert records[0]["parameters"] != records[1]["parameters"]
-    assert "add plugin=" in run("train.py", "resume=sweep", cwd=tmp_path, code=2).stderr
+    assert "which the sweep was started with" in run("train.py", "resume=sweep", cwd=tmp_path, code=2).stderr
     run("train.py", "resume=sweep", plugin.replace("=", "='") + "'", cwd=tmp_path)
     assert [record(tmp_path / "sweep" / job) for job in "01"] == records
 

@@ -13,6 +13,7 @@ from ..runs.measures import monitored
 from ..runs.record import FINISHED
 from ..runs.result import read_result
 from .hydra_job import record_failure
+from .jobs import job_folder
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ class Persistent:
         return [self._launch_alone(number, overrides) for number, overrides in jobs]
 
     def _launch_alone(self, number: int, overrides: list[str]) -> JobReturn:
-        run_dir = self.folder / str(number)
+        run_dir = job_folder(self.folder, number)
         if not self._has_ended(run_dir):
             try:
                 return self.launcher.launch([overrides], initial_job_idx=number)[0]

@@ -164,7 +164,7 @@ class OptunaSweeper(GridSweeper):
                 raise ConfigError(f"hydra.sweeper.{key}={value}: choose {either(known)}")
         if self.sampler == "cmaes" and not importlib.util.find_spec("cmaes"):
             raise ConfigError("hydra.sweeper.sampler=cmaes: needs another package: pip install cmaes")
-        if self.pruner != "none" and not isinstance(self.launcher, BasicLauncher):
+        if self.pruner != "none" and not isinstance(self.launcher.launcher, BasicLauncher):
             raise ConfigError(f"hydra.sweeper.pruner={self.pruner}: needs jobs in this process, without hydra/launcher")
         assert self.config is not None
         assert self.hydra_context is not None

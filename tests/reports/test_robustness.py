@@ -35,7 +35,7 @@ class TestDistortion:
         for level in distortion.levels:
             distorted = distortion.apply(IMAGES, level, generator())
             assert distorted.shape == IMAGES.shape
-            assert torch.allclose(distorted, IMAGES) == (level == distortion.unchanged)
+            assert torch.allclose(distorted, IMAGES, atol=1e-6) == (level == distortion.unchanged)
             assert float(distorted.min()) >= 0
             assert float(distorted.max()) <= 1 + 1e-6
 
@@ -57,8 +57,9 @@ def test_translation_moves_whole_pixels_along_one_axis_and_occlusion_stays_insid
         tuple(map(int, place)) for place in by_name["translation"].apply(image, 0.1, generator()).nonzero()[:, 2:]
     }
     assert places == {(8, 10), (12, 10), (10, 8), (10, 12)}
-    black = (by_name["occlusion"].apply(torch.ones(200, 1, 10, 10), 0.3, generator()) == 0).sum((1, 2, 3))
-    assert set(black.tolist()) == {9}
+    framed = torch.nn.functional.pad(torch.ones(200, 1, 8, 8), (1, 1, 1, 1))
+    black = (by_name["occlusion"].apply(framed, 0.3, generator()) == 0).sum((1, 2, 3)) - 36
+    assert int(black.max()) == 9  # the color of the frame, in a square that may overlap it
 
 
 def test_every_image_has_noise_of_its_own_in_whatever_batch():

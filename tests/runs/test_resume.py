@@ -224,7 +224,7 @@ class TestCommand:
             (["resume="], "resume=: there is no such folder"),
             (["resume=.", "-m"], "resume=: cannot be combined with -m"),
             (["resume=.", "rerun=."], "cannot be combined with"),
-            (["resume=.", "seed"], "seed: expected KEY=VALUE"),
+            (["resume=.", "seed"], "seed: settings are given as KEY=VALUE"),
         ],
     )
     def test_what_cannot_be_resumed_ends_in_one_line(self, tmp_path, arguments, named):

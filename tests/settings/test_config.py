@@ -17,7 +17,7 @@ def test_the_defaults_are_the_papers_network_on_kmnist():
         "primary_capsules": 32,
         "primary_dim": 8,
         "class_dim": 16,
-        "decoder": "dense",
+        "decoder": "auto",
         "dropout": 0,
         "divide_primary": False,
         "first_weights": "scaled",
@@ -28,7 +28,7 @@ def test_the_defaults_are_the_papers_network_on_kmnist():
 def test_a_config_as_saved_has_every_setting_once():
     config = config_from_dict({"data": {"name": "digits"}, "routing": {"name": "uniform"}})
     saved = as_dict(config)
-    shared = {"batch_size": 64, "val_size": 0.1, "limit": None, "class_weights": None}
+    shared = {"batch_size": 64, "val_size": 0.1, "limit": None, "class_weights": None, "normalize": None}
     assert saved["data"] == {"name": "digits", **shared}
     assert saved["routing"] == {"name": "uniform"}
     assert saved["seed"] == 0
