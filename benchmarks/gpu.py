@@ -70,7 +70,7 @@ def losses(folder: Path) -> list[float]:
 def check_training_and_evaluation(device: str, folder: Path) -> None:
     record = run(device, folder, "figures=true")
     assert record.metrics["test/accuracy"] > 0.2  # chance is 0.1
-    again = evaluate_checkpoint(folder / BEST_CHECKPOINT, folder, robustness=True).report
+    again = evaluate_checkpoint(folder / BEST_CHECKPOINT, folder).report
     assert abs(again["accuracy"] - record.metrics["test/accuracy"]) < 0.005
 
 

@@ -70,7 +70,7 @@ def training_step(
     if layout is not None:
         module.to(memory_format=layout)
     if compile_mode is not None:
-        module._compiled = torch.compile(module.network.forward, mode=compile_mode, dynamic=False)
+        module._compiled = torch.compile(module._output, mode=compile_mode, dynamic=False)
     optimizer = module.configure_optimizers()["optimizer"]
     images = torch.rand(batch_size, *image_shape, device=device)
     labels = torch.randint(classes, (batch_size,), device=device)

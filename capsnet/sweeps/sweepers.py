@@ -194,7 +194,11 @@ class OptunaSweeper(GridSweeper):
             pruner=getattr(optuna.pruners, PRUNERS[self.pruner])(),
             load_if_exists=True,
         )
+        exhausted: list[bool] = []
+        study.stop = lambda: exhausted.append(True)  # called by samplers that try everything once
         for first in range(0, trials, at_a_time):
+            if exhausted:
+                break
             numbers = range(first, min(first + at_a_time, trials))
             while len(study.trials) < numbers.stop:
                 study.ask(space)

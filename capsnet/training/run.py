@@ -318,6 +318,7 @@ def _quieten_libraries() -> None:
     logging.getLogger("pytorch_lightning.profilers").setLevel(logging.INFO)  # trainer.profiler reports here
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # trainer.compile looks for CUDA there
     warnings.filterwarnings("ignore", message=".*smaller than the logging interval")
+    warnings.filterwarnings("ignore", message="It is recommended to use `self.log")  # the sums are added up already
     warnings.filterwarnings("ignore", message="Trying to infer the `batch_size`")  # it finds that of the images
     warnings.filterwarnings("ignore", message="Be aware that when using `ckpt_path`")  # a line of ours says so
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")  # last.ckpt is there
