@@ -119,6 +119,12 @@ def record_failure(run_dir: Path, overrides: list[str], reason: str) -> None:
         write_record(run_dir, record | {"status": "failed", "reason": reason})
 
 
+def record_interruption(run_dir: Path) -> None:
+    """Write into the record of a job that was running that it was interrupted."""
+    if (run_dir / RECORD_FILE).exists() and (record := read_record(run_dir))["status"] == "running":
+        write_record(run_dir, record | {"status": "interrupted"})
+
+
 def _load_plugin_of(overrides: list[str]) -> None:
     """A job may run in another process than the command, and then has to read the command's plugin itself."""
     for override in overrides:

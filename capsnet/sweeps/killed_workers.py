@@ -12,7 +12,7 @@ from ..runs.folder import RECORD_FILE
 from ..runs.measures import monitored
 from ..runs.record import FINISHED
 from ..runs.result import read_result
-from .hydra_job import record_failure
+from .hydra_job import record_failure, record_interruption
 from .jobs import job_folder
 
 log = logging.getLogger(__name__)
@@ -39,6 +39,11 @@ class Persistent:
             return self.launcher.launch(job_overrides, initial_job_idx=initial_job_idx)
         except BrokenProcessPool:
             log.warning("a process of the sweep was killed; the other jobs go on, one after the other")
+        except KeyboardInterrupt:
+            if type(self.launcher).__name__ == "JoblibLauncher":  # it ends its workers before they can write that
+                for number in range(initial_job_idx, initial_job_idx + len(job_overrides)):
+                    record_interruption(job_folder(self.folder, number))
+            raise
         jobs = enumerate(map(list, job_overrides), start=initial_job_idx)
         return [self._launch_alone(number, overrides) for number, overrides in jobs]
 

@@ -179,10 +179,19 @@ class TestSearch:
 
     def test_ends_jobs_early_that_promise_little(self, tmp_path):
         optuna = pytest.importorskip("optuna")
-        space = "optimizer.lr=choice(4e-3, 1e-7, 1e-8)"
+        space = "optimizer.lr=choice(4e-3, 1e-7, 1e-8)"  # the first is tried first
         search = ("hydra.sweeper._target_=hydra_plugins.capsnet.OptunaSweeper", "+hydra.sweeper.seed=5")
         chosen = ("+hydra.sweeper.sampler=brute_force", "+hydra.sweeper.pruner=halving", "+hydra.sweeper.trials=3")
-        sweep = ("-m", *search, *chosen, "hydra.sweep.dir=search", "trainer.max_epochs=4", *DIGITS, space)
+        sweep = (
+            "-m",
+            *search,
+            *chosen,
+            "hydra.sweep.dir=search",
+            "trainer.max_epochs=4",
+            "monitor=val/loss",
+            *DIGITS,
+            space,
+        )
         done = run_in_process("train.py", *sweep, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         study = optuna.load_study(study_name="capsnet", storage=f"sqlite:///{tmp_path / 'search/study.db'}")
