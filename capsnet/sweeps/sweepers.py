@@ -18,7 +18,6 @@ from ..files import make_folder, remove_made_folder
 from ..reports.terminal import command
 from ..runs.folder import LOCK_FILE, SWEEP_FILE, locked, new_folder, refuse_foreign_files
 from ..runs.measures import in_words
-from ..runs.record import FINISHED
 from ..settings.config import OPTIONS, Monitor, monitor_named
 from ..settings.parse import quoted
 from ..text import either, relative
@@ -121,7 +120,7 @@ class GridSweeper(BasicSweeper):
             remove_made_folder(folder)
             return False
         jobs = read_jobs(folder)
-        if interrupted or any(job.status not in FINISHED for job in jobs):
+        if interrupted or any(job.status not in NOT_REPEATED for job in jobs):
             print(f"  continue   {command('train.py', f'resume={relative(folder)}')}")
         return all(job.status == "completed" for job in jobs)
 
