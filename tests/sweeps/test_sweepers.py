@@ -6,6 +6,7 @@ import signal
 import pytest
 from conftest import (
     DIGITS,
+    REPO,
     only_sweep,
     record_of,
     run_command,
@@ -14,22 +15,21 @@ from conftest import (
     table,
     wait_until,
 )
+from omegaconf import OmegaConf
 
 from capsnet.settings.config import OPTIONS
 
 NETWORKS = [name for name in OPTIONS["model"] if name != "small_capsnet"]  # which is capsnet with other settings
 
 
-@pytest.mark.parametrize(
-    ("overrides", "networks"),
-    [
-        (("model=efficient_capsnet,small_cnn",), ["efficient_capsnet", "small_cnn"]),
-        pytest.param((), NETWORKS, marks=pytest.mark.slow),
-    ],
-    ids=["two", "all"],
-)
-def test_networks_side_by_side_are_summed_up_by_network(tmp_path, overrides, networks):
-    arguments = ("-m", "sweep=networks", "experiment=smoke", "seed=0,1", *overrides)
+def test_all_networks_are_in_the_sweep_of_networks():
+    swept = OmegaConf.load(REPO / "configs/sweep/networks.yaml").hydra.sweeper.params.model
+    assert sorted(swept.split(",")) == sorted(NETWORKS)
+
+
+def test_networks_side_by_side_are_summed_up_by_network(tmp_path):
+    networks = ["efficient_capsnet", "small_cnn"]
+    arguments = ("-m", "sweep=networks", "experiment=smoke", "seed=0,1", f"model={','.join(networks)}")
     done = run_in_process("train.py", *arguments, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     rows = table(only_sweep(tmp_path) / "summary.csv")
