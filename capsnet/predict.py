@@ -33,7 +33,7 @@ from capsnet.cli.program import run_program, start_logging
 from capsnet.cli.run_parser import RunParser
 from capsnet.errors import ConfigError, DataError
 from capsnet.files import write_csv
-from capsnet.text import counted, printable, relative
+from capsnet.text import counted, left_columns, printable, relative
 
 if TYPE_CHECKING:  # loads torch
     from capsnet.runs.trained import TrainedModel
@@ -185,8 +185,7 @@ def _table(rows: Sequence[Row], names: Sequence[str], class_names: Sequence[str]
             for value in values
         ]
         cells.append([_shown(row.file), *texts, row.error or ("looks inverted" if row.looks_inverted else "")])
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in cells)
+    return left_columns(cells)
 
 
 def _shown(file: str) -> str:

@@ -54,6 +54,12 @@ def columns(rows: Sequence[Sequence[str]]) -> str:
     )
 
 
+def left_columns(rows: Sequence[Sequence[str]]) -> str:
+    """A table, a line for each row; all columns are aligned to the left."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+
+
 def either(names: Iterable[str]) -> str:
     """a, b or c."""
     *first, last = names

@@ -32,10 +32,7 @@ class CapsuleNetwork(nn.Module):
         Raises:
             ValueError: the images are not of `image_shape`.
         """
-        if images.shape[1:] != self.image_shape:
-            raise ValueError(
-                f"expected images [batch, {', '.join(map(str, self.image_shape))}], got {list(images.shape)}"
-            )
+        check_shape(images, self.image_shape)
         capsules = self.encode(images)
         lengths = torch.linalg.vector_norm(capsules, dim=-1)
         decoded = lengths.argmax(1) if labels is None else labels
@@ -48,6 +45,12 @@ class CapsuleNetwork(nn.Module):
     def decode(self, capsules: Tensor, labels: Tensor) -> Tensor:
         """Draw the capsules of `labels` [batch] out of `capsules` [batch, classes, class_dim] as images."""
         return self.decoder(capsules, labels)
+
+
+def check_shape(images: Tensor, image_shape: tuple[int, int, int]) -> None:
+    """Raise ValueError if images are not [batch, *image_shape]."""
+    if images.shape[1:] != image_shape:
+        raise ValueError(f"expected images [batch, {', '.join(map(str, image_shape))}], got {list(images.shape)}")
 
 
 def build_routing(routing: Any, in_caps: int, in_dim: int, out_caps: int, out_dim: int) -> nn.Module:

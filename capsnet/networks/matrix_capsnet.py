@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from ..output import Output
 from ..routing.em import EMRouting
 from ..routing.matrices import LayerVotes, Routed
+from .capsule_network import check_shape
 from .conv_capsules import POSE, SIDE, Capsules, ConvCapsules
 from .decoder import DECODERS
 
@@ -149,10 +150,7 @@ class MatrixCapsNet(nn.Module):
         Raises:
             ValueError: the images are not of `image_shape`.
         """
-        if images.shape[1:] != self.image_shape:
-            raise ValueError(
-                f"expected images [batch, {', '.join(map(str, self.image_shape))}], got {list(images.shape)}"
-            )
+        check_shape(images, self.image_shape)
         poses, activations = self.encode(images)
         if self.decoder is None:
             return Output(activations, poses, None, activations)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..text import counted, printable, relative, shown
+from ..text import counted, left_columns, printable, relative, shown
 from .folder import RECORD_FILE, SWEEP_FILE
 from .measures import common_monitor, in_test, monitored, rank
 from .record import FINISHED
@@ -72,11 +72,7 @@ def entries(folder: Path, tag: str | None = None) -> list[Entry]:
 
 def table(found: Sequence[Entry]) -> str:
     """A line for each, aligned to the left."""
-    rows = [list(HEADINGS), *([printable(cell) for cell in entry.row()] for entry in found)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
+    return left_columns([HEADINGS, *([printable(cell) for cell in entry.row()] for entry in found)])
 
 
 def _chosen(run: RunResult, group: str) -> str:

@@ -15,7 +15,7 @@ from ..data.batches import Generators, Sample
 from ..metrics.balanced_accuracy import BalancedAccuracy, class_accuracies
 from ..metrics.counts import confusion_matrix
 from ..output import Output, Targets
-from .task import Task, Tested
+from .task import Task, Tested, worst_mistake
 
 SHOWN_RECONSTRUCTIONS = 36
 STANDARD_ERRORS = 2  # above chance, from which on a network is better than chance
@@ -112,9 +112,7 @@ class Classify(Task):
             tested = [(label, accuracy) for label, accuracy in by_class if accuracy is not None]
             by_class = sorted(tested, key=lambda entry: entry[1])[:WORST_CLASSES]
         for label, accuracy in by_class:
-            mistakes = [count if predicted != label else 0 for predicted, count in enumerate(confusion[label])]
-            most = max(mistakes)
-            often = f"   most often taken for {names[mistakes.index(most)]} ({most})" if most else ""
+            often = worst_mistake(names, label, confusion[label])
             precision, recall, f1 = of_classes[label]
             scores = f"{recall:7.2%}   precision {precision:7.2%}, F1 {f1:7.2%}"
             rows[f"  {names[label]}"] = "no images" if accuracy is None else f"{scores}{often}"

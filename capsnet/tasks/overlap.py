@@ -16,7 +16,7 @@ from ..errors import ConfigError
 from ..metrics.counts import confusion_matrix
 from ..metrics.pairs import Pairs, best
 from ..output import Output, Targets
-from .task import Network, Task, Tested
+from .task import Network, Task, Tested, worst_mistake
 
 SEED = 0
 """Of the pairs that are scored, and of those that are held out: the same for everyone, whatever the run's seed."""
@@ -185,9 +185,8 @@ class Overlap(Task):
             rows[f"  overlap {overlap['from']:.0%} to {overlap['to']:.0%}"] = share
         names = report["class_names"]
         for label, (name, share) in enumerate(report["per_class_found"].items()):
-            mistakes = [0 if other == label else count for other, count in enumerate(report["confusion"][label])]
-            often = f"   most often taken for {names[mistakes.index(max(mistakes))]} ({max(mistakes)})"
-            rows[f"  {name}"] = "no pairs" if share is None else f"{share:7.2%}{often if any(mistakes) else ''}"
+            often = worst_mistake(names, label, report["confusion"][label])
+            rows[f"  {name}"] = "no pairs" if share is None else f"{share:7.2%}{often}"
         return rows
 
     def figures(self, draw: Any, tested: Tested, names: Sequence[str], title: str) -> dict[str, Any]:

@@ -123,6 +123,19 @@ class Task(Composition):
         return {}
 
 
+def worst_mistake(names: Sequence[str], label: int, taken_for: Sequence[int]) -> str:
+    """For a line of the terminal: what a class is most often taken for, and how often; empty if it never is.
+
+    Args:
+        names: of the classes.
+        label: the class.
+        taken_for: how often it was taken for each class, a row of the confusion.
+    """
+    mistakes = [0 if other == label else count for other, count in enumerate(taken_for)]
+    most = max(mistakes)
+    return f"   most often taken for {names[mistakes.index(most)]} ({most})" if most else ""
+
+
 def joined(details: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
     """The details of all batches, on the CPU."""
     return {name: torch.cat([one[name] for one in details]).cpu() for name in details[0]}

@@ -39,12 +39,12 @@ class Need(NamedTuple):
 
 
 def refuse_too_large(
-    config: Config, image_shape: tuple[int, int, int], num_classes: int, available: float | None
+    config: Config, single_shape: tuple[int, int, int], num_classes: int, available: float | None
 ) -> None:
     """Raise TooLittleMemoryError if the weights of a network alone would not fit. Nothing is allocated for that."""
     try:
         with torch.device("meta"):
-            network = build_network(config, image_shape, num_classes)
+            network = build_network(config, single_shape, num_classes)
     except Exception:  # it is built again, where what is wrong is said; and some cannot be built without memory
         return
     needed = COPIES * _bytes_of(network)

@@ -118,7 +118,7 @@ def train(
         dataset, validates = data.dataset, data.dataset.val_split is not None
         free = available_memory(on_cpu=not torch.cuda.is_available() or config.trainer.accelerator == "cpu")
         shape, held = config.task.build().image_shape(dataset.image_shape), sum(dataset.counts.values())
-        refuse_too_large(config, shape, len(dataset.class_names), free)
+        refuse_too_large(config, dataset.image_shape, len(dataset.class_names), free)
         module = _build_module(config, dataset)
         need = memory_need(module.network, shape, min(config.data.batch_size, held), held)
 
