@@ -82,9 +82,7 @@ RULES: dict[str, Callable[[list[Epoch]], Epoch]] = {
     "latest best accuracy": latest_best,
     "best accuracy, ties by loss": best_then_loss,
     "lowest loss within one standard error of the best accuracy": lowest_loss_within_one_error,
-    "latest within one standard error of the best accuracy": lambda epochs: within_one_error(
-        epochs, lambda near: near[-1]
-    ),
+    "latest within one standard error of the best accuracy": latest_within_one_error,
     "lowest validation loss": lowest_loss,
     "last epoch": lambda epochs: epochs[-1],
 }
