@@ -12,7 +12,8 @@ from capsnet.routing.em import em_routing, inverse_temperature
 from capsnet.routing.inverted import inverted_routing
 from capsnet.routing.matrices import LayerVotes
 from capsnet.routing.self_routing import self_routing
-from capsnet.routing.vb import BatchNorm, digamma, vb_routing
+from capsnet.routing.batch_norm import BatchNorm
+from capsnet.routing.vb import digamma, vb_routing
 from capsnet.routing.windows import Windows, log_total
 from capsnet.settings.routing import OPTIONS
 
