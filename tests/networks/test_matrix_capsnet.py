@@ -15,8 +15,8 @@ LARGE = {"conv_channels": 32, "primary_capsules": 32, "first_capsules": 32, "sec
 @pytest.mark.parametrize(
     ("routing", "settings", "count"),
     [
-        (Em(), {"batch_norm": False}, 68_618),
-        (Em(), {"batch_norm": False, **LARGE}, 316_650),
+        (Em(batch_norm=False), {"batch_norm": False}, 68_618),
+        (Em(batch_norm=False), {"batch_norm": False, **LARGE}, 316_650),
         (Vb(), {}, 68_714),
     ],
 )
@@ -37,7 +37,7 @@ def test_every_pixel_has_a_say(shape, stride):
 
 
 def test_an_image_that_is_too_small_is_refused_with_the_size_that_is_needed():
-    with pytest.raises(ValueError, match="at least 17x17"):
+    with pytest.raises(ValueError, match="at least 23x23"):
         MatrixCapsNet((1, 12, 40), 3, **SMALL, pad=False)
 
 
