@@ -88,33 +88,36 @@ class EMRouting(MatrixRouting):
     @torch.no_grad()
     def adjust(self, votes: LayerVotes) -> None:
         """Let half of the capsules be active, as the paper's authors do."""
+        scale = inverse_temperature(self.iters, self.form["final_lambda"])
         for _ in range(ROUNDS):  # log-odds of activations that are near 0 or 1 are cut off
-            self.bias -= self._route(votes, logits=True).activations.clamp(-14, 14).mean((0, 1))
+            logits = self.bias - scale * self._route(votes, costs=True).activations
+            self.bias -= logits.clamp(-14, 14).mean((0, 1))
         if self.batch_norm:
             poses, activations, _ = self(votes)
             self.pose_norm.start_from(poses)
             self.activation_norm.start_from(activations)
 
     def forward(self, votes: LayerVotes, iters: int | None = None) -> Routed:
-        """As of `MatrixRouting`; with batch normalization, the activations are costs, less than 0, until `finish`."""
-        iters = iters or self.iters
-        routed = self._route(votes, iters, logits=self.batch_norm)
+        """As of `MatrixRouting`; with batch normalization, the activations are -cost, until `finish`.
+
+        Normalization would remove β_a, and each of its steps would leave the running mean far behind.
+        """
+        routed = self._route(votes, iters, costs=self.batch_norm)
         if not self.batch_norm:
             return routed
-        # Without β_a, which normalization would remove, and whose every step would leave the running mean far behind.
-        scale = inverse_temperature(iters, self.form["final_lambda"])
-        return routed._replace(activations=routed.activations / scale - self.beta_a)
+        # With one iteration, β_a would have no gradient at all, which training in several processes refuses.
+        return routed._replace(activations=0 * self.bias - routed.activations)
 
     def finish(self, poses: Tensor, activations: Tensor) -> tuple[Tensor, Tensor]:
         if not self.batch_norm:
             return poses, activations
         return self.pose_norm(poses), self.activation_norm(activations).sigmoid()
 
-    def _route(self, votes: LayerVotes, iters: int | None = None, logits: bool = False) -> Routed:
+    def _route(self, votes: LayerVotes, iters: int | None = None, costs: bool = False) -> Routed:
         return em_routing(
             *(votes.votes, votes.activations, self.beta_u, self.beta_a, votes.windows, iters or self.iters),
             **self.form,
-            logits=logits,
+            costs=costs,
         )
 
 
@@ -138,7 +141,7 @@ def em_routing(
     variance_floor: float = 0.0,
     mass_floor: float = 0.0,
     sum_floor: float = 0.0,
-    logits: bool = False,
+    costs: bool = False,
 ) -> Routed:
     """Parents as Gaussian clusters of votes, by expectation maximization (Hinton et al. 2018, procedure 1).
 
@@ -164,7 +167,7 @@ def em_routing(
         mass_floor: added to Σ_i R_ij a_i.
         sum_floor: added to the sum that normalizes R, where the largest term between two types of capsules in an image
             is 1.
-        logits: give the activations' logits, λ (β_a - cost), in their place.
+        costs: give the parents' costs in place of their activations σ(λ (β_a - cost)).
 
     Returns:
         Means, activations, and R_ij of the last iteration, which are not yet multiplied by the children's activations.
@@ -191,13 +194,13 @@ def em_routing(
             if iteration < iters:
                 distances = sums.distances(offset, variance.reciprocal())
                 constant = votes.shape[3] / 2 * math.log(2 * math.pi)
-                densities = (log_sigmoid(logit) - log_deviations - constant).unsqueeze(3) - distances / 2
-                total = log_total(densities, windows, competition)
+                logits = (log_sigmoid(logit) - log_deviations - constant).unsqueeze(3) - distances / 2
+                total = log_total(logits, windows, competition)
                 if sum_floor:
-                    largest = _largest_of_types(densities, windows)
+                    largest = _largest_of_types(logits, windows)
                     total = torch.logaddexp(total, largest + math.log(sum_floor))
-                shares = (densities - total).exp()
-        activations = logit if logits else log_sigmoid(logit).exp()
+                shares = (logits - total).exp()
+        activations = cost if costs else log_sigmoid(logit).exp()
         return Routed(mean, activations, shares.expand(votes.shape[0], -1, votes.shape[2], -1))
 
 
