@@ -70,13 +70,20 @@ class EMRouting(MatrixRouting):
             "mass_floor": mass_floor,
             "sum_floor": sum_floor,
         }
-        self.beta_u = nn.Parameter(torch.zeros(types))
+        # β_u of all numbers of a vote together: a step of β_u itself would move costs by many times what tells images
+        # apart, and leave the running statistics of the normalization behind.
+        self.dim, self.vote_cost = dim, nn.Parameter(torch.zeros(types))
         # λ β_a of the last iteration, the log-odds that it gives a capsule: β_a itself would have to move by thousands.
         self.bias = nn.Parameter(torch.zeros(types))
         self.batch_norm = batch_norm
         if batch_norm:
             self.pose_norm, self.activation_norm = BatchNorm(types), BatchNorm(types, affine=True)
             self.vote_size = SOFT_VOTES
+
+    @property
+    def beta_u(self) -> Tensor:
+        """β_u of the paper, [types]."""
+        return self.vote_cost / self.dim
 
     @property
     def beta_a(self) -> Tensor:
