@@ -3,6 +3,9 @@
 import torch
 from torch import Tensor, nn
 
+AS_THEY_ARE = {"input_center": 0.0, "input_spread": 1.0}
+"""The buffers of `offer_normalization`, and their values with which a network sees images as they are."""
+
 
 def offer_normalization(network: nn.Module, channels: int) -> None:
     """Let the first convolution of a network see images minus a center, divided by a spread, both of each channel.
@@ -14,8 +17,8 @@ def offer_normalization(network: nn.Module, channels: int) -> None:
         ValueError: the network has no convolution that sees the images.
     """
     first = _first_convolution(network, channels)
-    first.register_buffer("input_center", torch.zeros(channels, 1, 1))
-    first.register_buffer("input_spread", torch.ones(channels, 1, 1))
+    for name, value in AS_THEY_ARE.items():
+        first.register_buffer(name, torch.full((channels, 1, 1), value))
     first.register_forward_pre_hook(_normalized)
 
 
