@@ -53,7 +53,7 @@ from .probabilities import refuse_without_probabilities
 from .processes import OneMachine, further_processes, share_of_threads
 from .resuming import Resumption, checkpoint_to_resume
 from .run_log import run_log
-from .trainer import build_trainer, device_name, refuse_long_interval, refuse_other_launchers
+from .trainer import build_trainer, device_name, refuse_long_interval, refuse_missing_gpu, refuse_other_launchers
 
 log = logging.getLogger(__name__)
 
@@ -97,6 +97,7 @@ def train(
         StorageError: a file cannot be written.
     """
     _quieten_libraries()
+    refuse_missing_gpu(config.trainer)
     if environment is None and not started_by_launcher():
         refuse_other_launchers(config.trainer)
         environment = OneMachine()
