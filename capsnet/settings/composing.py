@@ -119,6 +119,10 @@ def prepare_hydra(overrides: Sequence[str], config_dirs: Sequence[str | Path] = 
     for override in overrides:
         if override.startswith("~") and not override.startswith("~hydra"):
             raise ConfigError(f"{override}: a setting cannot be removed; leave it out to get its default")
+        key, _, value = override.lstrip("+").partition("=")
+        if value == "null" and (CONFIGS / key).is_dir():
+            instead = f"write {key}=none" if "none" in option_names(key) else "leave it out"
+            raise ConfigError(f"{override}: {instead}")
         if override.startswith("plugin=") and override != "plugin=null":
             load_plugin(override.partition("=")[2].strip("'\""))
             _refuse_names_of_presets(override)
@@ -300,6 +304,9 @@ def explain_hydra(error: Exception, arguments: Sequence[str]) -> str:
     """
     if isinstance(error, MissingConfigException):
         missing = str(error.missing_cfg_file).rstrip("/")
+        folder = missing.removeprefix("data/")
+        if folder != missing and Path(folder).is_dir():
+            return f"data={folder}: no such option; for pictures in a folder, data=folder data.root={folder}"
         group, _, option = missing.rpartition("/")
         if not group:
             return f"--config-name={option}: there is no such file"
