@@ -122,8 +122,8 @@ class TestAtOnce:
         assert len(steps) == len(epochs)
 
 
-    @pytest.mark.slow
 class TestFullDisk:
+    @pytest.mark.slow
     def test_a_failed_write_ends_the_training_with_a_clear_message_and_leaves_the_checkpoint_before(self, tmp_path):
         run = tmp_path / "run"
         last = run / "checkpoints/last.ckpt"
