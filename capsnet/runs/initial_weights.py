@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import fields
 
 import torch
 from torch import nn
@@ -78,9 +79,9 @@ def begin_with(
 
 def _model_of(config: Config) -> str:
     """The overrides that choose the network of a config."""
-    name, default = name_of("model", config.model), type(config.model)()
-    changed = {key: value for key, value in vars(config.model).items() if value != getattr(default, key)}
-    return " ".join([f"model={name}", *(f"model.{key}={value}" for key, value in changed.items())])
+    values = {field.name: (getattr(config.model, field.name), field.default) for field in fields(config.model)}
+    changed = [f"model.{key}={value}" for key, (value, default) in values.items() if value != default]
+    return " ".join([f"model={name_of('model', config.model)}", *changed])
 
 
 def class_layer(network: nn.Module, config: Config, image_shape: tuple[int, int, int], num_classes: int) -> set[str]:
