@@ -26,6 +26,12 @@ def set_normalization(network: nn.Module, center: Tensor, spread: Tensor) -> Non
     first.input_spread.copy_(spread[:, None, None])
 
 
+def is_normalized(network: nn.Module, channels: int) -> bool:
+    """Have its numbers been set?"""
+    first = _first_convolution(network, channels)
+    return bool((first.input_center != 0).any() or (first.input_spread != 1).any())
+
+
 def _first_convolution(network: nn.Module, channels: int) -> nn.Conv2d:
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d):
