@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from .decoder import ConvolutionalDecoder
+
 
 def offer_normalization(network: nn.Module, channels: int) -> None:
     """Let the first convolution of a network see images minus a center, divided by a spread, both of each channel.
@@ -20,10 +22,15 @@ def offer_normalization(network: nn.Module, channels: int) -> None:
 
 
 def set_normalization(network: nn.Module, center: Tensor, spread: Tensor) -> None:
-    """Set the numbers of the training images, [channels] each; see `offer_normalization`."""
+    """Set the numbers of the training images, [channels] each; see `offer_normalization`.
+
+    A convolutional decoder then begins with the center's color.
+    """
     first = _first_convolution(network, len(center))
     first.input_center.copy_(center[:, None, None])
     first.input_spread.copy_(spread[:, None, None])
+    if isinstance(decoder := getattr(network, "decoder", None), ConvolutionalDecoder):
+        decoder.begin_with(center)
 
 
 def is_normalized(network: nn.Module, channels: int) -> bool:
