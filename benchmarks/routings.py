@@ -27,18 +27,20 @@ LEARNING_RATES: dict[str, float] = {PLAIN: 0.016}
 DEFAULT_LEARNING_RATE = 0.004
 
 
-def cases(iters: list[int], types: list[int]) -> dict[str, list[str]]:
+def cases(routings: list[str], iters: list[int], types: list[int]) -> dict[str, list[str]]:
     """What is trained: its overrides, by name."""
     sizes = zip(("primary_capsules", "first_capsules", "second_capsules"), types, strict=True)
     trunk = ["model=matrix_capsnet", *(f"model.{key}={count}" for key, count in sizes)]
-    found = {PLAIN: [f"plugin={REPO / 'benchmarks' / 'plain_trunk.py'}", "model=plain_trunk"]}
-    for name, option in OPTIONS.items():
-        if hasattr(option, "build_matrices"):
-            chosen = [*trunk, f"routing={name}"]
-            if not hasattr(option, "iters"):
-                found[name] = chosen
-                continue
+    plain = [f"plugin={REPO / 'benchmarks' / 'plain_trunk.py'}", "model=plain_trunk"]
+    found = {}
+    for name in routings:
+        chosen = [*trunk, f"routing={name}"]
+        if name == PLAIN:
+            found[name] = plain
+        elif hasattr(OPTIONS[name], "iters"):
             found |= {f"{name}, {count} iterations": [*chosen, f"routing.iters={count}"] for count in iters}
+        else:
+            found[name] = chosen
     return found
 
 
@@ -67,6 +69,8 @@ def row(name: str, records: list[dict[str, Any]]) -> dict[str, Any]:
 
 def parse_arguments() -> tuple[argparse.Namespace, list[str]]:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    known = [PLAIN, *(name for name, option in OPTIONS.items() if hasattr(option, "build_matrices"))]
+    parser.add_argument("--routings", nargs="+", default=known, choices=known)
     parser.add_argument("--iters", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--types", type=int, nargs=3, default=[8, 16, 16], help="of capsules in the three layers")
@@ -84,7 +88,7 @@ def main() -> None:
     budget += [f"data.limit={arguments.limit}"] if arguments.limit else []
     done: dict[str, list[dict[str, Any]]] = {}
     for seed in arguments.seeds:
-        for name, chosen in cases(arguments.iters, arguments.types).items():
+        for name, chosen in cases(arguments.routings, arguments.iters, arguments.types).items():
             folder = (arguments.folder / f"{name.replace(', ', '_').replace(' ', '_')}_{seed}").resolve()
             rate = LEARNING_RATES.get(name.partition(",")[0], DEFAULT_LEARNING_RATE)
             train([*chosen, *budget, f"optimizer.lr={rate}", f"seed={seed}", *overrides], folder)

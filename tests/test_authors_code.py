@@ -211,7 +211,7 @@ class TestVariationalBayesRouting:
 
     @pytest.fixture
     def network(self, results):
-        network = MatrixCapsNet((2, 32, 32), 5, pad=False, routing=Vb()).double()
+        network = MatrixCapsNet((2, 32, 32), 5, conv_stride=2, pad=False, routing=Vb()).double()
         theirs = {
             "stem.0.weight": "Conv_1.weight",
             "primary.conv.weight": "PrimaryCaps.weight",

@@ -29,7 +29,7 @@ PARAMETERS = {
     "efficient_capsnet": 1_573_168,
     "res_capsnet": 2_132_592,
     "pooled_capsnet": 1_125_233,
-    "matrix_capsnet": 68_404,
+    "matrix_capsnet": 68_488,
     "cnn": 35_445_522,
     "small_capsnet": 2_117_072,
     "small_cnn": 161_578,

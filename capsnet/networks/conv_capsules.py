@@ -71,7 +71,7 @@ class ConvCapsules(nn.Module):
         self.routing = build(children, out_types, POSE)
         places = () if shared else self.windows.kernel
         self.weight = nn.Parameter(torch.empty(out_types, in_types, *places, SIDE, SIDE))
-        nn.init.normal_(self.weight, std=1 / math.sqrt(SIDE))  # a vote's numbers are as large as a pose's
+        nn.init.normal_(self.weight, std=self.routing.vote_size / math.sqrt(SIDE))
         self.register_buffer("coordinates", self._coordinates() if coordinates else None, persistent=False)
 
     def _coordinates(self) -> Tensor:

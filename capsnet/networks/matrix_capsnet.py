@@ -61,10 +61,10 @@ class MatrixCapsNet(nn.Module):
     classes of one linear function of their poses.
 
     Args:
-        image_shape: (channels, height, width); height and width at least 17 with strides of 2.
+        image_shape: (channels, height, width); height and width at least 20 with padding.
         num_classes: number of class capsules.
         conv_channels: channels of the convolution, A of the paper.
-        conv_stride: its stride.
+        conv_stride: its stride; 2 in the papers.
         primary_capsules: types of primary capsules, B of the paper.
         first_capsules, second_capsules: types of convolutional capsules, C and D of the paper.
         batch_norm: normalize features and primary capsules; the convolution then has no bias.
@@ -84,7 +84,7 @@ class MatrixCapsNet(nn.Module):
         image_shape: tuple[int, int, int] = (1, 28, 28),
         num_classes: int = 10,
         conv_channels: int = 64,
-        conv_stride: int = 2,
+        conv_stride: int = 3,
         primary_capsules: int = 8,
         first_capsules: int = 16,
         second_capsules: int = 16,

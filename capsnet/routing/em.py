@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .batch_norm import BatchNorm
 from .matrices import LayerVotes, MatrixRouting, Routed
 from .vote_sums import VoteSums
 from .windows import Windows, log_total
@@ -15,27 +16,32 @@ STARTS = ("parents", "types", "all_parents")
 over the number of all parents of the layer."""
 
 ROUNDS = 5  # of adjusting the first weights
+SOFT_VOTES = 0.1  # of a standard deviation of 1, which is the default variance floor
 LEAST_MASS, LEAST_VARIANCE = 1e-20, 1e-12  # so that a parent without votes, or with one, has a finite gradient
 
 
 class EMRouting(MatrixRouting):
     """Parents by expectation maximization. Settings that differ from the paper's are explained in docs/audit.md.
 
-    The paper's λ is 0.01. The more children a parent has, the more its activation depends on their votes, so smaller
-    networks than the paper's want a larger one.
+    The defaults let it learn from the first step, which the paper's do not: random votes of 16 numbers each find a
+    single parent that explains them, and gradients through that choice say nothing. So votes are small at first
+    compared with `variance_floor`, clusters overlap, and the matrices grow as far as training wants them sharper. Batch
+    normalization then gives the parents' poses and activations a size that does not depend on all this.
 
     Args:
         children: in a parent's window.
         types: of parents.
         dim: numbers of a pose.
         iters: iterations, at least 1.
-        final_lambda: λ of iteration t is `final_lambda` * (1 - 0.95^t).
+        final_lambda: λ of iteration t is `final_lambda` * (1 - 0.95^t). With batch normalization, that of the last
+            iteration is learned in its place.
         start: one of `STARTS`.
         competition: one of `windows.COMPETITIONS`.
         damping: share of the mean before in each new one.
         variance_floor: added to variances.
         mass_floor: added to the sum of a parent's coupling.
         sum_floor: see `em_routing`.
+        batch_norm: normalize poses and the activations' logits by type, as variational Bayes routing does.
     """
 
     def __init__(
@@ -48,9 +54,10 @@ class EMRouting(MatrixRouting):
         start: str = "parents",
         competition: str = "parents",
         damping: float = 0.0,
-        variance_floor: float = 5e-4,
+        variance_floor: float = 1.0,
         mass_floor: float = 1e-7,
         sum_floor: float = 0.0,
+        batch_norm: bool = True,
     ):
         super().__init__()
         self.iters = iters
@@ -63,9 +70,20 @@ class EMRouting(MatrixRouting):
             "mass_floor": mass_floor,
             "sum_floor": sum_floor,
         }
-        self.beta_u = nn.Parameter(torch.zeros(types))
+        # β_u of all numbers of a vote together: a step of β_u itself would move costs by many times what tells images
+        # apart, and leave the running statistics of the normalization behind.
+        self.dim, self.vote_cost = dim, nn.Parameter(torch.zeros(types))
         # λ β_a of the last iteration, the log-odds that it gives a capsule: β_a itself would have to move by thousands.
         self.bias = nn.Parameter(torch.zeros(types))
+        self.batch_norm = batch_norm
+        if batch_norm:
+            self.pose_norm, self.activation_norm = BatchNorm(types), BatchNorm(types, affine=True)
+            self.vote_size = SOFT_VOTES
+
+    @property
+    def beta_u(self) -> Tensor:
+        """β_u of the paper, [types]."""
+        return self.vote_cost / self.dim
 
     @property
     def beta_a(self) -> Tensor:
@@ -77,13 +95,36 @@ class EMRouting(MatrixRouting):
     @torch.no_grad()
     def adjust(self, votes: LayerVotes) -> None:
         """Let half of the capsules be active, as the paper's authors do."""
+        scale = inverse_temperature(self.iters, self.form["final_lambda"])
         for _ in range(ROUNDS):  # log-odds of activations that are near 0 or 1 are cut off
-            self.bias -= self(votes).activations.logit(1e-6).mean((0, 1))
+            logits = self.bias - scale * self._route(votes, costs=True).activations
+            self.bias -= logits.clamp(-14, 14).mean((0, 1))
+        if self.batch_norm:
+            poses, activations, _ = self(votes)
+            self.pose_norm.start_from(poses)
+            self.activation_norm.start_from(activations)
 
     def forward(self, votes: LayerVotes, iters: int | None = None) -> Routed:
+        """As of `MatrixRouting`; with batch normalization, the activations are -cost, until `finish`.
+
+        Normalization would remove β_a, and each of its steps would leave the running mean far behind.
+        """
+        routed = self._route(votes, iters, costs=self.batch_norm)
+        if not self.batch_norm:
+            return routed
+        # With one iteration, β_a would have no gradient at all, which training in several processes refuses.
+        return routed._replace(activations=0 * self.bias - routed.activations)
+
+    def finish(self, poses: Tensor, activations: Tensor) -> tuple[Tensor, Tensor]:
+        if not self.batch_norm:
+            return poses, activations
+        return self.pose_norm(poses), self.activation_norm(activations).sigmoid()
+
+    def _route(self, votes: LayerVotes, iters: int | None = None, costs: bool = False) -> Routed:
         return em_routing(
             *(votes.votes, votes.activations, self.beta_u, self.beta_a, votes.windows, iters or self.iters),
             **self.form,
+            costs=costs,
         )
 
 
@@ -107,6 +148,7 @@ def em_routing(
     variance_floor: float = 0.0,
     mass_floor: float = 0.0,
     sum_floor: float = 0.0,
+    costs: bool = False,
 ) -> Routed:
     """Parents as Gaussian clusters of votes, by expectation maximization (Hinton et al. 2018, procedure 1).
 
@@ -132,6 +174,7 @@ def em_routing(
         mass_floor: added to Σ_i R_ij a_i.
         sum_floor: added to the sum that normalizes R, where the largest term between two types of capsules in an image
             is 1.
+        costs: give the parents' costs in place of their activations σ(λ (β_a - cost)).
 
     Returns:
         Means, activations, and R_ij of the last iteration, which are not yet multiplied by the children's activations.
@@ -164,7 +207,8 @@ def em_routing(
                     largest = _largest_of_types(logits, windows)
                     total = torch.logaddexp(total, largest + math.log(sum_floor))
                 shares = (logits - total).exp()
-        return Routed(mean, log_sigmoid(logit).exp(), shares.expand(votes.shape[0], -1, votes.shape[2], -1))
+        activations = cost if costs else log_sigmoid(logit).exp()
+        return Routed(mean, activations, shares.expand(votes.shape[0], -1, votes.shape[2], -1))
 
 
 def start_of(votes: Tensor, windows: Windows | None, start: str) -> Tensor:

@@ -47,6 +47,9 @@ class MatrixRouting(nn.Module):
     time, from the second pass on with a third argument: the poses that its parents had in the pass before, as in
     `Routed`."""
 
+    vote_size = 1.0
+    """How large votes are at first, if poses have size 1. It decides the first weights of a layer's matrices."""
+
     adjusts = False
     """Its first weights depend on votes, which `adjust` is shown when the network is built."""
 

@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from .batch_norm import BatchNorm
 from .em import start_of
 from .matrices import LayerVotes, MatrixRouting, Routed
 from .vote_sums import VoteSums
@@ -39,6 +40,15 @@ class VariationalBayesRouting(MatrixRouting):
         self.pose_norm = BatchNorm(types)
         self.activation_norm = BatchNorm(types)
 
+    vote_size = 0.05  # the prior's deviation is about 0.25: clusters overlap at first, see `EMRouting`
+    adjusts = True
+
+    def adjust(self, votes: LayerVotes) -> None:
+        """Begin the running statistics of small votes where they are, not at 1."""
+        poses, activations, _ = self(votes)
+        self.pose_norm.start_from(poses)
+        self.activation_norm.start_from(activations)
+
     def forward(self, votes: LayerVotes, iters: int | None = None) -> Routed:
         """As of `MatrixRouting`; the activations are logits, until `finish`."""
         return vb_routing(
@@ -48,26 +58,7 @@ class VariationalBayesRouting(MatrixRouting):
         )
 
     def finish(self, poses: Tensor, activations: Tensor) -> tuple[Tensor, Tensor]:
-        return self.pose_norm(poses), self.activation_norm(activations.unsqueeze(3)).squeeze(3).sigmoid()
-
-
-class BatchNorm(nn.BatchNorm1d):
-    """Of numbers [batch, positions, types, ...], by type, without weights, in float32 at least.
-
-    A single number cannot be normalized by itself: for it, the running statistics count.
-    """
-
-    def __init__(self, types: int):
-        super().__init__(types, affine=False)
-
-    def forward(self, values: Tensor) -> Tensor:
-        by_type = values.transpose(1, 2).flatten(2)
-        if self.training and by_type.shape[0] * by_type.shape[2] == 1:
-            mean, variance = (one[None, :, None] for one in (self.running_mean, self.running_var))
-            normalized = (by_type - mean) / (variance + self.eps).sqrt()
-        else:
-            normalized = super().forward(by_type)
-        return normalized.unflatten(2, (values.shape[1], -1)).transpose(1, 2).view_as(values)
+        return self.pose_norm(poses), self.activation_norm(activations).sigmoid()
 
 
 def vb_routing(

@@ -61,8 +61,11 @@ class _Features(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, votes: Tensor, centre: Tensor, products: int) -> tuple[Tensor, ...]:
-        difference = votes.transpose(-1, -2) - centre.unsqueeze(-2)
-        features = torch.cat([difference, difference.square()], -1)
+        dim, children = votes.shape[-2:]
+        features = votes.new_empty(*votes.shape[:-2], children, 2 * dim)
+        differences, squares = features.chunk(2, -1)
+        torch.sub(votes.transpose(-1, -2), centre.unsqueeze(-2), out=differences)
+        torch.square(differences, out=squares)
         size = features.shape[-2] + features.shape[-1]
         slots = tuple(votes.new_zeros(()).expand(*votes.shape[:-2], size) for _ in range(products))
         ctx.save_for_backward(features)

@@ -131,10 +131,10 @@ class MatrixCapsNet:
 
     capsules = True
     matrices = True
-    suits: ClassVar = {"routing": "em", "loss": "spread"}
+    suits: ClassVar = {"routing": "em", "loss": "spread", "optimizer.lr": 0.004}
 
     conv_channels: int = setting(64, "channels of the convolution, A of the paper", at_least=1)
-    conv_stride: int = setting(2, "stride of the convolution", at_least=1)
+    conv_stride: int = setting(3, "stride of the convolution; the papers' is 2", at_least=1)
     primary_capsules: int = setting(8, "types of primary capsules, B of the paper", at_least=1)
     first_capsules: int = setting(16, "types of the first convolutional capsules, C of the paper", at_least=1)
     second_capsules: int = setting(16, "types of the second convolutional capsules, D of the paper", at_least=1)

@@ -86,12 +86,22 @@ class Em:
     damping: float = setting(
         0.0, "share of the mean before in each new one; the authors' code has 0.1", at_least=0, below=1
     )
-    variance_floor: float = setting(5e-4, "added to variances, as in the authors' code; the paper has none", at_least=0)
+    variance_floor: float = setting(
+        1.0,
+        "added to variances; large beside the first votes, so that clusters overlap at first. The authors' code has"
+        " 0.0005, the paper none",
+        at_least=0,
+    )
     mass_floor: float = setting(
         1e-7, "added to what a parent gets, as in the authors' code; the paper has none", at_least=0
     )
     sum_floor: float = setting(
         0.0, "added to the sum that a child's shares are divided by; the authors' code has 1e-7", at_least=0
+    )
+    batch_norm: bool = setting(
+        True,
+        "normalize the parents' poses and activations, as Ribeiro et al. do, and start with small votes. The paper does"
+        " neither; without, it stayed at chance in our trials",
     )
 
     def build_matrices(self, children: int, types: int, dim: int):

@@ -15,8 +15,8 @@ LARGE = {"conv_channels": 32, "primary_capsules": 32, "first_capsules": 32, "sec
 @pytest.mark.parametrize(
     ("routing", "settings", "count"),
     [
-        (Em(), {"batch_norm": False}, 68_618),
-        (Em(), {"batch_norm": False, **LARGE}, 316_650),
+        (Em(batch_norm=False), {"batch_norm": False}, 68_618),
+        (Em(batch_norm=False), {"batch_norm": False, **LARGE}, 316_650),
         (Vb(), {}, 68_714),
     ],
 )
@@ -37,7 +37,7 @@ def test_every_pixel_has_a_say(shape, stride):
 
 
 def test_an_image_that_is_too_small_is_refused_with_the_size_that_is_needed():
-    with pytest.raises(ValueError, match="at least 17x17"):
+    with pytest.raises(ValueError, match="at least 23x23"):
         MatrixCapsNet((1, 12, 40), 3, **SMALL, pad=False)
 
 
@@ -80,3 +80,16 @@ def bright_rows(count):
     images = 0.2 * torch.rand(count, 1, 20, 20)
     images[torch.arange(count), 0, 4 + 5 * labels] = 1
     return images, labels
+
+
+@pytest.mark.parametrize("name", ["em", "vb"])
+def test_gradients_at_the_first_weights_do_not_explode_with_the_iterations(name):
+    sizes = {"conv_channels": 16, "primary_capsules": 4, "first_capsules": 4, "second_capsules": 4}
+    found = {}
+    for iters in (1, 3):
+        torch.manual_seed(0)
+        network = MatrixCapsNet((1, 23, 23), 5, **sizes, routing=OPTIONS[name](iters=iters))
+        images = torch.rand(16, 1, 23, 23, generator=torch.Generator().manual_seed(1)).requires_grad_()
+        network(images).scores[:, 0].sum().backward()
+        found[iters] = float(images.grad.norm())
+    assert found[3] < 5 * found[1], found

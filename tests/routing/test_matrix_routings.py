@@ -8,11 +8,12 @@ from torch import nn
 
 from capsnet.networks.conv_capsules import Capsules, ConvCapsules
 from capsnet.networks.matrix_capsnet import MatrixCapsNet
+from capsnet.routing.batch_norm import BatchNorm
 from capsnet.routing.em import em_routing, inverse_temperature
 from capsnet.routing.inverted import inverted_routing
 from capsnet.routing.matrices import LayerVotes
 from capsnet.routing.self_routing import self_routing
-from capsnet.routing.vb import BatchNorm, digamma, vb_routing
+from capsnet.routing.vb import digamma, vb_routing
 from capsnet.routing.windows import Windows, log_total
 from capsnet.settings.routing import OPTIONS
 
@@ -153,7 +154,7 @@ class TestEMRouting:
         assert [inverse_temperature(step) for step in (1, 2)] == pytest.approx([0.01 * 0.05, 0.01 * 0.0975])
 
     def test_the_bias_of_a_layer_is_the_log_odds_that_it_gives_a_capsule(self):
-        routing = OPTIONS["em"](iters=1).build_matrices(6, TYPES, DIM).double()
+        routing = OPTIONS["em"](iters=1, batch_norm=False).build_matrices(6, TYPES, DIM).double()
         votes, activations, *_ = problem()
         given = LayerVotes(votes, WINDOWS.of(activations), votes, WINDOWS)
         before = routing(given).activations.logit()
