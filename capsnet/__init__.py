@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .runs.trained import load as load
     from .scripting import train as train
     from .settings.composing import compose as compose
+    from .settings.optimizer import Optimizer as Optimizer
     from .settings.setting import setting as setting
     from .tasks.task import Task as Task
 
@@ -50,6 +51,7 @@ _MODULES = {
     "save": ".runs.saving",
     "train": ".scripting",
     "compose": ".settings.composing",
+    "Optimizer": ".settings.optimizer",
     "setting": ".settings.setting",
 }
 

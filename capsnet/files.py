@@ -89,6 +89,12 @@ def user_path(path: str) -> Path:
     return Path(os.path.expanduser(path))
 
 
+def file_digest(path: Path) -> str:
+    """sha256 of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def combined_digest(files: dict[str, str]) -> str:
     """One sha256 for several files: that of `sha256sum`'s output for them, sorted by name.
 

@@ -109,14 +109,6 @@ class Loss:
         raise NotImplementedError
 
 
-RESERVED_NAMES = {
-    *("accuracy", "balanced_accuracy", "checkpoint", "class_names", "config", "confusion", "dataset", "differences"),
-    *("epoch", "f1", "per_class_accuracy", "precision", "recall", "shifts"),
-    *("by_overlap", "held_out_pairs", "pairs", "per_class_found", "reconstruction_errors"),
-}
-"""What evaluation.json calls something else, so that a loss cannot use it."""
-
-
 class AdaptedLoss(Loss):
     """A function as a `Loss`.
 
@@ -126,7 +118,7 @@ class AdaptedLoss(Loss):
         logits: see `Loss`.
 
     Raises:
-        ConfigError: the function returns no "loss", or calls something by a name that evaluation.json has already.
+        ConfigError: the function returns no "loss".
     """
 
     def __init__(self, function: Callable[..., dict[str, Tensor]], logits: bool = False):
@@ -143,8 +135,6 @@ class AdaptedLoss(Loss):
             losses = self.function(output, targets.drawn, targets.classes, **weights)
         if "loss" not in losses:
             raise ConfigError("loss: what it returns must have a 'loss', which is minimized")
-        if reserved := RESERVED_NAMES & losses.keys():
-            raise ConfigError(f"loss: what it returns must not have {min(reserved)!r}; choose another name")
         return losses
 
 

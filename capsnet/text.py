@@ -14,7 +14,12 @@ def shown(name: str, value: float | None) -> str:
     """A measured number as people read it: a share as a percentage, a loss or anything above 1 as a number."""
     if value is None:
         return "-"
-    return f"{value:.2%}" if 0 <= value <= 1 and not is_loss(name) else f"{value:.4g}"
+    return f"{value:.2%}" if is_share(name, [value]) else f"{value:.4g}"
+
+
+def is_share(name: str, values: Iterable[float]) -> bool:
+    """Are these values of a metric read as percentages? A record does not say, so all in [0, 1] are, but for losses."""
+    return not is_loss(name) and all(0 <= value <= 1 for value in values)
 
 
 def is_loss(name: str) -> bool:

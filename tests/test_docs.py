@@ -77,6 +77,7 @@ def test_the_settings_page_is_generated_from_the_settings():
     assert (REPO / "docs/settings.md").read_text(encoding="utf-8") == settings_markdown()
 
 
+@pytest.mark.slow
 def test_the_examples_of_how_to_extend_the_project_run_as_they_stand(tmp_path):
     document = REPO / "docs/extending.md"
     files = {}

@@ -15,6 +15,7 @@ from capsnet.explorer.samples import open_exhibit
 EXPLORE = "capsnet.explore"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
 def test_it_prints_its_address_answers_there_and_ends_quietly(finished_run, tmp_path, ending):
     process = start_command(EXPLORE, str(finished_run), "--port", "0", "--no-browser", cwd=tmp_path)

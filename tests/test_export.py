@@ -84,6 +84,7 @@ def test_a_network_without_capsules_has_no_decoder_and_an_earlier_one_is_removed
     assert output.name == "scores"
 
 
+@pytest.mark.slow
 def test_without_test_images_random_ones_are_compared(kmnist_root, tmp_path):
     small = ("model=small_cnn", "trainer=cpu", "trainer.max_epochs=1", "data.batch_size=50", "figures=false")
     settings = (*small, f"data.root={kmnist_root}", "hydra.run.dir=run")
@@ -170,8 +171,10 @@ def test_without_its_packages_it_says_what_to_install(finished_run, tmp_path, mo
 
 
 def routed(network, routing):
-    """A network with a routing, as small as it comes, for images of an odd size."""
-    config = config_from_dict({"model": {"name": network}, "routing": {"name": routing}})
+    """A network with a routing, for images of an odd size; of matrix capsules few, since tracing them takes long."""
+    few = {"conv_channels": 8, "primary_capsules": 2, "first_capsules": 2, "second_capsules": 2}
+    sizes = few if network == "matrix_capsnet" else {}
+    config = config_from_dict({"model": {"name": network, **sizes}, "routing": {"name": routing}})
     return TrainedModel(
         config.model.build((3, 29, 35), 4, config.routing), TrainingImages((3, 29, 35), tuple("abcd"), (0.0, 0.0)), True
     )

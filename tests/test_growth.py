@@ -69,6 +69,7 @@ def test_a_network_without_capsules_or_decoder_trains_resumes_evaluates_and_draw
     assert "has changed since this run was trained" in changed.stdout
 
 
+@pytest.mark.slow
 def test_sweeps_go_over_a_plugins_settings_and_are_continued(plugin, tmp_path):
     sweep = ("-m", plugin.replace("=", "='") + "'", *SETTINGS, "model=tiny", "model.width=4,8", "figures=false")
     run("train.py", *sweep, "hydra.sweep.dir=sweep", cwd=tmp_path, by=run_command)
@@ -80,6 +81,7 @@ def test_sweeps_go_over_a_plugins_settings_and_are_continued(plugin, tmp_path):
     assert [record(tmp_path / "sweep" / job) for job in "01"] == records
 
 
+@pytest.mark.slow
 def test_a_routing_and_two_processes(plugin, tmp_path):
     small = ("model.conv_channels=4", "model.primary_capsules=2", "routing=mean", "routing.gain=2")
     run("train.py", plugin.replace("=", "='") + "'", *SETTINGS, *small, *TWO_PROCESSES, cwd=tmp_path, by=run_command)

@@ -54,6 +54,23 @@ def test_the_command_line_python_and_ones_own_trainer_reach_the_same_loss_after_
         assert found == pytest.approx([float(row[name]) for row in table(run.folder / "metrics.csv")], rel=1e-6)
 
 
+def test_normalization_comes_from_the_data_module_once_and_is_saved(tmp_path):
+    settings = (*SETTINGS, "data.normalize=channels")
+    module, data = CapsNetModule(*settings), KMNISTDataModule(*settings)
+    own = trainer(tmp_path, epochs=1)
+    own.fit(module, data)
+    pixels = data.dataset.train_split.images.double() / 255
+    center, spread = module.network.conv.input_center, module.network.conv.input_spread
+    assert float(center) == pytest.approx(float(pixels.mean()), rel=1e-5)
+    assert float(spread) == pytest.approx(float(pixels.std(correction=0)), rel=1e-5)
+    own.save_checkpoint(tmp_path / "one.ckpt")
+    loaded = CapsNetModule.load_from_checkpoint(tmp_path / "one.ckpt")
+    assert torch.equal(loaded.network.conv.input_center, center)
+    center.fill_(0.25)  # of other images, say
+    trainer(tmp_path, epochs=1).fit(module, data)
+    assert float(center) == 0.25
+
+
 def test_fit_validate_test_predict_and_load(tmp_path):
     module, data = CapsNetModule(*SETTINGS), KMNISTDataModule(*SETTINGS)
     best = ModelCheckpoint(tmp_path, monitor="val/accuracy", mode="max")

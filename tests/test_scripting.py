@@ -1,5 +1,8 @@
 """Training from Python, YAML files of one's own, and networks that were trained elsewhere."""
 
+import shutil
+from pathlib import Path
+
 import pytest
 import torch
 from conftest import DIGITS, only_run, record_of, run_in_process
@@ -7,6 +10,7 @@ from conftest import DIGITS, only_run, record_of, run_in_process
 import capsnet
 from capsnet.errors import ConfigError
 from capsnet.lightning import CapsNetModule
+from capsnet.networks.normalization import set_normalization
 from capsnet.runs.folder import BEST_CHECKPOINT
 from capsnet.settings.config import OPTIONS, name_of
 
@@ -89,13 +93,45 @@ def test_a_run_begins_with_the_weights_of_another_and_keeps_what_is_frozen(first
     assert set(record_of(tmp_path / "run")["init"]) == {"path", "sha256"}
 
 
-def test_the_class_layer_is_new_if_the_classes_are(first):
+def test_the_class_layer_begins_small_if_the_classes_are_new(first):
     shape, settings = (1, 28, 28), ("model=res_capsnet", "model.width=8", f"init={first}")
     begun = CapsNetModule(*settings, image_shape=shape, class_names=tuple("abcdefghij")).network.state_dict()
     new = CapsNetModule(*settings[:2], image_shape=shape).network.state_dict()
     for name, weight in weights(first).items():
-        per_class = name == "routing.weight" or (name.startswith("decoder") and new[name].shape[-1] == 160)
-        assert torch.equal(begun[name], new[name] if per_class else weight), name
+        if name == "routing.weight":
+            assert torch.equal(begun[name], new[name] / 4)
+        else:
+            per_class = name.startswith("decoder") and new[name].shape[-1] == 160
+            assert torch.equal(begun[name], new[name] if per_class else weight), name
+
+
+def test_a_network_that_begins_with_weights_sees_images_as_these_have_seen_them(first):
+    module = CapsNetModule(*RESIDUAL, "data.normalize=channels", f"init={first}", "seed=1")
+    set_normalization(module.network, torch.tensor([0.2]), torch.tensor([0.3]))  # of other images
+    module.begin()
+    images = torch.rand(3, 1, 28, 28)
+    assert torch.equal(module.network.eval().stem(images), capsnet.load(first).network.stem(images))
+
+
+def test_weights_of_another_network_are_refused_with_the_settings_of_theirs(first):
+    with pytest.raises(ConfigError, match=r"it was trained with model=res_capsnet model.width=8$"):
+        CapsNetModule("model=pooled_capsnet", f"init={first}")
+
+
+def test_a_repetition_begins_with_the_same_file_or_says_that_it_is_another(first, tmp_path):
+    begun, run = Path(shutil.copytree(first, tmp_path / "begun")), tmp_path / "run"
+    once = ("trainer.max_epochs=1", "seed=1", "init=begun", "hydra.run.dir=run")
+    assert run_in_process("train.py", *RESIDUAL, *once, cwd=tmp_path).returncode == 0
+    (tmp_path / "elsewhere").mkdir()
+    again = run_in_process("train.py", f"rerun={run}", cwd=tmp_path / "elsewhere")
+    assert again.returncode == 0, again.stdout
+    shutil.copy(run / BEST_CHECKPOINT, begun / BEST_CHECKPOINT)
+    other = run_in_process("train.py", "rerun=run", cwd=tmp_path)
+    assert "Repeating run, now with init other weights in begun/checkpoints/best.ckpt" in other.stdout
+    shutil.rmtree(begun)
+    gone = run_in_process("train.py", "rerun=run", cwd=tmp_path)
+    assert (gone.returncode, gone.stderr.count("\n")) == (2, 1)
+    assert "begun: there is no such run" in gone.stderr
 
 
 def test_a_network_trained_in_ones_own_loop_is_saved_for_all_programs(tmp_path):

@@ -54,6 +54,7 @@ def test_the_explorer_opens_on_it_if_no_run_is_named(tmp_path):
     assert re.match(r"res_capsnet on kmnist_7k: test accuracy \d\d\.\d+%", printed)
 
 
+@pytest.mark.slow
 def test_it_is_exported_to_the_current_folder(tmp_path):
     done = run_in_process("capsnet.export", str(FOLDER / ".." / FOLDER.name / DEFAULT), cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..networks.capsnet import PrimaryCapsules
 from ..networks.efficient_capsnet import WholeMapCapsules
 from ..networks.matrix_capsnet import MatrixCapsNet
-from ..networks.pooled_capsnet import MeanCapsules
+from ..networks.pooled_capsnet import PooledCapsules
 from ..routing.coupling import RoutingStep, routing_steps
 from ..runs.trained import TrainedModel
 
@@ -147,7 +147,7 @@ def _places(network: nn.Module, primary: nn.Module | None, features: Tensor | No
         window = window_of([network.conv, primary.conv])
         lengths = torch.linalg.vector_norm(u, dim=1).view(-1, rows, columns)
         return _Places(window, lambda wanted: (wanted * u).sum(1).view(-1, rows, columns).sum(0), lengths)
-    if isinstance(primary, WholeMapCapsules | MeanCapsules):
+    if isinstance(primary, WholeMapCapsules | PooledCapsules):
         # A capsule is the squashed sum over places, and squashing multiplies all of them with the same number.
         parts = primary.parts(features)[0]  # [i, d, rows, columns]
         whole = parts.sum((2, 3)) + (primary.bias.unflatten(0, (-1, primary.dim)) if hasattr(primary, "bias") else 0)

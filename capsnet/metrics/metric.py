@@ -13,6 +13,14 @@ AddUp = Callable[[Tensor], Tensor]
 """The sum of a tensor over all processes."""
 
 
+RESERVED_NAMES = {
+    *("accuracy", "balanced_accuracy", "checkpoint", "class_names", "config", "confusion", "dataset", "differences"),
+    *("epoch", "f1", "per_class_accuracy", "precision", "recall", "shifts"),
+    *("by_overlap", "held_out_pairs", "pairs", "per_class_found", "reconstruction_errors"),
+}
+"""What evaluation.json calls something else, so that a loss cannot use it."""
+
+
 class Metric:
     """Something that is measured over the images of an epoch.
 
@@ -54,7 +62,13 @@ class Measurements:
         self._sums: Tensor | None = None  # of the losses over the images, and the number of images
 
     def update(self, losses: dict[str, Tensor], output: Output, targets: Targets) -> None:
-        """Add a batch, with the means of its losses, if there are any. Nothing waits for the device."""
+        """Add a batch, with the means of its losses, if there are any. Nothing waits for the device.
+
+        Raises:
+            ConfigError: a loss has a name that evaluation.json has already.
+        """
+        if reserved := RESERVED_NAMES & losses.keys():
+            raise ConfigError(f"loss: what it returns must not have {min(reserved)!r}; choose another name")
         self._losses = tuple(losses)
         one = torch.ones((), device=output.scores.device)
         values = torch.stack([*(value.detach().float() for value in losses.values()), one])

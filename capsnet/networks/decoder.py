@@ -2,6 +2,7 @@
 
 import math
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -83,6 +84,17 @@ class ConvolutionalDecoder(nn.Sequential):
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
                 nn.init.zeros_(layer.bias)
         self.height, self.width = height, width
+
+    @torch.no_grad()
+    def begin_with(self, color: Tensor) -> None:
+        """Draw at first one color, [channels] in [0, 1], whatever the capsules are.
+
+        A decoder that begins with gray learns the ground of the images before all else. If that is white or black, all
+        weights push the same way, until the sigmoid is so near 1 or 0 that no gradient is left.
+        """
+        last = self[-2]
+        last.weight.zero_()
+        last.bias.copy_(torch.logit(color, eps=0.01))
 
     def forward(self, capsules: Tensor, labels: Tensor) -> Tensor:
         """As of `Decoder`."""

@@ -3,6 +3,11 @@
 import torch
 from torch import Tensor, nn
 
+from .decoder import ConvolutionalDecoder
+
+AS_THEY_ARE = {"input_center": 0.0, "input_spread": 1.0}
+"""The buffers of `offer_normalization`, and their values with which a network sees images as they are."""
+
 
 def offer_normalization(network: nn.Module, channels: int) -> None:
     """Let the first convolution of a network see images minus a center, divided by a spread, both of each channel.
@@ -14,16 +19,27 @@ def offer_normalization(network: nn.Module, channels: int) -> None:
         ValueError: the network has no convolution that sees the images.
     """
     first = _first_convolution(network, channels)
-    first.register_buffer("input_center", torch.zeros(channels, 1, 1))
-    first.register_buffer("input_spread", torch.ones(channels, 1, 1))
+    for name, value in AS_THEY_ARE.items():
+        first.register_buffer(name, torch.full((channels, 1, 1), value))
     first.register_forward_pre_hook(_normalized)
 
 
 def set_normalization(network: nn.Module, center: Tensor, spread: Tensor) -> None:
-    """Set the numbers of the training images, [channels] each; see `offer_normalization`."""
+    """Set the numbers of the training images, [channels] each; see `offer_normalization`.
+
+    A convolutional decoder then begins with the center's color.
+    """
     first = _first_convolution(network, len(center))
     first.input_center.copy_(center[:, None, None])
     first.input_spread.copy_(spread[:, None, None])
+    if isinstance(decoder := getattr(network, "decoder", None), ConvolutionalDecoder):
+        decoder.begin_with(center)
+
+
+def is_normalized(network: nn.Module, channels: int) -> bool:
+    """Have its numbers been set?"""
+    first = _first_convolution(network, channels)
+    return bool((first.input_center != 0).any() or (first.input_spread != 1).any())
 
 
 def _first_convolution(network: nn.Module, channels: int) -> nn.Conv2d:

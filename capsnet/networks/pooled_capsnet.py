@@ -1,8 +1,9 @@
-"""A capsule network for pictures in which the thing may be anywhere: capsules are means over the whole map."""
+"""A capsule network for pictures in which the thing may be anywhere: capsules of the places where they are longest."""
 
 import math
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ..routing.dynamic import DynamicRouting
@@ -19,8 +20,10 @@ BLOCKS = ((32,), (64, 64, 128))  # channels of 3x3 convolutions, with pooling be
 LEAST_SIDE = 4
 
 
-class MeanCapsules(nn.Module):
-    """The mean of each channel over the map, and these means read as capsules: the same wherever a thing is.
+class PooledCapsules(nn.Module):
+    """Primary capsules of the whole map: at each place, the features are read as capsules, and each capsule is its mean
+    over the places, weighted by the softmax of its lengths there. It is the same wherever a thing is, and hardly
+    changes with the thing's size: places that show only ground have short capsules.
 
     Args:
         dim: dimensions of a capsule; it divides the channels.
@@ -32,12 +35,13 @@ class MeanCapsules(nn.Module):
 
     def parts(self, features: Tensor) -> Tensor:
         """What each place adds to each capsule before squashing, [batch, channels / dim, dim, height, width]."""
-        return (features / features[0, 0].numel()).unflatten(1, (-1, self.dim))
+        capsules = features.float().unflatten(1, (-1, self.dim))  # also under autocast: squash needs the precision
+        lengths = torch.linalg.vector_norm(capsules, dim=2, keepdim=True)
+        return capsules * lengths.flatten(3).softmax(3).view_as(lengths)
 
     def forward(self, features: Tensor) -> Tensor:
         """[batch, channels, height, width] -> [batch, channels / dim, dim], lengths in [0, 1]."""
-        means = features.float().mean((2, 3))  # also under autocast: squash needs the precision
-        return steep_squash(means.unflatten(1, (-1, self.dim)))
+        return steep_squash(self.parts(features).sum((3, 4)))
 
 
 class PooledCapsNet(CapsuleNetwork):
@@ -48,7 +52,7 @@ class PooledCapsNet(CapsuleNetwork):
     Args:
         image_shape: (channels, height, width); height and width at least 4.
         num_classes: number of class capsules.
-        features: channels of the last convolution, whose means the primary capsules are.
+        features: channels of the last convolution, which are read as primary capsules.
         primary_dim: dimensions of a primary capsule; it divides the features.
         class_dim: dimensions of a class capsule.
         decoder: auto, dense or convolutional, see `decoder.py`.
@@ -93,7 +97,7 @@ class PooledCapsNet(CapsuleNetwork):
                 layers.append(nn.MaxPool2d((2, 2), padding=(0, 0), ceil_mode=True))
         layers += _layers(channels, features, 1)
         self.stem = channels_last(nn.Sequential(*layers))
-        self.primary = MeanCapsules(primary_dim)
+        self.primary = PooledCapsules(primary_dim)
         self.routing = build_routing(routing, features // primary_dim, primary_dim, num_classes, class_dim)
         self.decoder = DECODERS[decoder](num_classes, class_dim, self.image_shape, dropout)
 

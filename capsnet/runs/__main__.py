@@ -7,29 +7,20 @@
 The newest comes last. `python -m capsnet.runs` is the same.
 """
 
-import argparse
 import sys
 from pathlib import Path
-from typing import NoReturn
 
 from capsnet.cli.program import run_program
-from capsnet.errors import CheckpointError, ConfigError
+from capsnet.cli.run_parser import Parser
+from capsnet.errors import CheckpointError
 from capsnet.runs.listing import entries, table
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message} (capsnet runs --help says more)")
-
-
 def main() -> None:
-    if {"-h", "--help"} & set(sys.argv[1:]):
-        print(__doc__.strip())
-        return
-    parser = _Parser(add_help=False, allow_abbrev=False)
+    parser = Parser("capsnet.runs", __doc__)
     parser.add_argument("folder", nargs="?", type=Path, default=Path("outputs"))
     parser.add_argument("--tag")
-    asked = parser.parse_args(sys.argv[1:])
+    asked = parser.parse(sys.argv[1:])
     if not asked.folder.is_dir():
         raise CheckpointError(f"{asked.folder}: there is no such folder")
     found = entries(asked.folder, asked.tag)

@@ -35,6 +35,11 @@ def new_folder(wanted: Path) -> Path:
     raise AssertionError("there is always a next number")
 
 
+def checkpoint_path(given: Path) -> Path:
+    """The best checkpoint of a run's folder, or the checkpoint file that was given."""
+    return given / BEST_CHECKPOINT if given.is_dir() else given
+
+
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Keep other processes out of the folder of a run or sweep. If the process dies, the lock ends with it.

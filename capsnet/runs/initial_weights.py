@@ -1,21 +1,29 @@
 """Beginning with the weights of another run, `init=RUN_OR_MODEL`, and keeping the first part, `freeze=true`."""
 
-import hashlib
 import logging
 from collections.abc import Sequence
+from dataclasses import fields
 
 import torch
 from torch import nn
 
 from ..data.dataset import recorded_training_images
 from ..errors import ConfigError
-from ..settings.config import Config
+from ..files import file_digest
+from ..networks.normalization import AS_THEY_ARE
+from ..routing.transformation import TransformationMatrices
+from ..settings.config import Config, name_of
 from ..text import counted
 from .checkpoints import build_network, load_checkpoint
+from .folder import checkpoint_path
 from .shipped import find_run
-from .trained import checkpoint_path
 
 log = logging.getLogger(__name__)
+
+NEW_CLASSES = 0.25
+"""Scale of a new class layer. Trained capsules have much in common over all images, so that at the usual scale the same
+class wins the routing for all of them, and its length is where squash passes on no gradient (measured in
+docs/library.md)."""
 
 
 def begin_with(
@@ -36,10 +44,10 @@ def begin_with(
 
     Raises:
         CheckpointError: there is no such run, or its checkpoint cannot be read.
-        ConfigError: no weight fits.
+        ConfigError: less than half of the weights fit.
     """
     assert config.init is not None
-    path = checkpoint_path(find_run(config.init))
+    path = checkpoint_path(find_run(config.init)).absolute()
     checkpoint = load_checkpoint(path)
     images, own = recorded_training_images(checkpoint.dataset), network.state_dict()
     fits = {
@@ -48,9 +56,16 @@ def begin_with(
         if name in own and weight.shape == own[name].shape and torch.isfinite(weight).all()
     }
     if images is None or images.class_names != tuple(class_names):
-        fits = {name: fits[name] for name in fits.keys() - class_layer(config, image_shape, len(class_names))}
-    if not fits:
-        raise ConfigError(f"init={config.init}: no weight fits this network; choose the model that it was trained with")
+        fits = {name: fits[name] for name in fits.keys() - class_layer(network, config, image_shape, len(class_names))}
+    if 2 * len(fits) < len(own):
+        model, few = _model_of(checkpoint.config), f"only {counted(len(fits), 'weight')} of {len(own)} fit"
+        raise ConfigError(f"init={config.init}: {few}; it was trained with {model}")
+    for name in own.keys() - checkpoint.weights.keys():  # it has seen images as they are
+        if (value := AS_THEY_ARE.get(name.rpartition(".")[2])) is not None:
+            own[name] = torch.full_like(own[name], value)
+    routing = getattr(network, "routing", None)
+    if isinstance(routing, TransformationMatrices) and "routing.weight" not in fits:
+        own["routing.weight"] = NEW_CLASSES * routing.weight
     network.load_state_dict({**own, **fits})
     new = [name for name in own if name not in fits]
     log.info(
@@ -59,16 +74,21 @@ def begin_with(
         config.init,
         f"; new: {', '.join(new)}" if new else "",
     )
-    return {"path": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    return {"path": str(path), "sha256": file_digest(path)}
 
 
-def class_layer(config: Config, image_shape: tuple[int, int, int], num_classes: int) -> set[str]:
-    """The names of the weights whose number depends on the number of classes."""
+def _model_of(config: Config) -> str:
+    """The overrides that choose the network of a config."""
+    values = {field.name: (getattr(config.model, field.name), field.default) for field in fields(config.model)}
+    changed = [f"model.{key}={value}" for key, (value, default) in values.items() if value != default]
+    return " ".join([f"model={name_of('model', config.model)}", *changed])
+
+
+def class_layer(network: nn.Module, config: Config, image_shape: tuple[int, int, int], num_classes: int) -> set[str]:
+    """The names of a network's weights whose number depends on the number of classes."""
     with torch.random.fork_rng(devices=[]):
-        one, other = (
-            build_network(config, image_shape, count).state_dict() for count in (num_classes, num_classes + 1)
-        )
-    return {name for name in one if one[name].shape != other[name].shape}
+        other = build_network(config, image_shape, num_classes + 1).state_dict()
+    return {name for name, weight in network.state_dict().items() if weight.shape != other[name].shape}
 
 
 def freeze(network: nn.Module, config: Config, image_shape: tuple[int, int, int], num_classes: int) -> list[nn.Module]:
@@ -78,7 +98,7 @@ def freeze(network: nn.Module, config: Config, image_shape: tuple[int, int, int]
         The parts that have no weights to train. They are to be left in evaluation mode, so that the statistics of their
         normalizations stay, too.
     """
-    last = class_layer(config, image_shape, num_classes)
+    last = class_layer(network, config, image_shape, num_classes)
     for name, weight in network.named_parameters():
         if name in last:
             break

@@ -12,11 +12,6 @@ from .result import RunResult
 SPLITS = {"train": "training", "val": "validation", "test": "test"}
 
 
-def is_share(name: str, values: Iterable[float]) -> bool:
-    """Are these values of a metric read as percentages?"""
-    return not is_loss(name) and all(0 <= value <= 1 for value in values)
-
-
 def part_of(name: str) -> str:
     """accuracy, of val/accuracy."""
     return name.partition("/")[2]

@@ -39,14 +39,14 @@ def refitting(run_dir: Path, overrides: dict[str, str | None]) -> tuple[Config, 
         raise CheckpointError(f"{run_dir}: had no validation images to choose by, so it has used all images already")
     if monitored(read_result(run_dir)) is None:
         raise CheckpointError(f"{run_dir}: was not validated (trainer.limit_val_batches), so nothing was chosen")
-    ends_with_training = getattr(before.optimizer, "ends_with_training", False)
+    ends_with_training = before.optimizer.ends_with_training
     if ends_with_training and record["epochs"] < before.trainer.max_epochs:
         raise CheckpointError(
             f"{run_dir}: stopped after {record['epochs']} of {before.trainer.max_epochs} epochs, before the end of"
             " its learning rate's schedule; choose the number yourself: data.val_size=0 trainer.max_epochs=N"
         )
     epochs = before.trainer.max_epochs if ends_with_training else record["best_epoch"]
-    epochs = max(epochs, getattr(before.optimizer, "warmup_epochs", 0))
+    epochs = max(epochs, before.optimizer.warmup_epochs)
     unset = dict.fromkeys(ONLY_WITH_VALIDATION + LIMITS)
     changes = {"data.val_size": "0", "trainer.max_epochs": str(epochs), **unset}
     _, config = saved_config(run_dir, overrides | changes)

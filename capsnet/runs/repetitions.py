@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
 from ..settings.config import Monitor
-from .measures import column_of, is_share, rank
+from ..text import is_share
+from .measures import column_of, rank
 from .result import RunResult
 
 Run = TypeVar("Run", bound=RunResult)

@@ -6,14 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CheckpointError
+from ..files import file_digest
 from ..settings.config import Config
 from ..text import aligned, counted, relative
-from .folder import METRICS_FILE
+from .folder import METRICS_FILE, checkpoint_path
 from .metrics import read_metrics
 from .provenance import git_state, versions
 from .record import RunRecord, completed_record, recorded_metrics, recorded_overrides
 from .resume import refuse_changes
 from .saved_config import saved_config
+from .shipped import find_run
 
 CIRCUMSTANCES = ("git_commit", "git_dirty", "device", "precision")
 
@@ -32,6 +34,7 @@ class Repetition:
     def announcement(self) -> str:
         """Which run is repeated, and what is already known to be different."""
         changed = _changed_circumstances(self.record, versions(), git_state())
+        changed |= _changed_weights(self.record, self.config)
         return f"Repeating {relative(self.run_dir)}" + (f", now with {_listed(changed)}" if changed else "")
 
     def verdict(self, repeated: Path, results: RunRecord) -> tuple[str, bool]:
@@ -69,6 +72,8 @@ def repetition(run_dir: Path, overrides: dict[str, str | None]) -> Repetition:
         raise CheckpointError(f"{run_dir}: has no {METRICS_FILE} to compare with")
     before, config = saved_config(run_dir, overrides)
     refuse_changes(before, config, may_extend=False)
+    if config.init is not None and Path(begun := record["init"]["path"]).exists():
+        config.init = begun  # the setting may be relative to another folder
     added = [f"{key}={value}" for key, value in overrides.items()]
     return Repetition(run_dir, record, config, recorded_overrides(record) + added)
 
@@ -83,6 +88,14 @@ def _changed_circumstances(record: dict[str, Any], packages: dict[str, str], aft
         for name, (then, now) in sorted(pairs.items())
         if then is not None and now is not None and then != now
     }
+
+
+def _changed_weights(record: dict[str, Any], config: Config) -> dict[str, str]:
+    """Whether the checkpoint with which the run began is another one now. Raises CheckpointError if it is gone."""
+    if config.init is None:
+        return {}
+    path = checkpoint_path(find_run(config.init))
+    return {} if file_digest(path) == record["init"]["sha256"] else {"init": f"other weights in {relative(path)}"}
 
 
 def _changed_files(record: dict[str, Any], after: dict[str, Any]) -> dict[str, str]:

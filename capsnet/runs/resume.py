@@ -42,7 +42,7 @@ def refuse_changes(before: Config, after: Config, may_extend: bool) -> None:
         if setting.trained and not (may_extend and setting.extends) and value != earlier.get(key):
             raise ConfigError(f"{key}={value}: cannot change in this run (was {earlier.get(key)}); start a new run")
     epochs = after.trainer.max_epochs
-    if epochs != before.trainer.max_epochs and getattr(after.optimizer, "ends_with_training", False):
+    if epochs != before.trainer.max_epochs and after.optimizer.ends_with_training:
         raise ConfigError(
             f"trainer.max_epochs={epochs}: cannot change in this run, whose learning rate is planned to end after"
             f" {before.trainer.max_epochs} epochs; start a new run"

@@ -19,7 +19,7 @@ from ..settings.plugins import load_plugin
 from ..tasks.classify import Classify
 from ..tasks.task import Task
 from .checkpoints import Checkpoint, load_checkpoint, restored_network
-from .folder import BEST_CHECKPOINT
+from .folder import checkpoint_path
 from .saved_config import warn_of_changed_plugin
 from .shipped import find_run
 
@@ -144,11 +144,6 @@ def load(run_or_checkpoint: str | Path, plugin: str | Path | None = None) -> Tra
         load_plugin(plugin)
     path = checkpoint_path(find_run(run_or_checkpoint))
     return restored(load_checkpoint(path), path)
-
-
-def checkpoint_path(given: Path) -> Path:
-    """The best checkpoint of a run's folder, or the checkpoint file that was given."""
-    return given / BEST_CHECKPOINT if given.is_dir() else given
 
 
 def restored(checkpoint: Checkpoint, path: Path) -> TrainedModel:

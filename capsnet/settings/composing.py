@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import importlib.resources
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -118,6 +119,10 @@ def prepare_hydra(overrides: Sequence[str], config_dirs: Sequence[str | Path] = 
     for override in overrides:
         if override.startswith("~") and not override.startswith("~hydra"):
             raise ConfigError(f"{override}: a setting cannot be removed; leave it out to get its default")
+        key, _, value = override.lstrip("+").partition("=")
+        if value == "null" and (CONFIGS / key).is_dir():
+            instead = f"write {key}=none" if "none" in option_names(key) else "leave it out"
+            raise ConfigError(f"{override}: {instead}")
         if override.startswith("plugin=") and override != "plugin=null":
             load_plugin(override.partition("=")[2].strip("'\""))
             _refuse_names_of_presets(override)
@@ -298,7 +303,13 @@ def explain_hydra(error: Exception, arguments: Sequence[str]) -> str:
         arguments: that it was given.
     """
     if isinstance(error, MissingConfigException):
-        group, _, option = str(error.missing_cfg_file).rpartition("/")
+        missing = str(error.missing_cfg_file).rstrip("/")
+        folder = missing.removeprefix("data/")
+        if folder != missing and Path(folder).is_dir():
+            return f"data={folder}: no such option; for pictures in a folder, data=folder data.root={folder}"
+        group, _, option = missing.rpartition("/")
+        if not group:
+            return f"--config-name={option}: there is no such file"
         if option in LAUNCHER_PACKAGES:
             return f"{group}: needs another package: pip install {LAUNCHER_PACKAGES[option]}"
         group = group.removeprefix("settings/")
@@ -306,7 +317,8 @@ def explain_hydra(error: Exception, arguments: Sequence[str]) -> str:
         if group == "callbacks" and option in CALLBACKS:
             return f"{group}={option}: no such option; {CALLBACKS[option]}"
         if option.lower() in options:
-            return f"{group}={option}: no such option; did you mean {group}={option.lower()}?"
+            option += str(error.missing_cfg_file).removeprefix(missing)  # a slash, as behind the name of a folder
+            return f"{group}={option}: no such option; did you mean {group}={option.lower().rstrip('/')}?"
         return f"{group}={option}: no such option; choose {either(options)}" if options else flat(str(error))
     cause = error.__cause__
     if isinstance(cause, OmegaConfBaseException) and cause.full_key and not str(cause.full_key).startswith("hydra."):
@@ -318,6 +330,10 @@ def explain_hydra(error: Exception, arguments: Sequence[str]) -> str:
         typed = next((argument for argument in arguments if f"'{argument}'" in str(error)), "")
         key, _, value = typed.partition("=")
         return f"{typed}: several values are a sweep: add -m; a list is {key}=[{value}]"
+    if swept := re.match(r"Sweep parameters '(.*)' requires --multirun", str(error)):
+        return f"{swept[1]}: several values are a sweep: add -m"
+    if appended := re.search(r"Either remove \+ prefix: '(.*)'", str(error)):
+        return f"+{appended[1]}: leave out the +: {appended[1]}"
     return f"{override}: {flat(str(error))}" if override else flat(str(error) or str(cause))
 
 

@@ -49,7 +49,7 @@ class Config:
     model: Any
     routing: Any
     loss: Any
-    optimizer: Any
+    optimizer: optimizer.Optimizer
     task: Any
     metrics: metrics.Metrics
     trainer: Trainer
@@ -82,7 +82,6 @@ class Config:
         None,
         "begin with the weights of a run's folder, a checkpoint or a model that comes with the project",
         evaluated=False,
-        when_saved=None,
     )
     freeze: bool = setting(False, "with init: train only the class layer and what follows it", evaluated=False)
     figures: bool = setting(True, "draw figures after the test", trained=False, hyperparameter=False)
@@ -314,7 +313,7 @@ def check(config: Config) -> None:
             name for name, option in OPTIONS["routing"].items() if hasattr(option, build) and name != "none"
         )
         raise ConfigError(f"routing={routing}: cannot route the capsules of model={model}; choose {possible}")
-    warmup, epochs = getattr(config.optimizer, "warmup_epochs", 0), config.trainer.max_epochs
+    warmup, epochs = config.optimizer.warmup_epochs, config.trainer.max_epochs
     if warmup > epochs:
         raise ConfigError(f"optimizer.warmup_epochs={warmup}: there are only trainer.max_epochs={epochs} epochs")
     val_size, patience = config.data.val_size, config.early_stopping.patience

@@ -44,12 +44,11 @@ ELSEWHERE = {
     "devices": _key("trainer.devices"),
     "accelerator": _key("trainer.accelerator"),
     "precision": _key("trainer.precision"),
+    "compile": _key("trainer.compile"),
     "gpus": _say("trainer=gpu takes one GPU, trainer=ddp trainer.devices=N several"),
     "num_gpus": _say("trainer=gpu takes one GPU, trainer=ddp trainer.devices=N several"),
     "num_workers": _NO_WORKERS,
-    "persistent_workers": _say(
-        "the images are one tensor on the device, so there are no worker processes; leave it out"
-    ),
+    "persistent_workers": _NO_WORKERS,
     "pin_memory": _NO_WORKERS,
     "ckpt_path": _say(
         "resume=RUN_DIR continues a run, init=RUN_DIR begins with its weights; evaluate.py run=RUN_DIR tests it"
@@ -78,6 +77,8 @@ ELSEWHERE = {
     "extras": _say("--cfg job prints the whole config, and trains nothing"),
     "paths": _say("data.root is the folder of the datasets, hydra.run.dir that of the run"),
     "print_config": _say("--cfg job prints the whole config, and trains nothing"),
+    "cp": _say("--config-dir=DIR adds a folder with YAML files of yours"),
+    "config_path": _say("--config-dir=DIR adds a folder with YAML files of yours"),
     "model_checkpoint": _say("best.ckpt and last.ckpt are always saved; callbacks=top_k keeps more"),
 }
 """By the name that people type, alone or as the last part of a key."""

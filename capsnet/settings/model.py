@@ -108,7 +108,7 @@ class ResCapsNet:
 
 @dataclass
 class PooledCapsNet:
-    """Convolutions whose features are averaged over the image and read as capsules: for images of your own."""
+    """Convolutions, and capsules of the places where they are longest: for images of your own."""
 
     capsules = True
     suits: ClassVar = {"optimizer.lr": 0.004, "optimizer.warmup_epochs": 1}

@@ -20,7 +20,10 @@ RISE, START, END = 0.3, 1 / 25, 1 / 250_000
 
 @dataclass
 class Optimizer:
-    """What all optimizers have: a learning rate that changes after each epoch, or with each step."""
+    """What all optimizers have: a learning rate that changes after each epoch, or with each step.
+
+    One of your own derives from this class and has a method `make`.
+    """
 
     lr: float = _setting(
         0.001,
@@ -83,12 +86,13 @@ class Optimizer:
         """
         from torch.optim.lr_scheduler import LambdaLR
 
-        optimizer = self._optimizer(list(parameters), fused)
+        optimizer = self.make(list(parameters), fused)
         units_per_epoch = steps / epochs if self.by_step and steps is not None else 1.0
         total = round(epochs * units_per_epoch)
         return optimizer, LambdaLR(optimizer, lambda unit: self._share_of_lr(unit, units_per_epoch, total))
 
-    def _optimizer(self, parameters: list, fused: bool) -> Any:
+    def make(self, parameters: list, fused: bool) -> Any:
+        """The torch optimizer, at the learning rate `lr`. See `build` for what the arguments mean."""
         raise NotImplementedError
 
     def _share_of_lr(self, unit: int, units_per_epoch: float, total: int) -> float:
@@ -129,7 +133,7 @@ class Adam(Optimizer):
     beta1: float = _setting(0.9, "how much of the mean gradient a step keeps", at_least=0, below=1)
     beta2: float = _setting(0.999, "how much of the mean squared gradient a step keeps", at_least=0, below=1)
 
-    def _optimizer(self, parameters: list, fused: bool) -> Any:
+    def make(self, parameters: list, fused: bool) -> Any:
         import torch
 
         return torch.optim.Adam(parameters, lr=self.lr, betas=(self.beta1, self.beta2), fused=fused)
@@ -146,7 +150,7 @@ class AdamW(Adam):
         0.01, "share of each weight that a step takes away, times the learning rate", at_least=0
     )
 
-    def _optimizer(self, parameters: list, fused: bool) -> Any:
+    def make(self, parameters: list, fused: bool) -> Any:
         import torch
 
         groups = _decaying(parameters, self.weight_decay)
@@ -170,7 +174,7 @@ class SGD(Optimizer):
         if self.nesterov and not self.momentum:
             raise ConfigError("optimizer.nesterov=true: needs optimizer.momentum above 0")
 
-    def _optimizer(self, parameters: list, fused: bool) -> Any:
+    def make(self, parameters: list, fused: bool) -> Any:
         import torch
 
         groups = _decaying(parameters, self.weight_decay)
@@ -193,7 +197,7 @@ class Torch(Optimizer):
         metadata={"setting": Setting("of the class, beside lr, by +optimizer.arguments.NAME=VALUE", evaluated=False)},
     )
 
-    def _optimizer(self, parameters: list, fused: bool) -> Any:
+    def make(self, parameters: list, fused: bool) -> Any:
         from hydra.utils import instantiate
         from torch.optim import Optimizer
 

@@ -305,7 +305,8 @@ def _assigned(section: type, values: Values, where: str) -> DictConfig:
             as_yaml = isinstance(value, str) and (hints[name] is Any or get_origin(hints[name]) in (list, dict))
             typed[name] = yaml.safe_load(value) if as_yaml else value
         except (OmegaConfBaseException, yaml.YAMLError) as error:
-            raise _SettingError(key, f"{given}: {flat(str(error))}") from error
+            wanted = f"must be a list: {key}=[{value}]" if get_origin(hints[name]) is list else flat(str(error))
+            raise _SettingError(key, f"{given}: {wanted}") from error
     return typed
 
 

@@ -17,6 +17,7 @@ from ..errors import PluginError
 from ..files import user_path
 from ..text import either, on_one_line
 from .config import ALL_OPTIONS, COMBINABLE, OPTIONS, SHARED, section_class, settings_of
+from .optimizer import Optimizer
 
 BUILDERS = ("build", "build_matrices")  # a routing of matrices may have the second one only
 
@@ -106,6 +107,8 @@ def _check_form(options: Any, plugin: str) -> None:
             builds = any(callable(getattr(option, method, None)) for method in BUILDERS)
             if not dataclasses.is_dataclass(option) or not builds:
                 raise PluginError(f"{where}: must be a dataclass with a method build(...)")
+            if group == "optimizer" and not issubclass(option, Optimizer):
+                raise PluginError(f"{where}: must derive from capsnet.Optimizer")
             if classes.count(option) > 1:
                 raise PluginError(f"{where}: each name needs a dataclass of its own")
             _check_settings(group, name, option, where)

@@ -127,7 +127,7 @@ class Classify(Task):
             return None
         name = report["class_names"][sizes.index(largest)]
         return (
-            f"The network has learned nothing that holds for other images: always saying {name} would be right in"
+            f"The test does not show that the network has learned anything: always saying {name} would be right in"
             f" {chance:.1%} of the {count:,} test images, and it is in {report['accuracy']:.1%}. Try trainer.max_epochs"
             " twice as high, optimizer.lr a quarter, or model=small_cnn; look at figures/mistakes.png"
         )

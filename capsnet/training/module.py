@@ -15,6 +15,7 @@ from ..data.dataset import recorded_training_images, trained_elsewhere
 from ..errors import CheckpointError, ConfigError
 from ..losses import END, Progress
 from ..metrics.metric import Measurements
+from ..networks.normalization import is_normalized, set_normalization
 from ..output import Output, Targets
 from ..runs.checkpoints import CONFIG_KEY, DATASET_KEY, PLUGIN_KEY, build_network, check_weights, load_checkpoint
 from ..runs.initial_weights import begin_with, freeze
@@ -123,7 +124,7 @@ class CapsNetModule(pl.LightningModule):
         self.config.optimizer.lr = value
 
     def setup(self, stage: str) -> None:
-        """Take from a `KMNISTDataModule` what the loss and the metrics have to know of the images.
+        """Take from a `KMNISTDataModule` what the loss, the metrics and a new network have to know of the images.
 
         Raises:
             ConfigError: its images are not those that the network was built for.
@@ -140,6 +141,9 @@ class CapsNetModule(pl.LightningModule):
         self.class_names = dataset.class_names
         if self._class_counts is None:
             self._count_classes(dataset.class_counts)
+        begins_anew = stage == "fit" and self.config.init is None and not is_normalized(self.network, shape[0])
+        if self.config.data.normalize and begins_anew:
+            set_normalization(self.network, *dataset.normalization())
 
     def _data_module(self) -> pl.LightningDataModule | None:
         return None if self._trainer is None else self._trainer.datamodule

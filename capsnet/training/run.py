@@ -53,7 +53,7 @@ from .probabilities import refuse_without_probabilities
 from .processes import OneMachine, further_processes, share_of_threads
 from .resuming import Resumption, checkpoint_to_resume
 from .run_log import run_log
-from .trainer import build_trainer, device_name, refuse_long_interval, refuse_other_launchers
+from .trainer import build_trainer, device_name, refuse_long_interval, refuse_missing_gpu, refuse_other_launchers
 
 log = logging.getLogger(__name__)
 
@@ -97,6 +97,7 @@ def train(
         StorageError: a file cannot be written.
     """
     _quieten_libraries()
+    refuse_missing_gpu(config.trainer)
     if environment is None and not started_by_launcher():
         refuse_other_launchers(config.trainer)
         environment = OneMachine()
@@ -126,9 +127,7 @@ def train(
         decision = _decide(config, module, dataset, recorded_computing(earlier) or computing)
         apply(decision.choice, module.network)
 
-        epoch_log = EpochLog(
-            run_dir, monitor_of(config), StepCurves(), getattr(config.optimizer, "ends_with_training", False)
-        )
+        epoch_log = EpochLog(run_dir, monitor_of(config), StepCurves(), config.optimizer.ends_with_training)
         trainer = build_trainer(config, epoch_log, callbacks, environment, validates, decision.choice.precision)
         begin = checkpoint_to_resume(config, run_dir, earlier, dataset, module, trainer) if resume else Resumption()
         initial = earlier.get("init") if begin.checkpoint else module.begin()
@@ -159,7 +158,7 @@ def train(
             start_log()
             memory = memory_line(need, free, on_cpu)
             log.info("%s\n", run_summary(config, dataset, results, run_dir, trainer.world_size, memory))
-            if note := getattr(config.optimizer, "note", lambda epochs: None)(config.trainer.max_epochs):
+            if note := config.optimizer.note(config.trainer.max_epochs):
                 log.info("%s\n", note)
 
         with _outcome_recorded(results, config, run_dir, epoch_log, trainer, began), memory_errors_in_one_line():

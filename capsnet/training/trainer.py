@@ -110,6 +110,12 @@ def device_name(trainer: pl.Trainer) -> str:
     return f"{processor_name()}, {counted(threads, 'thread')}{processes}"
 
 
+def refuse_missing_gpu(settings: Trainer) -> None:
+    """Raise ConfigError if the settings ask for a GPU, and there is none. It is said before images are downloaded."""
+    if settings.accelerator in ("gpu", "cuda") and not torch.accelerator.is_available():
+        raise ConfigError(f"trainer.accelerator={settings.accelerator}: torch finds no GPU here; use trainer=cpu")
+
+
 def refuse_other_launchers(settings: Trainer) -> None:
     """Raise ConfigError if the settings ask for a launcher that the runner does not have."""
     if settings.num_nodes > 1:

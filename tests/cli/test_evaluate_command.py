@@ -9,6 +9,7 @@ import pytest
 from conftest import run_in_process
 
 
+@pytest.mark.slow
 def test_the_command_that_training_printed_works_as_it_stands(finished_run):
     folder = finished_run.parents[2]
     (command,) = re.findall(r"^  evaluate +(.*)$", (folder / "terminal.txt").read_text(), re.MULTILINE)

@@ -84,6 +84,7 @@ class TestAtOnce:
         assert all(f"seed={record['seed']}" in record["overrides"] for record in records)
         assert len(list((tmp_path / "outputs/sweeps").glob("*/sweep.csv"))) == 2
 
+    @pytest.mark.slow
     def test_a_running_sweep_is_left_in_peace_by_a_second_one_and_by_a_resumption_of_its_job(self, tmp_path):
         sweep = ("-m", *DIGITS, "seed=1", "hydra.sweep.dir=one", "trainer.max_epochs=10000")
         first = start_command("train.py", *sweep, cwd=tmp_path)
@@ -99,6 +100,7 @@ class TestAtOnce:
             first.kill()
             first.communicate()
 
+    @pytest.mark.slow
     def test_evaluation_and_tensorboard_beside_a_running_training(self, tmp_path):
         run = tmp_path / "run"
         process = start_command("train.py", *ENDLESS, "hydra.run.dir=run", cwd=tmp_path)
@@ -121,6 +123,7 @@ class TestAtOnce:
 
 
 class TestFullDisk:
+    @pytest.mark.slow
     def test_a_failed_write_ends_the_training_with_a_clear_message_and_leaves_the_checkpoint_before(self, tmp_path):
         run = tmp_path / "run"
         last = run / "checkpoints/last.ckpt"

@@ -129,7 +129,6 @@ def test_a_png_file_whose_comments_are_damaged_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC picture of a phone: pip install pillow-heif"),
         (b"<!DOCTYPE html><html>", "a web page"),
         (b"PK\x03\x04" + bytes(20), "an archive"),
         (b"%PDF-1.7" + bytes(20), "a PDF file"),
@@ -138,6 +137,25 @@ def test_a_png_file_whose_comments_are_damaged_is_read(tmp_path):
 def test_what_people_take_for_pictures_is_called_by_its_name(tmp_path, content, said):
     (tmp_path / "a.jpg").write_bytes(content)
     with pytest.raises(BrokenPictureError, match=said):
+        read_picture(tmp_path / "a.jpg")
+
+
+def test_heic_pictures_of_phones_are_read_with_pillow_heif(tmp_path):
+    heif = pytest.importorskip("pillow_heif", reason="pillow-heif is not installed: pip install 'capsnet[heic]'")
+    heif.register_heif_opener()
+    plain = Image.new("RGB", (60, 40), (200, 30, 30))
+    plain.paste((20, 20, 220), (0, 0, 30, 40))
+    plain.save(tmp_path / "IMG_1.HEIC", "HEIF", quality=90)
+    (tmp_path / "IMG_1.HEIC").rename(tmp_path / "IMG_1")
+    assert is_picture(tmp_path / "IMG_1")
+    found = np.asarray(read_picture(tmp_path / "IMG_1"), np.int16)
+    assert np.abs(found - np.asarray(plain, np.int16)).mean() < 4  # lossy
+
+
+def test_without_pillow_heif_the_message_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)  # as if it were not installed
+    (tmp_path / "a.jpg").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    with pytest.raises(BrokenPictureError, match="HEIC picture of a phone: pip install pillow-heif"):
         read_picture(tmp_path / "a.jpg")
 
 

@@ -66,3 +66,22 @@ def test_every_capsule_network_can_have_either(name):
     config = config_from_dict({"model": {"name": name, "decoder": "convolutional"}})
     network = config.model.build((1, 28, 28), 10, config.routing)
     assert isinstance(network.decoder, ConvolutionalDecoder)
+
+
+@pytest.mark.parametrize("ground", [0.0, 1.0])
+def test_the_convolutional_decoder_learns_things_on_white_and_on_black_at_a_high_learning_rate(ground):
+    torch.manual_seed(0)
+    images, labels = torch.full((8, 3, 16, 16), ground), torch.arange(8) % 2
+    images[::2, 0, 2:6, 2:6] = images[1::2, 2, 8:14, 7:12] = 0.5
+    capsules = torch.zeros(8, 2, 8)
+    capsules[range(8), labels] = torch.rand(8, 8) * 0.3
+    built = ConvolutionalDecoder(2, 8, (3, 16, 16))
+    built.begin_with(images.mean((0, 2, 3)))
+    optimizer = torch.optim.Adam(built.parameters(), lr=0.004)
+    for _ in range(60):
+        optimizer.zero_grad()
+        (0.392 * (built(capsules, labels) - images).square().mean()).backward()
+        optimizer.step()
+    with torch.no_grad():
+        error = (built(capsules, labels) - images).square().mean()
+    assert error < 0.1 * (images - ground).square().mean()  # of a sheet of the ground, which was drawn without it

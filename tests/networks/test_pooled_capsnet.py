@@ -1,5 +1,7 @@
 """Claims about networks for people's pictures: every pixel counts, statistics are right early, input is normalized."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -8,7 +10,7 @@ from capsnet.networks.batch_norm import BatchNorm2d
 from capsnet.networks.capsnet import CapsNet, suitable_size
 from capsnet.networks.decoder import ConvolutionalDecoder
 from capsnet.networks.normalization import offer_normalization, set_normalization
-from capsnet.networks.pooled_capsnet import PooledCapsNet
+from capsnet.networks.pooled_capsnet import PooledCapsNet, PooledCapsules
 from capsnet.settings.parse import config_from_dict
 
 
@@ -45,6 +47,22 @@ def test_an_image_is_recognized_wherever_the_thing_is():
     images[0, :, 24:40, 24:40], images[1, :, 32:48, 16:32] = thing, thing
     here, there = network.primary(network.stem(images))
     torch.testing.assert_close(here, there)
+
+
+def test_a_primary_capsule_is_that_of_the_places_where_it_is_long():
+    features = torch.rand(2, 6, 4, 5, generator=torch.manual_seed(0)) * 3
+    capsules = PooledCapsules(3)(features)
+    for image in range(2):
+        for number in range(2):
+            there = [features[image, 3 * number : 3 * number + 3, y, x] for y in range(4) for x in range(5)]
+            weights = [math.exp(float(capsule.norm())) for capsule in there]
+            mean = sum(weight * capsule for weight, capsule in zip(weights, there, strict=True)) / sum(weights)
+            expected = mean / mean.norm() * (1 - math.exp(-float(mean.norm())))
+            torch.testing.assert_close(capsules[image, number], expected)
+    thing = torch.tensor([6.0, 0, 8.0])
+    small, large = torch.zeros(1, 3, 16, 16), torch.zeros(1, 3, 16, 16)
+    small[0, :, 2, 3], large[0, :, 2:10, 3:11] = thing, thing[:, None, None]
+    torch.testing.assert_close(PooledCapsules(3)(small), PooledCapsules(3)(large), atol=0.01, rtol=0)
 
 
 def test_statistics_of_batch_normalization_are_those_of_the_data_after_few_steps():

@@ -191,6 +191,7 @@ def test_a_complete_run_is_not_repeated_and_what_is_trained_cannot_change(whole_
 
 
 class TestCommand:
+    @pytest.mark.slow
     def test_a_killed_run_is_resumed_and_ends_with_the_metrics_of_a_whole_one(self, tmp_path):
         settings = (*DIGITS, "model.dropout=0.5", "augment=shift_cutout", "trainer.max_epochs=4")
         done = run_in_process("train.py", *settings, "hydra.run.dir=whole", cwd=tmp_path)

@@ -6,6 +6,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+import torch
 
 from capsnet.errors import ConfigError, PluginError
 from capsnet.settings import plugins
@@ -134,9 +135,34 @@ class TestGood:
             chosen = name_of("routing", config.routing)
             assert (chosen, config.optimizer.lr, config.trainer.max_epochs) == expected
 
-    def test_what_suits_a_network_but_is_no_setting_of_an_optimizer_of_your_own_is_left_out(self, write):
-        load_plugin(write(TINY.replace("model", "optimizer")))
-        assert as_dict(config_from_dict({"optimizer": {"name": "tiny"}}))["optimizer"] == {"name": "tiny", "size": 3}
+    def test_an_optimizer_gets_a_learning_rate_a_warm_up_and_schedules_from_the_class_that_it_derives_from(self, write):
+        load_plugin(
+            write("""
+                from dataclasses import dataclass
+
+                from capsnet import Optimizer
+
+                @dataclass
+                class Mine(Optimizer):
+                    rho: float = 0.8
+
+                    def make(self, parameters, fused):
+                        from torch.optim import Adadelta
+
+                        return Adadelta(parameters, lr=self.lr, rho=self.rho)
+
+                OPTIONS = {"optimizer": {"mine": Mine}}
+            """)
+        )
+        option = config_from_dict({"optimizer": {"name": "mine"}}, {"optimizer.schedule": "cosine"}).optimizer
+        optimizer, schedule = option.build([torch.nn.Parameter(torch.ones(1))], fused=True, epochs=2)
+        assert optimizer.param_groups[0]["rho"] == 0.8
+        rates = []
+        for _ in range(3):
+            rates.append(schedule.get_last_lr()[0] / option.lr)
+            optimizer.step()
+            schedule.step()
+        assert rates == pytest.approx([0.5, 1, 0])  # a warm-up of one epoch suits the network
 
     def test_a_plugin_may_import_its_neighbours(self, write):
         write("SIZE = 9", "a_neighbour_of_the_plugin.py")

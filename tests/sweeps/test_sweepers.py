@@ -55,6 +55,7 @@ def test_a_job_that_fails_is_a_row_and_the_others_continue(tmp_path):
     assert (folder / "sweep.png").is_file()
 
 
+@pytest.mark.slow
 def test_an_interrupted_sweep_is_summed_up_and_continued_by_one_command(tmp_path):
     sweep = ("-m", *DIGITS, "trainer.max_epochs=4", "hydra.sweep.dir=a sweep")
     process = start_command("train.py", *sweep, "seed=1,2,3", cwd=tmp_path)
@@ -78,6 +79,7 @@ def test_an_interrupted_sweep_is_summed_up_and_continued_by_one_command(tmp_path
     assert again.returncode == 0, again.stderr  # what was refused has changed nothing
 
 
+@pytest.mark.slow
 def test_joblib_runs_jobs_beside_each_other_each_with_its_share_of_threads(tmp_path):
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     launcher = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
@@ -143,7 +145,7 @@ def test_if_a_worker_of_joblib_is_killed_its_row_says_why_and_the_others_go_on(t
 @pytest.mark.slow
 def test_ctrl_c_in_a_sweep_of_joblib_leaves_no_process_and_resume_continues(tmp_path):
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
-    given = ("-m", *JOBLIB, "seed=0,1", "hydra.sweep.dir=s", *DIGITS, "trainer.max_epochs=60")
+    given = ("-m", *JOBLIB, "seed=0,1", "hydra.sweep.dir=s", *DIGITS, "trainer.max_epochs=30")
     sweep = start_command("train.py", *given, cwd=tmp_path, start_new_session=True)
     wait_until(lambda: all((tmp_path / f"s/{job}/checkpoints/last.ckpt").exists() for job in (0, 1)))
     os.killpg(sweep.pid, signal.SIGINT)
@@ -153,7 +155,7 @@ def test_ctrl_c_in_a_sweep_of_joblib_leaves_no_process_and_resume_continues(tmp_
     assert {record_of(tmp_path / f"s/{job}")["status"] for job in (0, 1)} == {"interrupted"}
     again = run_command("train.py", "resume=s", *JOBLIB, cwd=tmp_path)
     assert again.returncode == 0, again.stderr
-    assert {record_of(tmp_path / f"s/{job}")["epochs"] for job in (0, 1)} == {60}
+    assert {record_of(tmp_path / f"s/{job}")["epochs"] for job in (0, 1)} == {30}
 
 
 class TestSearch:

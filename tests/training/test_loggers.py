@@ -195,6 +195,7 @@ def test_a_yaml_file_of_your_own_adds_a_callback_also_to_a_run_that_is_resumed(t
     assert "mine/epoch" in (tmp_path / "run/csv/version_0/metrics.csv").read_text()
 
 
+@pytest.mark.slow
 def test_a_callback_by_name_is_in_every_process_that_the_runner_starts(tmp_path):
     (tmp_path / "ranks.py").write_text(
         "from pathlib import Path\nfrom pytorch_lightning.callbacks import Callback\n"

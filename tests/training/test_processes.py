@@ -62,6 +62,7 @@ def test_two_processes_train_as_one_does_and_leave_one_run(tmp_path):
     assert "batches of 67 (34 in each of 2 processes)" in together.stdout
 
 
+@pytest.mark.slow
 def test_batch_normalization_is_validated_with_the_statistics_that_are_saved(tmp_path):
     settings = ("data=digits", "data.limit=300", "data.val_size=60", "model=small_cnn", "trainer.max_epochs=2")
     more = (*TWO_PROCESSES, "trainer.precision=32-true", "figures=false")

@@ -59,6 +59,7 @@ class TestRun:
             assert events.Scalars(f"hparam/{name}")[0].value == pytest.approx(record[name])
 
 
+@pytest.mark.slow
 def test_names_the_jobs_of_a_sweep_by_what_varies_and_tabulates_all_hyperparameters(tmp_path):
     arguments = ("augment=none,shift", "trainer.max_epochs=1,2")
     done = run_in_process("train.py", "-m", *DIGITS, *arguments, cwd=tmp_path)

@@ -6,8 +6,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ...runs.measures import in_words, is_share, part_of
+from ...runs.measures import in_words, part_of
 from ...settings.config import Monitor
+from ...text import is_share
 from .robustness import COLUMNS, PANEL_HEIGHT, PANEL_WIDTH, Curves, draw_band, draw_robustness
 from .style import COLOURS, GREY, epoch_axis, heading, new_panels, open_axes, percent_tick
 

@@ -5,9 +5,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from ...runs.measures import is_share, part_of
+from ...runs.measures import part_of
 from ...settings.config import Monitor
-from ...text import is_loss
+from ...text import is_loss, is_share
 from .style import BLUE, ORANGE, epoch_axis, new_figure, open_axes, percent_tick
 
 LEAST_RATIO_FOR_LOG = 4  # below it, a log axis has too few labelled ticks to be read

@@ -10,9 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocator
 
-from ...runs.measures import in_test, in_words, is_share
+from ...runs.measures import in_test, in_words
 from ...runs.repetitions import spread
 from ...settings.config import Monitor
+from ...text import is_share
 from .style import (
     BLUE,
     DPI,
