@@ -15,11 +15,11 @@ class PlainTrunk(nn.Module):
     def __init__(self, image_shape, num_classes, conv_channels, width):
         super().__init__()
         channels = image_shape[0]
-        layers = [nn.Conv2d(channels, conv_channels, 5, 2, bias=False), nn.BatchNorm2d(conv_channels), nn.ReLU()]
+        layers = [nn.Conv2d(channels, conv_channels, 5, 3, bias=False), nn.BatchNorm2d(conv_channels), nn.ReLU()]
         for before, stride in ((conv_channels, 2), (width, 1)):
             layers += [nn.Conv2d(before, width, 3, stride, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
         self.layers = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, num_classes))
-        self.padding = tuple(-(side - 5) % 4 for side in image_shape[1:])
+        self.padding = tuple(-(side - 5) % 6 for side in image_shape[1:])
 
     def forward(self, images, labels=None):
         below, right = self.padding
