@@ -35,15 +35,12 @@ class EpochLog(Callback):
         run_dir: the run's folder.
         monitor: what tells the best epoch.
         steps: writes the curves by step, which come before those by epoch.
-        latest_of_equals: of epochs that are equally good, the latest is the best. It suits a learning rate that ends
-            with the training: few validation images are soon all recognized, long before the weights have settled.
     """
 
     STATE = ("epochs", "best_epoch", "images", "training_seconds", "stopped_at", "columns", "rows")
 
-    def __init__(self, run_dir: Path, monitor: Monitor, steps: StepCurves, latest_of_equals: bool = False):
+    def __init__(self, run_dir: Path, monitor: Monitor, steps: StepCurves):
         self.run_dir, self.monitor, self.steps = run_dir, monitor, steps
-        self.latest_of_equals = latest_of_equals
         self.epochs = 0
         self.best_epoch: int | None = None
         self.images, self.training_seconds = 0, 0.0  # of finished epochs
@@ -127,14 +124,19 @@ class EpochLog(Callback):
 
     def _keep_best(self, trainer: pl.Trainer, metrics: dict[str, float]) -> None:
         """Is this epoch the best so far? One that is cut short is not, unless it is the only one."""
-        value, best = metrics.get(self.monitor.name), self.best_row.get(self.monitor.name)
-        if value is None and trainer.limit_val_batches == 0:
-            self.best_epoch = self.epochs  # without validation, the newest counts as the best
-        elif value is not None and (best is None or (self._is_better(value, best) and trainer.is_last_batch)):
+        if metrics.get(self.monitor.name) is None:
+            if trainer.limit_val_batches == 0:
+                self.best_epoch = self.epochs  # without validation, the newest counts as the best
+        elif not self.best_row or (self._is_better(metrics, self.best_row) and trainer.is_last_batch):
             self.best_epoch = self.epochs
 
-    def _is_better(self, value: float, best: float) -> bool:
-        return self.monitor.is_better(value, best) or (self.latest_of_equals and value == best)
+    def _is_better(self, metrics: dict[str, float], than: dict[str, float]) -> bool:
+        """By what is monitored. Few validation images are soon all recognized, and many epochs equal: then by their
+        loss, which still tells how sure the network is (measured in benchmarks/RESULTS.md)."""
+        value, best = metrics[self.monitor.name], than[self.monitor.name]
+        return self.monitor.is_better(value, best) or (
+            value == best and metrics.get("val/loss", 0) < than.get("val/loss", 0)
+        )
 
     def _line(self, max_epochs: int, metrics: dict[str, float], seconds: float) -> str:
         """What the terminal says of the epoch."""

@@ -141,8 +141,8 @@ class CapsNetModule(pl.LightningModule):
         self.class_names = dataset.class_names
         if self._class_counts is None:
             self._count_classes(dataset.class_counts)
-        begins_anew = stage == "fit" and self.config.init is None and not is_normalized(self.network, shape[0])
-        if self.config.data.normalize and begins_anew:
+        begins_anew = self.config.init is None and stage == "fit"
+        if self.config.data.normalize and begins_anew and not is_normalized(self.network, shape[0]):
             set_normalization(self.network, *dataset.normalization())
 
     def _data_module(self) -> pl.LightningDataModule | None:

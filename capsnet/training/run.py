@@ -127,7 +127,7 @@ def train(
         decision = _decide(config, module, dataset, recorded_computing(earlier) or computing)
         apply(decision.choice, module.network)
 
-        epoch_log = EpochLog(run_dir, monitor_of(config), StepCurves(), config.optimizer.ends_with_training)
+        epoch_log = EpochLog(run_dir, monitor_of(config), StepCurves())
         trainer = build_trainer(config, epoch_log, callbacks, environment, validates, decision.choice.precision)
         begin = checkpoint_to_resume(config, run_dir, earlier, dataset, module, trainer) if resume else Resumption()
         initial = earlier.get("init") if begin.checkpoint else module.begin()

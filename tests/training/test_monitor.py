@@ -8,6 +8,7 @@ from conftest import digits_config, record_of, table
 
 from capsnet.errors import ConfigError
 from capsnet.losses import END, AdaptedLoss, Progress, margin_loss
+from capsnet.metrics.accuracy import Accuracy
 from capsnet.output import Output, Targets
 from capsnet.settings.config import OPTIONS, monitor_of
 from capsnet.training.run import train
@@ -39,6 +40,14 @@ def test_the_best_epoch_is_the_one_with_the_best_monitored_value(tmp_path, monit
     assert results.best_epoch == values.index(best) + 1
     assert results.metrics[name] == best
     assert record_of(tmp_path)["monitor"] == name
+
+
+def test_of_epochs_with_equal_values_the_one_with_the_lowest_validation_loss_is_the_best(tmp_path, monkeypatch):
+    monkeypatch.setattr(Accuracy, "compute", lambda metric: {"accuracy": 0.9})
+    results = train(digits_config(optimizer__lr=0.05, trainer__max_epochs=6), tmp_path)
+    losses = [float(row["val/loss"]) for row in table(tmp_path / "metrics.csv")]
+    assert losses != sorted(losses, reverse=True)  # the last is not the lowest
+    assert results.best_epoch == losses.index(min(losses)) + 1
 
 
 def test_a_metric_that_is_not_measured_cannot_be_monitored(tmp_path):
