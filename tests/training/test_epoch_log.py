@@ -3,13 +3,9 @@
 import time
 from types import SimpleNamespace
 
-import pytest
-from conftest import digits_config
-
 from capsnet.settings.config import Monitor
 from capsnet.training.callbacks import EpochLog
 from capsnet.training.loggers import StepCurves
-from capsnet.training.run import train
 
 
 def logged_line(tmp_path, caplog, epoch: int, epochs: int, seconds: float, metrics: dict[str, float]) -> str:
@@ -53,11 +49,3 @@ def test_is_aligned_with_those_of_later_epochs_and_leaves_out_a_validation_that_
 def test_fits_into_80_columns(tmp_path, caplog):
     perfect = METRICS | {"train/accuracy": 1.0, "val/accuracy": 1.0}
     assert len(logged_line(tmp_path, caplog, 100, 100, 40_000, perfect)) <= 80
-
-
-@pytest.mark.parametrize(("schedule", "best"), [("exponential", 1), ("cosine", 2)])
-def test_of_equally_good_epochs_the_latest_is_the_best_if_the_learning_rate_ends_with_the_training(
-    tmp_path, schedule, best
-):
-    settings = {"optimizer__lr": 1e-12, "optimizer__warmup_epochs": 0, "optimizer__schedule": schedule}
-    assert train(digits_config(**settings), tmp_path).best_epoch == best
