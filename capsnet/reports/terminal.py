@@ -56,14 +56,23 @@ def _computing(computing: dict[str, Any]) -> str:
 def _model(config: Config, parameters: int) -> str:
     text = f"{name_of('model', config.model)}, {parameters:,} parameters"
     routed = name_of("routing", config.routing) != "none"
-    routing = _with_settings(name_of("routing", config.routing), config.routing)
+    routing = _with_settings(name_of("routing", config.routing), config.routing, defaults=False)
     return f"{text}, {routing} routing" if routed else text
 
 
-def _with_settings(name: str, option: Any) -> str:
-    """An option's name with its settings: dynamic (iters 3)."""
-    settings = ", ".join(f"{field.name} {getattr(option, field.name)}" for field in dataclasses.fields(option))
-    return f"{name} ({settings})" if settings else name
+def _with_settings(name: str, option: Any, defaults: bool = True) -> str:
+    """An option's name with its settings: ink (strength 0.5), dynamic (iters 3, leaky True).
+
+    Args:
+        name, option: of the option.
+        defaults: also those settings that have their default; iterations are always shown.
+    """
+    shown = [
+        f"{field.name} {getattr(option, field.name)}"
+        for field in dataclasses.fields(option)
+        if defaults or field.name == "iters" or getattr(option, field.name) != field.default
+    ]
+    return f"{name} ({', '.join(shown)})" if shown else name
 
 
 def run_outcome(results: RunRecord, run_dir: Path) -> str:

@@ -36,11 +36,14 @@ class TestRunSummary:
     def test_says_what_is_trained_on_what_and_where(self):
         assert self.rows() == {
             "dataset": "digits, 1,293 training, 144 validation images",
-            "model": "capsnet, 8,215,568 parameters, dynamic (iters 3, bias False, leaky False) routing",
+            "model": "capsnet, 8,215,568 parameters, dynamic (iters 3) routing",
             "training": "10 epochs, batches of 64, seed 0",
             "device": "some processor, 32-true",
             "run": "outputs/run",
         }
+
+    def test_of_a_routing_it_names_the_iterations_and_what_differs_from_the_defaults(self):
+        assert self.rows(**{"routing.leaky": True})["model"].endswith(", dynamic (iters 3, leaky True) routing")
 
     def test_says_how_images_are_augmented_how_they_are_routed_and_how_processes_share_a_batch(self):
         rows = self.rows(
