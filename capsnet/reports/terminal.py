@@ -67,12 +67,12 @@ def _with_settings(name: str, option: Any, defaults: bool = True) -> str:
         name, option: of the option.
         defaults: also those settings that have their default; iterations are always shown.
     """
-    shown = [
+    settings = [
         f"{field.name} {getattr(option, field.name)}"
         for field in dataclasses.fields(option)
         if defaults or field.name == "iters" or getattr(option, field.name) != field.default
     ]
-    return f"{name} ({', '.join(shown)})" if shown else name
+    return f"{name} ({', '.join(settings)})" if settings else name
 
 
 def run_outcome(results: RunRecord, run_dir: Path) -> str:
