@@ -23,7 +23,7 @@ def test_on_a_gpu(name, tmp_path):
 
 @pytest.mark.slow
 def test_the_program_for_gpus_does_on_the_cpu_what_there_is_time_for(tmp_path):
-    arguments = ("--device=cpu", "--quick", f"--out={tmp_path}", "--seconds=30")
+    arguments = ("--device=cpu", "--quick", f"--out={tmp_path}", "--seconds=15")
     done = run_command("benchmarks/gpu.py", *arguments, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     written = json.loads((tmp_path / "gpu.json").read_text())

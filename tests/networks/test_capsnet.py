@@ -193,6 +193,7 @@ def test_a_larger_stride_keeps_the_network_small_and_works_on_images_that_are_no
 @pytest.mark.slow
 def test_learns_with_attention_routing_at_its_own_learning_rate(tmp_path):
     settings = ("data=digits", "data.limit=800", "data.batch_size=32", "trainer.max_epochs=2", "figures=false")
-    done = run_in_process("train.py", *settings, "routing=attention", "hydra.run.dir=run", cwd=tmp_path)
+    small = ("model.conv_channels=64", "model.primary_capsules=8")
+    done = run_in_process("train.py", *settings, *small, "routing=attention", "hydra.run.dir=run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert record_of(tmp_path / "run")["val_accuracy"] > 0.5

@@ -63,33 +63,27 @@ def test_two_processes_train_as_one_does_and_leave_one_run(tmp_path):
 
 
 @pytest.mark.slow
-def test_batch_normalization_is_validated_with_the_statistics_that_are_saved(tmp_path):
+def test_two_jobs_of_two_processes_each_are_trained_tested_and_leave_no_process(tmp_path):
     settings = ("data=digits", "data.limit=300", "data.val_size=60", "model=small_cnn", "trainer.max_epochs=2")
     more = (*TWO_PROCESSES, "trainer.precision=32-true", "figures=false")
-    done = run_command("train.py", *settings, *more, cwd=tmp_path)
+    done = run_command("train.py", "-m", *settings, *more, "optimizer.lr=0.001,0.002", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    run = only_run(tmp_path)
+    for job, rate in ((0, 0.001), (1, 0.002)):
+        run = only_sweep(tmp_path) / str(job)
+        record = record_of(run)
+        assert (record["status"], record["epochs"]) == ("completed", 2)
+        assert f"optimizer.lr={rate}" in record["overrides"]
+        assert record["test_accuracy"] is not None
+        assert len(table(run / "metrics.csv")) == 2
+    assert processes_of("further_process", tmp_path) == []
+
+    # Batch normalization is validated with the statistics that are saved.
     dataset = config_from_dict({"data": {"name": "digits", "limit": 300, "val_size": 60}}).data.build(seed=0)
     dataset.read_training_images()
     images, labels = dataset.val_split
     loss = torch.nn.functional.cross_entropy(load(run).output(to_float(images)).scores, labels)
-    saved = table(run / "metrics.csv")[record_of(run)["best_epoch"] - 1]
+    saved = table(run / "metrics.csv")[record["best_epoch"] - 1]
     assert float(saved["val/loss"]) == pytest.approx(loss.item(), rel=1e-4)
-
-
-@pytest.mark.slow
-def test_two_jobs_of_two_processes_each_are_trained_tested_and_leave_no_process(tmp_path):
-    arguments = ("trainer.max_epochs=2", "routing.iters=1,2")
-    done = run_command("train.py", "-m", *DIGITS, *TWO_PROCESSES, *arguments, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    for job, iters in ((0, 1), (1, 2)):
-        run = only_sweep(tmp_path) / str(job)
-        record = record_of(run)
-        assert (record["status"], record["epochs"]) == ("completed", 2)
-        assert f"routing.iters={iters}" in record["overrides"]
-        assert record["test_accuracy"] is not None
-        assert len(table(run / "metrics.csv")) == 2
-    assert processes_of("further_process", tmp_path) == []
 
 
 @pytest.mark.slow
