@@ -24,6 +24,9 @@ class VariationalBayesRouting(MatrixRouting):
         competition: one of `windows.COMPETITIONS`.
     """
 
+    vote_size = 0.05  # the prior's deviation is about 0.25: clusters overlap at first, see `EMRouting`
+    adjusts = True
+
     def __init__(
         self,
         children: int,
@@ -39,9 +42,6 @@ class VariationalBayesRouting(MatrixRouting):
         self.beta_a = nn.Parameter(torch.zeros(types))
         self.pose_norm = BatchNorm(types)
         self.activation_norm = BatchNorm(types)
-
-    vote_size = 0.05  # the prior's deviation is about 0.25: clusters overlap at first, see `EMRouting`
-    adjusts = True
 
     def adjust(self, votes: LayerVotes) -> None:
         """Begin the running statistics of small votes where they are, not at 1."""

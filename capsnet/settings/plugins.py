@@ -1,7 +1,6 @@
 """Options from a Python file outside the project, read only because the command line names it."""
 
 import dataclasses
-import hashlib
 import importlib.util
 import re
 import sys
@@ -14,7 +13,7 @@ from typing import Any, NamedTuple, Union, get_args, get_origin, get_type_hints
 from omegaconf import OmegaConf
 
 from ..errors import PluginError
-from ..files import user_path
+from ..files import file_digest, user_path
 from ..text import either, on_one_line
 from .config import ALL_OPTIONS, COMBINABLE, OPTIONS, SHARED, section_class, settings_of
 from .optimizer import Optimizer
@@ -50,7 +49,7 @@ def load_plugin(path: str | Path) -> Plugin:
     global _loaded
     file = user_path(str(path)).absolute()
     try:
-        plugin = Plugin(file, hashlib.sha256(file.read_bytes()).hexdigest())
+        plugin = Plugin(file, file_digest(file))
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise PluginError(f"plugin={path}: cannot be read ({reason})") from error
