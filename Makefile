@@ -15,7 +15,7 @@ test: .venv/ready
 	$(BIN)/python -m pytest --numprocesses 2
 
 test-slow: .venv/ready
-	$(BIN)/python -m pytest -m slow --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest -m slow --numprocesses 3 --dist loadgroup
 
 bench: .venv/ready
 	$(BIN)/python benchmarks/throughput.py

@@ -41,8 +41,9 @@ class EinsumRouting(TransformationMatrices):
             return v
 
 
-class BroadcastRouting(TransformationMatrices):
-    """Dynamic routing with products of broadcast arrays.
+class MatmulRouting(TransformationMatrices):
+    """Dynamic routing as XifengGuo/CapsNet-Pytorch builds it: one matrix product for each image and pair of capsules,
+    and no gradient through the coupling coefficients.
 
     Args:
         in_caps, in_dim: number and dimensions of the input capsules.
@@ -57,14 +58,42 @@ class BroadcastRouting(TransformationMatrices):
     def forward(self, u: Tensor) -> Tensor:
         """[batch, in_caps, in_dim] -> [batch, out_caps, out_dim], computed in float32."""
         with torch.autocast(u.device.type, enabled=False):
-            predictions = torch.matmul(u[:, None, :, None, :], self.weight).squeeze(3)  # [batch, out, in, dim]
-            logits = predictions.new_zeros(*predictions.shape[:3], 1)
+            predictions = torch.matmul(self.weight.mT, u[:, None, :, :, None]).squeeze(-1)  # [batch, out, in, dim]
+            fixed = predictions.detach()
+            logits = predictions.new_zeros(predictions.shape[:3])
             for iteration in range(self.iters):
-                coupling = logits.softmax(dim=1)
-                v = squash((coupling * predictions).sum(dim=2, keepdim=True))
+                coupling = logits.softmax(dim=1).unsqueeze(-1)
+                last = iteration + 1 == self.iters
+                v = squash((coupling * (predictions if last else fixed)).sum(dim=2, keepdim=True))
+                if not last:
+                    logits = logits + (fixed * v).sum(dim=-1)
+            return v.squeeze(2)
+
+
+class PriorsRouting(TransformationMatrices):
+    """Dynamic routing as gram-ai/capsule-networks builds it: a matrix product for each image and pair of capsules, with
+    the classes first, and logits of the predictions' size, whose softmax is over the input capsules.
+
+    Args:
+        in_caps, in_dim: number and dimensions of the input capsules.
+        out_caps, out_dim: number and dimensions of the output capsules.
+        iters: routing iterations, at least 1.
+    """
+
+    def __init__(self, in_caps: int, in_dim: int, out_caps: int, out_dim: int, iters: int):
+        super().__init__(in_caps, in_dim, out_caps, out_dim)
+        self.iters = iters
+
+    def forward(self, u: Tensor) -> Tensor:
+        """[batch, in_caps, in_dim] -> [batch, out_caps, out_dim], computed in float32."""
+        with torch.autocast(u.device.type, enabled=False):
+            predictions = u[None, :, :, None, :] @ self.weight[:, None]  # [out, batch, in, 1, dim]
+            logits = torch.zeros_like(predictions)
+            for iteration in range(self.iters):
+                v = squash((logits.softmax(dim=2) * predictions).sum(dim=2, keepdim=True))
                 if iteration + 1 < self.iters:
                     logits = logits + (predictions * v).sum(dim=-1, keepdim=True)
-            return v.squeeze(2)
+            return v[:, :, 0, 0].transpose(0, 1)
 
 
 @dataclass
@@ -78,13 +107,23 @@ class Einsum:
 
 
 @dataclass
-class Broadcast:
-    """Explicit predictions by a broadcast matrix product: the approach that is copied most."""
+class Matmul:
+    """The structure of XifengGuo/CapsNet-Pytorch."""
 
     iters: int = setting(Dynamic.iters, "routing iterations", at_least=1)
 
     def build(self, in_caps: int, in_dim: int, out_caps: int, out_dim: int):
-        return BroadcastRouting(in_caps, in_dim, out_caps, out_dim, **vars(self))
+        return MatmulRouting(in_caps, in_dim, out_caps, out_dim, **vars(self))
 
 
-OPTIONS = {"routing": {"einsum": Einsum, "broadcast": Broadcast}}
+@dataclass
+class Priors:
+    """The structure of gram-ai/capsule-networks."""
+
+    iters: int = setting(Dynamic.iters, "routing iterations", at_least=1)
+
+    def build(self, in_caps: int, in_dim: int, out_caps: int, out_dim: int):
+        return PriorsRouting(in_caps, in_dim, out_caps, out_dim, **vars(self))
+
+
+OPTIONS = {"routing": {"einsum": Einsum, "matmul": Matmul, "priors": Priors}}

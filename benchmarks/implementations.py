@@ -21,9 +21,10 @@ IMPLEMENTATIONS: dict[str, dict[str, dict[str, str]]] = {
     "ours, no routing": {"routing": {"name": "uniform"}},
     "efficient": {"model": {"name": "efficient_capsnet"}},
     "einsum": {"routing": {"name": "einsum"}, "trainer": {"fourier": "off"}},
-    "broadcast": {"routing": {"name": "broadcast"}, "trainer": {"fourier": "off"}},
+    "matmul": {"routing": {"name": "matmul"}, "trainer": {"fourier": "off"}},
+    "priors": {"routing": {"name": "priors"}, "trainer": {"fourier": "off"}},
 }
-"""What the benchmarks compare, and the settings of each. The routings of the last two are in baselines.py."""
+"""What the benchmarks compare, and the settings of each. The routings of the last three are in baselines.py."""
 
 
 def config_with(implementation: str, compiled: bool = False) -> Config:

@@ -26,7 +26,7 @@ from timing import seconds, wait_for
 
 from capsnet.training.allocation import freed_memory_kept
 
-IMPLEMENTATIONS = ("ours", "einsum", "broadcast")
+IMPLEMENTATIONS = ("ours", "einsum", "matmul")
 WHOLE_STEP = "whole step"
 IN_CAPS, IN_DIM, OUT_DIM = 1152, 8, 16  # of the default network on images of 28x28
 MIB = 2**20

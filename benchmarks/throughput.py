@@ -1,8 +1,9 @@
 """How long a training step takes, ours against others'.
 
 "floor" is CapsNet with the direct convolution and without routing; "direct" adds our routing. "ours" is the default: it
-convolves through the Fourier domain where that is faster. "einsum" and "broadcast" form the predictions û, as public
-implementations do. "efficient" is Efficient-CapsNet.
+convolves through the Fourier domain where that is faster. "einsum", "matmul" and "priors" form the predictions û, as
+public implementations do: the last two have the structure of XifengGuo/CapsNet-Pytorch and of gram-ai/capsule-networks,
+but for the latter's eight convolutions in place of one. "efficient" is Efficient-CapsNet.
 
     python benchmarks/throughput.py                                     on the CPU, batches of 128
     python benchmarks/throughput.py --device cuda --precision bf16 --batch-size 128 256 512 1024 2048 4096

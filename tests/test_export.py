@@ -73,6 +73,7 @@ def test_the_files_say_what_they_are(exported):
     assert "28x28 pixels" in metadata["preprocessing"]
 
 
+@pytest.mark.slow
 def test_a_network_without_capsules_has_no_decoder_and_an_earlier_one_is_removed(exported, tmp_path):
     small = ("model=small_cnn", "data=digits", "trainer.max_epochs=1", "data.batch_size=50", "figures=false")
     assert run_in_process("train.py", *small, "hydra.run.dir=run", cwd=tmp_path).returncode == 0
@@ -116,6 +117,7 @@ def test_a_network_that_cannot_be_exported_is_an_error_of_one_line(tmp_path):
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.slow
 def test_a_file_that_computes_something_else_is_noticed():
     def small(seed):
         torch.manual_seed(seed)
@@ -129,6 +131,7 @@ def test_a_file_that_computes_something_else_is_noticed():
     assert compare_with_network(files, small(1), images).difference > 1e-2
 
 
+@pytest.mark.slow
 def test_nothing_is_written_that_differs_from_the_network(finished_run, tmp_path, monkeypatch):
     monkeypatch.setattr("capsnet.runs.onnx_files.TOLERANCE", -1.0)
     done = run_in_process(EXPORT, str(finished_run), "--to", str(tmp_path), cwd=tmp_path)

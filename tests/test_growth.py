@@ -122,6 +122,7 @@ def test_augmentations_are_combined_in_order_and_a_resumed_run_draws_the_same(pl
     run("evaluate.py", "run=whole", plugin, cwd=tmp_path)
 
 
+@pytest.mark.slow
 def test_a_sweep_goes_over_augmentations_and_tabulates_their_settings(plugin, tmp_path):
     quoted = plugin.replace("=", "='") + "'"
     sweep = ("-m", quoted, *SETTINGS, "model=tiny", "figures=false", "augment=shift,[shift,fade],[fade,noise]")

@@ -118,6 +118,7 @@ def test_weights_of_another_network_are_refused_with_the_settings_of_theirs(firs
         CapsNetModule("model=pooled_capsnet", f"init={first}")
 
 
+@pytest.mark.slow
 def test_a_repetition_begins_with_the_same_file_or_says_that_it_is_another(first, tmp_path):
     begun, run = Path(shutil.copytree(first, tmp_path / "begun")), tmp_path / "run"
     once = ("trainer.max_epochs=1", "seed=1", "init=begun", "hydra.run.dir=run")

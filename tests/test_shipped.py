@@ -46,6 +46,7 @@ def test_a_run_in_a_folder_of_the_same_name_goes_first(finished_run, tmp_path, m
     assert load(DEFAULT).class_names == tuple("0123456789")
 
 
+@pytest.mark.slow
 def test_the_explorer_opens_on_it_if_no_run_is_named(tmp_path):
     process = start_command("capsnet.explore", "--port", "0", "--no-browser", cwd=tmp_path)
     printed = process.stdout.readline()

@@ -6,6 +6,10 @@ from .idx import IdxSource
 
 CLASS_NAMES = ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")
 CLASS_CHARACTERS = ("お", "き", "す", "つ", "な", "は", "ま", "や", "れ", "を")
+OTHER_HANDS = (
+    "The test images of Kuzushiji-MNIST were written by other people than the training images, from which the validation"
+    " images are taken. So they are harder."
+)
 
 # Digests of the official release's uncompressed files.
 DIGESTS = {
@@ -18,4 +22,6 @@ DIGESTS = {
 
 def kmnist(root: str = "data", download: bool = True, mirror: str | None = None) -> IdxSource:
     """70,000 images of ten hiragana in cursive script (Clanuwat et al. 2018, arXiv:1812.01718)."""
-    return IdxSource(KMNIST, root, download, mirror, CLASS_NAMES, CLASS_CHARACTERS, DIGESTS)
+    source = IdxSource(KMNIST, root, download, mirror, CLASS_NAMES, CLASS_CHARACTERS, DIGESTS)
+    source.note = OTHER_HANDS
+    return source

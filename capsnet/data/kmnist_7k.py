@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ..errors import DataError
-from .kmnist import CLASS_CHARACTERS, CLASS_NAMES
+from .kmnist import CLASS_CHARACTERS, CLASS_NAMES, OTHER_HANDS
 from .source import LabelledImages, Source
 
 FILE = Path(__file__).with_name("files") / "kmnist_7k.npz"  # described by kmnist_7k.md beside it
@@ -21,6 +21,7 @@ class KMNIST7k(Source):
     class_names = CLASS_NAMES
     class_characters = CLASS_CHARACTERS
     official = True
+    note = OTHER_HANDS
 
     def __init__(self) -> None:
         self.sha256: dict[str, str] = {}

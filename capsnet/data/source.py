@@ -40,6 +40,8 @@ class Source(ABC):
     """False if the files are not those of the official release; None if nobody can tell."""
     sha256: Mapping[str, str] = NOTHING
     """Digest of each file that was read, by name. If it is empty, digests of the images and labels are recorded."""
+    note: str | None = None
+    """What to know of its test images, in a sentence that is said after the test."""
     details: Mapping[str, Any] = NOTHING
     """What else the run's record should say."""
     reading: Mapping[str, Any] = NOTHING

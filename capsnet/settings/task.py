@@ -39,6 +39,8 @@ class Overlap:
         0.0, "share of the pairs of classes that the training never shows; they are tested apart", at_least=0, below=1
     )
 
+    dark_ink: bool = setting(False, "ink is dark on a light ground, as on paper; otherwise bright on black")
+
     def build(self):
         from ..tasks.overlap import Overlap
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..augment import Augmentation
+from ..augment.ground import ground_color
 from ..augment.shift import shift
 from ..data.batches import Generators, Sample, epoch_generator
 from ..errors import ConfigError
@@ -22,6 +23,8 @@ SEED = 0
 """Of the pairs that are scored, and of those that are held out: the same for everyone, whatever the run's seed."""
 INK = 0.5
 """Brightness from which a pixel counts as ink."""
+LIGHT = 0.75
+"""Mean brightness of the borders from which on images have a light ground."""
 OVERLAPS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 1.0)
 """Ends of the bins in which pairs are counted by how much their ink overlaps: intersection over union."""
 EXAMPLES = 12
@@ -33,7 +36,7 @@ MOST_PAIRS = 200
 class Overlap(Task):
     """Two single images of different classes and of the same split are laid over each other.
 
-    Each is put on a larger canvas and moved by whole pixels; the pixels are added, up to 1. Augmentation comes before.
+    Each is put on a larger canvas and moved by whole pixels; the ink is added, up to 1. Augmentation comes before.
     In training, every image is paired anew in each epoch. In validation and test, the pairs are always the same.
 
     Args:
@@ -43,6 +46,7 @@ class Overlap(Task):
         test_pairs_per_image: the same in validation and test.
         train: "pairs", or "single": the training has single characters on the canvas, and only the test has pairs.
         held_out_pairs: share of the pairs of classes that no training image shows.
+        dark_ink: ink is dark on a light ground, as on paper; otherwise it is bright on black.
     """
 
     singles = 2
@@ -55,7 +59,9 @@ class Overlap(Task):
         test_pairs_per_image: int = 5,
         train: str = "pairs",
         held_out_pairs: float = 0.0,
+        dark_ink: bool = False,
     ):
+        self.dark_ink, self._ground_is_known = dark_ink, False
         self.shift, self.pad = shift, shift if pad is None else pad
         self.pairs_per_image, self.test_pairs_per_image = pairs_per_image, test_pairs_per_image
         self.train, self.held_out_pairs = train, held_out_pairs
@@ -92,19 +98,37 @@ class Overlap(Task):
 
     def compose(self, sample: Sample, items: dict[str, Tensor], classes: int) -> tuple[Tensor, Targets]:
         image, label = sample(items["row"])
+        self._refuse_other_ground(image)
         images, labels = [self._on_canvas(image, items["shift"])], [label]
         if "other row" in items:
             image, label = sample(items["other row"])
             images.append(self._on_canvas(image, items["other shift"]))
             labels.append(label)
         drawn = torch.stack(images, 1)
-        return merged(drawn), Targets(torch.stack(labels, 1), drawn)
+        return self._merged(drawn), Targets(torch.stack(labels, 1), drawn)
+
+    def _refuse_other_ground(self, images: Tensor) -> None:
+        """Raise ConfigError if the first images that come have their ink on the other ground."""
+        if self._ground_is_known:
+            return
+        self._ground_is_known, light = True, float(self._ink(ground_color(images)).mean())
+        if light > LIGHT:
+            found, key = ("black", "false") if self.dark_ink else ("white", "true")
+            raise ConfigError(f"task=overlap: the images have a nearly {found} ground; set task.dark_ink={key}")
+
+    def _ink(self, images: Tensor) -> Tensor:
+        """Images as ink that is bright on black, or the other way round."""
+        return 1 - images if self.dark_ink else images
 
     def _on_canvas(self, images: Tensor, shifts: Tensor) -> Tensor:
-        return shift(F.pad(images, [self.pad] * 4), shifts)
+        return self._ink(shift(F.pad(self._ink(images), [self.pad] * 4), shifts))
+
+    def _merged(self, drawn: Tensor) -> Tensor:
+        """The sum of the ink in an item, [batch, k, channels, height, width], up to 1."""
+        return self._ink(self._ink(drawn).sum(1).clamp(max=1))
 
     def arrange(self, singles: Tensor, shifts: Tensor) -> Tensor:
-        return merged(self._on_canvas(singles, shifts)[None])[0]
+        return self._merged(self._on_canvas(singles, shifts)[None])[0]
 
     def output(self, network: Network, images: Tensor, targets: Targets, choose: bool = False) -> Output:
         """The decoder runs once for each of the two, with shared weights.
@@ -139,7 +163,7 @@ class Overlap(Task):
             "labels": targets.labels,
             "answers": answers,
             "scores": self.confidences(output, logits).gather(1, answers).float(),
-            "overlap": ink_overlap(targets.drawn),
+            "overlap": ink_overlap(self._ink(targets.drawn)),
         }
         if output.reconstruction is not None:
             details["errors"] = (output.reconstruction.float() - targets.drawn).square().mean((2, 3, 4))
@@ -215,11 +239,6 @@ class Overlap(Task):
         counts = confusion_matrix(*(number[some[:, 0], some[:, 1]] for some in (labels, answers)), len(pairs))
         pair_names = [f"{names[first]} + {names[second]}" for first, second in pairs]
         return {**figures, "confusion": draw.confusion(counts, pair_names, f"{title}, pairs")}
-
-
-def merged(drawn: Tensor) -> Tensor:
-    """The sum of the images in an item, [batch, k, channels, height, width], up to 1."""
-    return drawn.sum(1).clamp(max=1)
 
 
 def drawings(network: Any, output: Output, labels: Tensor, drawn: Sequence[Tensor | None] = ()) -> Tensor | None:

@@ -303,7 +303,7 @@ def _test(
     network = module.network.to(trainer.strategy.root_device)
     evaluation = evaluate(network, dataset, module.config, epoch_log.run_dir, best, results.best_epoch)
     report = evaluation.report
-    if note := module.task.note(report):
+    for note in filter(None, (module.task.note(report), dataset.source.note)):
         log.info("\n%s", note)
     results.inference_images_per_second = round(evaluation.images_per_second, 1)
     results.metrics |= {f"test/{name}": value for name, value in report.items() if isinstance(value, float)}

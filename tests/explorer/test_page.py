@@ -18,7 +18,7 @@ from capsnet.networks.small_cnn import SmallCNN
 from capsnet.runs.trained import TrainedModel, TrainingImages
 from capsnet.training.run import train
 
-pytestmark = [pytest.mark.slow, pytest.mark.browser]
+pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.xdist_group("browser")]
 
 ONE = ((0.5, 0.1), (0.5, 0.9))
 SEVEN = ((0.2, 0.15), (0.8, 0.15), (0.45, 0.9))

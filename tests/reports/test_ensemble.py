@@ -61,6 +61,7 @@ def test_the_prediction_is_the_largest_mean_of_scores_that_sum_to_one(runs, here
     assert read_json(path) == report
 
 
+@pytest.mark.slow
 def test_command_writes_to_a_folder_of_its_own_and_shows_every_member(runs, tmp_path):
     before = [(run / "evaluation.json").read_bytes() for run in runs]
     done = run_in_process("evaluate.py", f"run=[{runs[0]}, {runs[1]}]", "shifts=1", cwd=tmp_path)

@@ -166,6 +166,7 @@ def test_a_run_that_its_number_of_steps_has_ended_may_be_given_more(tmp_path, wh
     assert [event.value for event in curves_of(tmp_path).Scalars("epoch")] == [1, 2, 3, 4]
 
 
+@pytest.mark.slow
 def test_a_short_epoch_that_is_better_than_the_whole_one_does_not_stay_the_best(tmp_path):
     worse = {"optimizer__lr": 0.03, "optimizer__lr_decay": 1.0, "model__dropout": 0.5, "trainer__max_epochs": 6}
     for folder, steps in (("whole", 100), ("parts", 28)):

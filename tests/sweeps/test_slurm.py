@@ -20,6 +20,7 @@ SWEEP = ("-m", *ONE_PROCESSOR, "hydra.sweep.dir=sweep", *DIGITS)
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.slurm,
+    pytest.mark.xdist_group("slurm"),  # one cluster for all
     pytest.mark.skipif(any(shutil.which(name) is None for name in PROGRAMS), reason="SLURM is not installed"),
 ]
 

@@ -82,6 +82,20 @@ def test_a_pair_is_two_images_of_different_classes_moved_within_bounds_and_added
     assert len(places) == (2 * SHIFT + 1) ** 2
 
 
+def test_dark_ink_on_paper_is_added_as_bright_ink_on_black_is_and_the_other_ground_is_refused(split):
+    dark = LabelledImages(255 - split.images.clamp(max=60), split.labels)
+    bright = LabelledImages(255 - dark.images, split.labels)
+    for (on_paper, of_paper), (on_black, of_black) in zip(
+        scoring(dark, Overlap(shift=SHIFT, dark_ink=True)), scoring(bright, Overlap(shift=SHIFT)), strict=True
+    ):
+        torch.testing.assert_close(on_paper, 1 - on_black)
+        torch.testing.assert_close(of_paper.drawn, 1 - of_black.drawn)
+    with pytest.raises(ConfigError, match="nearly white ground; set task.dark_ink=true"):
+        next(iter(scoring(dark, Overlap(shift=SHIFT))))
+    with pytest.raises(ConfigError, match="nearly black ground; set task.dark_ink=false"):
+        next(iter(scoring(bright, Overlap(shift=SHIFT, dark_ink=True))))
+
+
 @pytest.mark.parametrize("make", [training, scoring])
 def test_pairs_are_the_same_whatever_the_batch_size_and_the_number_of_processes(split, make):
     task = Overlap(shift=SHIFT)
@@ -324,6 +338,7 @@ def test_a_folder_of_kanji_takes_part_without_a_change(tmp_path):
     assert 0 <= record_of(tmp_path / "run")["metrics"]["test/exact_match"] <= 1
 
 
+@pytest.mark.slow
 def test_a_control_without_capsule_layers_is_trained_and_monitored_by_exact_match(tmp_path):
     results = train(digits_config(task="overlap", model="capsule_loss_cnn", data__limit=100), Path(tmp_path))
     assert results.monitor == "val/exact_match"

@@ -113,6 +113,7 @@ def test_choosing_leaves_no_trace_in_the_network_and_the_random_numbers(chosen):
     assert all(parameter.grad is None for parameter in module.parameters())
 
 
+@pytest.mark.slow
 def test_a_resumed_and_a_repeated_run_compute_as_the_run_began(tmp_path):
     arguments = (*DIGITS, *CHOSEN_BY_MEASURING, "trainer.max_epochs=1", "hydra.run.dir=run")
     done = run_in_process("train.py", *arguments, cwd=tmp_path)

@@ -37,6 +37,7 @@ def processes_of(name: str, folder: Path) -> list[int]:
     return found
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one_does_and_leave_one_run(tmp_path):
     more = ("trainer.average_weights=0.9", "augment=mixup")
     # 270 images in batches of 67: each is shared unevenly, and the last one holds 2.
