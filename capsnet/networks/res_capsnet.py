@@ -22,6 +22,7 @@ class ResCapsNet(CapsuleNetwork):
         num_classes: number of class capsules.
         width: channels of the first of three stages; the last has four times as many.
         blocks: residual blocks in a stage, of two 3x3 convolutions each.
+        stride: of the first convolution, which sees every pixel: its kernel is 3x3 with 1, 5x5 with 2.
         primary_dim: dimensions of a primary capsule; it divides the channels of the last stage.
         class_dim: dimensions of a class capsule.
         decoder: auto, dense or convolutional, see `decoder.py`.
@@ -38,6 +39,7 @@ class ResCapsNet(CapsuleNetwork):
         num_classes: int = 10,
         width: int = 32,
         blocks: int = 2,
+        stride: int = 1,
         primary_dim: int = 8,
         class_dim: int = 16,
         decoder: str = "auto",
@@ -49,13 +51,13 @@ class ResCapsNet(CapsuleNetwork):
         features = width * 2 ** (STAGES - 1)
         if features % primary_dim:
             raise ValueError(f"model.primary_dim={primary_dim}: must divide {features}, four times model.width")
-        layers: list[nn.Module] = [convolution(channels, width, kernel=3)]
-        channels = width
+        layers: list[nn.Module] = [convolution(channels, width, kernel=2 * stride + 1, stride=stride)]
+        channels, rows, columns = width, -(-rows // stride), -(-columns // stride)
         for stage in range(STAGES):
             for block in range(blocks):
-                stride = 2 if stage and not block else 1
-                layers.append(ResidualBlock(channels, width * 2**stage, stride))
-                channels, rows, columns = width * 2**stage, -(-rows // stride), -(-columns // stride)
+                halving = 2 if stage and not block else 1
+                layers.append(ResidualBlock(channels, width * 2**stage, halving))
+                channels, rows, columns = width * 2**stage, -(-rows // halving), -(-columns // halving)
         layers += [nn.BatchNorm2d(features), nn.ReLU(inplace=True)]
         self.stem = channels_last(nn.Sequential(*layers))
         self.primary = WholeMapCapsules(features, rows, columns, primary_dim, usual_places=7 * 7)

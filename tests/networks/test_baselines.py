@@ -61,12 +61,18 @@ def test_networks_with_capsules_of_the_whole_map_take_any_routing(network, routi
 
 
 class TestResCapsNet:
+    @pytest.mark.parametrize("stride", [1, 2, 3])
     @pytest.mark.parametrize(("height", "width"), [(1, 1), (7, 30), (28, 28)])
-    def test_takes_images_of_any_size(self, height, width):
-        network = ResCapsNet((3, height, width), 5, width=4, blocks=1).eval()
+    def test_takes_images_of_any_size(self, height, width, stride):
+        network = ResCapsNet((3, height, width), 5, width=4, blocks=1, stride=stride).eval()
         output = network(torch.rand(2, 3, height, width))
         assert output.capsules.shape == (2, 5, 16)
         assert output.reconstruction.shape == (2, 3, height, width)
+
+    def test_with_a_stride_every_pixel_still_counts(self):
+        images = torch.rand(1, 1, 28, 28, requires_grad=True)
+        ResCapsNet(width=4, blocks=1, stride=4).stem(images).square().sum().backward()
+        assert (images.grad != 0).all()
 
     @pytest.mark.parametrize("blocks", [1, 3])
     def test_each_stage_has_its_blocks(self, blocks):
