@@ -35,6 +35,7 @@ format: .venv/ready
 	$(BIN)/ruff format .
 
 .venv/ready: pyproject.toml constraints.txt
+	@echo "Installing PyTorch and what else is needed into .venv: some minutes, and on Linux 6 GB of disk"
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	touch $@
