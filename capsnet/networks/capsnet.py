@@ -94,7 +94,7 @@ class CapsNet(CapsuleNetwork):
         primary_capsules: types of primary capsules; each position of the grid holds one of every type.
         primary_dim: dimensions of a primary capsule.
         class_dim: dimensions of a class capsule.
-        decoder: auto, dense or convolutional, see `decoder.py`.
+        decoder: auto, dense, convolutional or light, see `decoder.py`.
         dropout: probability of dropping a unit of the decoder's hidden layers in training (see `Decoder`).
         divide_primary: see `PrimaryCapsules`.
         first_weights: "scaled", or "authors", see `use_authors_first_weights`.

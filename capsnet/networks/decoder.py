@@ -1,6 +1,7 @@
 """The decoders of capsule networks: they draw an image from one class capsule."""
 
 import math
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +11,8 @@ HIDDEN_UNITS = (512, 1024)  # Sabour et al. 2017, figure 2
 FIRST_UNITS = 256  # of the convolutional decoder
 LARGEST_START = 8  # its first map has at most so many rows and columns
 LARGEST_DENSE = 3 * 64 * 64  # pixels times channels
-MAP_CHANNELS = (64, 32, 16)  # of its first map, and after each doubling; all further ones have the last number
+MAP_CHANNELS = (64, 32, 16)
+LIGHT_CHANNELS = (32, 16, 8)  # a quarter of the products
 
 
 class Decoder(nn.Sequential):
@@ -62,20 +64,28 @@ class ConvolutionalDecoder(nn.Sequential):
         num_classes, class_dim: number and dimensions of the class capsules.
         image_shape: (channels, height, width) of the images to draw.
         dropout: probability of dropping a hidden unit, or a whole channel of a map, in training.
+        map_channels: of the first map, and after each doubling; all further ones have the last number.
     """
 
-    def __init__(self, num_classes: int, class_dim: int, image_shape: tuple[int, int, int], dropout: float = 0.0):
+    def __init__(
+        self,
+        num_classes: int,
+        class_dim: int,
+        image_shape: tuple[int, int, int],
+        dropout: float = 0.0,
+        map_channels: tuple[int, ...] = MAP_CHANNELS,
+    ):
         channels, height, width = image_shape
         doublings = max(1, math.ceil(math.log2(max(height, width) / LARGEST_START)))
         rows, columns = (math.ceil(side / 2**doublings) for side in (height, width))
         layers: list[nn.Module] = [
             *(nn.Linear(num_classes * class_dim, FIRST_UNITS), nn.ReLU(inplace=True), nn.Dropout(dropout)),
-            *(nn.Linear(FIRST_UNITS, MAP_CHANNELS[0] * rows * columns), nn.ReLU(inplace=True)),
-            *(nn.Unflatten(1, (MAP_CHANNELS[0], rows, columns)), nn.Dropout2d(dropout)),
+            *(nn.Linear(FIRST_UNITS, map_channels[0] * rows * columns), nn.ReLU(inplace=True)),
+            *(nn.Unflatten(1, (map_channels[0], rows, columns)), nn.Dropout2d(dropout)),
         ]
-        before = MAP_CHANNELS[0]
+        before = map_channels[0]
         for number in range(1, doublings + 1):
-            after = MAP_CHANNELS[min(number, len(MAP_CHANNELS) - 1)]
+            after = map_channels[min(number, len(map_channels) - 1)]
             layers += [nn.Conv2d(before, 4 * after, 3, padding=1), nn.PixelShuffle(2), nn.ReLU(inplace=True)]
             before = after
         super().__init__(*layers, nn.Conv2d(before, channels, 3, padding=1), nn.Sigmoid())
@@ -114,7 +124,12 @@ def suitable_decoder(
     return suitable(num_classes, class_dim, image_shape, dropout)
 
 
-DECODERS = {"auto": suitable_decoder, "dense": Decoder, "convolutional": ConvolutionalDecoder}
+DECODERS = {
+    "auto": suitable_decoder,
+    "dense": Decoder,
+    "convolutional": ConvolutionalDecoder,
+    "light": partial(ConvolutionalDecoder, map_channels=LIGHT_CHANNELS),
+}
 
 
 def masked(capsules: Tensor, labels: Tensor) -> Tensor:

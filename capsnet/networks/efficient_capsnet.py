@@ -74,7 +74,7 @@ class EfficientCapsNet(CapsuleNetwork):
         num_classes: number of class capsules.
         primary_dim: dimensions of a primary capsule; it divides 128.
         class_dim: dimensions of a class capsule.
-        decoder: auto, dense or convolutional, see `decoder.py`.
+        decoder: auto, dense, convolutional or light, see `decoder.py`.
         dropout: probability of dropping a unit of the decoder's hidden layers in training.
         routing: makes the routing from primary to class capsules, see `build_routing`.
 

@@ -71,7 +71,7 @@ class MatrixCapsNet(nn.Module):
         pad: add zeros below and on the right of the image, so that the strides leave out no row or column; the papers'
             networks leave some out.
         coordinates: add places to the votes for class capsules.
-        decoder: auto, dense or convolutional, see `decoder.py`; None: images are not drawn.
+        decoder: auto, dense, convolutional or light, see `decoder.py`; None: images are not drawn.
         dropout: probability of dropping a unit of the decoder's hidden layers in training.
         routing: makes the routing of a layer, see `ConvCapsules`.
 

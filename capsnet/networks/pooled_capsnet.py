@@ -55,7 +55,7 @@ class PooledCapsNet(CapsuleNetwork):
         features: channels of the last convolution, which are read as primary capsules.
         primary_dim: dimensions of a primary capsule; it divides the features.
         class_dim: dimensions of a class capsule.
-        decoder: auto, dense or convolutional, see `decoder.py`.
+        decoder: auto, dense, convolutional or light, see `decoder.py`.
         dropout: probability of dropping a unit of the decoder's hidden layers in training.
         routing: makes the routing from primary to class capsules, see `build_routing`.
 

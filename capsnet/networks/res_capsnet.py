@@ -25,7 +25,7 @@ class ResCapsNet(CapsuleNetwork):
         stride: of the first convolution, which sees every pixel: its kernel is 3x3 with 1, 5x5 with 2.
         primary_dim: dimensions of a primary capsule; it divides the channels of the last stage.
         class_dim: dimensions of a class capsule.
-        decoder: auto, dense or convolutional, see `decoder.py`.
+        decoder: auto, dense, convolutional or light, see `decoder.py`.
         dropout: probability of dropping a unit of the decoder's hidden layers in training.
         routing: makes the routing from primary to class capsules, see `build_routing`.
 

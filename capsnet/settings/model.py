@@ -11,9 +11,9 @@ from .setting import setting
 
 DECODER = (
     "what draws the images. dense: two hidden layers, as in the paper; convolutional: fewer parameters;"
-    " auto: dense up to 64x64 pixels"
+    " light: that with half the channels; auto: dense up to 64x64 pixels"
 )
-DECODERS = ("auto", "dense", "convolutional")
+DECODERS = ("auto", "dense", "convolutional", "light")
 WITHOUT_CAPSULES = {"routing": "none", "loss": "cross_entropy"}
 
 
