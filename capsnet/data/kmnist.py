@@ -7,8 +7,8 @@ from .idx import IdxSource
 CLASS_NAMES = ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")
 CLASS_CHARACTERS = ("お", "き", "す", "つ", "な", "は", "ま", "や", "れ", "を")
 OTHER_HANDS = (
-    "The test images of Kuzushiji-MNIST were written by other people than the training images, from which the validation"
-    " images are taken. So they are harder."
+    "The test images of Kuzushiji-MNIST are by other hands than the training images, from which the validation images"
+    " are taken. So they are harder."
 )
 
 # Digests of the official release's uncompressed files.

@@ -90,9 +90,9 @@ def test_dark_ink_on_paper_is_added_as_bright_ink_on_black_is_and_the_other_grou
     ):
         torch.testing.assert_close(on_paper, 1 - on_black)
         torch.testing.assert_close(of_paper.drawn, 1 - of_black.drawn)
-    with pytest.raises(ConfigError, match="nearly white ground; set task.dark_ink=true"):
+    with pytest.raises(ConfigError, match=r"nearly white ground; set task\.dark_ink=true"):
         next(iter(scoring(dark, Overlap(shift=SHIFT))))
-    with pytest.raises(ConfigError, match="nearly black ground; set task.dark_ink=false"):
+    with pytest.raises(ConfigError, match=r"nearly black ground; set task\.dark_ink=false"):
         next(iter(scoring(bright, Overlap(shift=SHIFT, dark_ink=True))))
 
 
