@@ -95,9 +95,14 @@ class ConvolutionalDecoder(nn.Sequential):
                 nn.init.zeros_(layer.bias)
         self.height, self.width = height, width
 
+    @property
+    def is_new(self) -> bool:
+        """Has it not been trained yet, and not been told how to begin?"""
+        return not self[-2].bias.any()
+
     @torch.no_grad()
     def begin_with(self, color: Tensor) -> None:
-        """Draw at first one color, [channels] in [0, 1], whatever the capsules are.
+        """Draw at first one color, [channels] in [0, 1], whatever the capsules are: the mean of the images to be drawn.
 
         A decoder that begins with gray learns the ground of the images before all else. If that is white or black, all
         weights push the same way, until the sigmoid is so near 1 or 0 that no gradient is left.

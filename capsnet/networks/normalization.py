@@ -3,8 +3,6 @@
 import torch
 from torch import Tensor, nn
 
-from .decoder import ConvolutionalDecoder
-
 AS_THEY_ARE = {"input_center": 0.0, "input_spread": 1.0}
 """The buffers of `offer_normalization`, and their values with which a network sees images as they are."""
 
@@ -25,15 +23,10 @@ def offer_normalization(network: nn.Module, channels: int) -> None:
 
 
 def set_normalization(network: nn.Module, center: Tensor, spread: Tensor) -> None:
-    """Set the numbers of the training images, [channels] each; see `offer_normalization`.
-
-    A convolutional decoder then begins with the center's color.
-    """
+    """Set the numbers of the training images, [channels] each; see `offer_normalization`."""
     first = _first_convolution(network, len(center))
     first.input_center.copy_(center[:, None, None])
     first.input_spread.copy_(spread[:, None, None])
-    if isinstance(decoder := getattr(network, "decoder", None), ConvolutionalDecoder):
-        decoder.begin_with(center)
 
 
 def is_normalized(network: nn.Module, channels: int) -> bool:

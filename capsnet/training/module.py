@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from ..data.balance import balanced_weights
 from ..data.batches import Batches, to_float
-from ..data.dataset import recorded_training_images, trained_elsewhere
+from ..data.dataset import Dataset, recorded_training_images, trained_elsewhere
 from ..errors import CheckpointError, ConfigError
 from ..losses import END, Progress
 from ..metrics.metric import Measurements
+from ..networks.decoder import ConvolutionalDecoder
 from ..networks.normalization import is_normalized, set_normalization
 from ..output import Output, Targets
 from ..runs.checkpoints import CONFIG_KEY, DATASET_KEY, PLUGIN_KEY, build_network, check_weights, load_checkpoint
@@ -141,9 +142,24 @@ class CapsNetModule(pl.LightningModule):
         self.class_names = dataset.class_names
         if self._class_counts is None:
             self._count_classes(dataset.class_counts)
-        begins_anew = self.config.init is None and stage == "fit"
-        if self.config.data.normalize and begins_anew and not is_normalized(self.network, shape[0]):
-            set_normalization(self.network, *dataset.normalization())
+        if stage == "fit":
+            self._fit_to_images(dataset)
+
+    def _fit_to_images(self, dataset: Dataset) -> None:
+        """Give a new network the numbers of the training images that it needs."""
+        as_trained = self.config.init is not None  # then it sees images as that network did
+        normalizes = (
+            self.config.data.normalize and not as_trained and not is_normalized(self.network, self.image_shape[0])
+        )
+        decoder = getattr(self.network, "decoder", None)
+        begins = isinstance(decoder, ConvolutionalDecoder) and decoder.is_new
+        if not normalizes and not begins:
+            return
+        center, spread = dataset.normalization()
+        if normalizes:
+            set_normalization(self.network, center, spread)
+        if begins:
+            decoder.begin_with(center)
 
     def _data_module(self) -> pl.LightningDataModule | None:
         return None if self._trainer is None else self._trainer.datamodule

@@ -17,7 +17,6 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from ..data.dataset import Dataset
 from ..errors import CapsNetError, ConfigError, DivergedError, StorageError
-from ..networks.normalization import set_normalization
 from ..reports.evaluation import evaluate
 from ..reports.terminal import run_outcome, run_summary
 from ..runs.checkpoints import read_checkpoint
@@ -206,8 +205,6 @@ def _build_module(config: Config, dataset: Dataset) -> CapsNetModule:
         raise ConfigError(f"model={name_of('model', config.model)}, data={dataset.name}: {error}") from error
     except (RuntimeError, MemoryError, OverflowError) as error:
         raise ConfigError(f"model: a network of this size cannot be built here ({on_one_line(error)[:200]})") from error
-    if config.data.normalize:
-        set_normalization(module.network, *dataset.normalization())
     if config.augment.mixup:
         refuse_without_probabilities(config, module, dataset.image_shape, len(dataset.class_names))
     return module
