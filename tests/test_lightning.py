@@ -54,6 +54,20 @@ def test_the_command_line_python_and_ones_own_trainer_reach_the_same_loss_after_
         assert found == pytest.approx([float(row[name]) for row in table(run.folder / "metrics.csv")], rel=1e-6)
 
 
+def test_a_new_convolutional_decoder_begins_with_the_mean_of_the_images_and_a_trained_one_goes_on(tmp_path):
+    settings = ("data=digits", "data.limit=200", "model=res_capsnet", "model.width=4", "model.decoder=light")
+    module, data = CapsNetModule(*settings), KMNISTDataModule(*settings)
+    own = trainer(tmp_path, epochs=1, limit_train_batches=0, limit_val_batches=0)
+    own.fit(module, data)
+    mean = float((data.dataset.train_split.images.double() / 255).mean())
+    output = module.network.eval()(torch.rand(3, 1, 28, 28))
+    torch.testing.assert_close(output.reconstruction, torch.full_like(output.reconstruction, mean))
+    trainer(tmp_path, epochs=1).fit(module, data)
+    trained = module.network.decoder[-2].weight.clone()
+    trainer(tmp_path, epochs=1, limit_train_batches=0, limit_val_batches=0).fit(module, data)
+    assert torch.equal(module.network.decoder[-2].weight, trained)
+
+
 def test_normalization_comes_from_the_data_module_once_and_is_saved(tmp_path):
     settings = (*SETTINGS, "data.normalize=channels")
     module, data = CapsNetModule(*settings), KMNISTDataModule(*settings)

@@ -147,10 +147,8 @@ class CapsNetModule(pl.LightningModule):
 
     def _fit_to_images(self, dataset: Dataset) -> None:
         """Give a new network the numbers of the training images that it needs."""
-        as_trained = self.config.init is not None  # then it sees images as that network did
-        normalizes = (
-            self.config.data.normalize and not as_trained and not is_normalized(self.network, self.image_shape[0])
-        )
+        anew = self.config.data.normalize and self.config.init is None  # or it sees images as that network did
+        normalizes = anew and not is_normalized(self.network, self.image_shape[0])
         decoder = getattr(self.network, "decoder", None)
         begins = isinstance(decoder, ConvolutionalDecoder) and decoder.is_new
         if not normalizes and not begins:
