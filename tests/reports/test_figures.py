@@ -228,15 +228,27 @@ def test_every_pixel_of_an_image_becomes_a_square_of_one_size(shape, tmp_path):
         np.testing.assert_allclose(page[top:bottom, left:right, :3], squares, atol=2 / 255)
 
 
-def test_perturbations_tweak_one_dimension_per_row_from_minus_to_plus_a_quarter():
-    decode, capsules, labels = linear_decoder(10, 3, (1, 7, 5)), torch.rand(2, 10, 3), torch.tensor([3, 8])
+def test_perturbations_tweak_one_dimension_per_row_from_minus_to_plus_a_quarter_the_strongest_first():
+    decode, capsules, labels = linear_decoder(10, 8, (1, 7, 5)), torch.rand(2, 10, 8), torch.tensor([3, 8])
     figure = figures.perturbations(decode, capsules, labels, NAMES, "title")
     mosaic = torch.as_tensor(figure.axes[0].images[1].get_array())
-    assert mosaic.shape == (3 * 8 - 1, 11 * 6 - 1)
-    for row in range(3):
+    assert mosaic.shape == (6 * 8 - 1, 11 * 6 - 1)
+
+    def effect(dimension):
+        ends = capsules[1:].repeat(2, 1, 1)
+        ends[:, 8, dimension] += torch.tensor([-0.25, 0.25])
+        first, last = decode(ends, torch.tensor([8, 8]))
+        return float((last - first).abs().detach().sum())
+
+    strongest = sorted(range(8), key=effect, reverse=True)[:6]
+    numbers = [
+        text.get_text() for text in figure.axes[0].texts if text.get_text().isdecimal() and text.get_ha() == "right"
+    ]
+    assert numbers[6:] == [str(dimension + 1) for dimension in strongest]
+    for row, dimension in enumerate(strongest):
         for column in range(11):
             tweaked = capsules[1:].clone()
-            tweaked[0, 8, row] += -0.25 + 0.05 * column
+            tweaked[0, 8, dimension] += -0.25 + 0.05 * column
             expected = decode(tweaked, torch.tensor([8]))[0, 0].detach()
             tile = mosaic[row * 8 : row * 8 + 7, column * 6 : column * 6 + 5]
             torch.testing.assert_close(tile, expected, atol=1e-5, rtol=0)

@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 
 TWEAKS = np.arange(-5, 6) * 0.05  # section 5.1 of the paper: [-0.25, 0.25] in steps of 0.05
 MOST_PANELS, MOST_COLUMNS = 10, 5
+MOST_DIMENSIONS = 6  # of a panel; the explorer shows all
 BATCH_SIZE = 2048  # images decoded at once: all of ten panels with 16 dimensions
-IMAGE_SIDE = 32  # pixels of the figure, about
+IMAGE_SIDE = 40  # pixels of the figure, about
 NUMBERS_WIDTH, NAME_HEIGHT, AMOUNTS_HEIGHT, SPACING = 26, 38, 46, 20  # pixels: left of, above, below, beside a panel
 
 
@@ -41,7 +42,8 @@ def perturbations(
 ) -> Figure:
     """What the decoder draws when one dimension of the true class's capsule is changed: a panel per class.
 
-    In a panel, dimensions run downwards; changes, from -0.25 to 0.25 in steps of 0.05, run from left to right.
+    In a panel, the dimensions that change the drawing most run downwards, the strongest first; changes, from -0.25 to
+    0.25 in steps of 0.05, run from left to right.
 
     Args:
         decode: draws images [n, channels, height, width] of capsules [n, classes, dim] and their classes [n].
@@ -51,8 +53,10 @@ def perturbations(
         title: what the images are from.
     """
     capsules, labels = capsules[:MOST_PANELS], labels[:MOST_PANELS]
-    dims = capsules.shape[-1]
-    tiles = [to_pixels(images) for images in _decode_perturbed(decode, capsules, labels)]
+    drawn = _decode_perturbed(decode, capsules, labels)
+    chosen = [_strongest(images) for images in drawn]
+    dims = len(chosen[0])
+    tiles = [to_pixels(images[dimensions].flatten(0, 1)) for images, dimensions in zip(drawn, chosen, strict=True)]
     height, width = tiles[0].shape[1:3]
     scale = magnification(height, width, IMAGE_SIDE)
     pitch_x, pitch_y = (width + GAP) * scale, (height + GAP) * scale  # from tile to tile
@@ -66,17 +70,18 @@ def perturbations(
     )
     names = [class_names[label] for label in labels.tolist()]
     name_size = fitting_size(names, 10, panel_width)
-    for (left, top), panel, name in zip(corners, tiles, names, strict=True):
+    for (left, top), panel, dimensions, name in zip(corners, tiles, chosen, names, strict=True):
         left, top = left + NUMBERS_WIDTH, top + NAME_HEIGHT
         place(axes, mosaic(panel, dims, len(TWEAKS)), left, top, scale)
         write_above(axes, name, left + panel_width / 2, top - 9, name_size)
-        _number_tiles(axes, left, top, pitch_x, pitch_y, dims)
+        _number_tiles(axes, left, top, pitch_x, pitch_y, dimensions)
         corner = left + (len(TWEAKS) // 2) * pitch_x - GAP * scale / 2, top - GAP * scale / 2
         axes.add_patch(Rectangle(corner, pitch_x, dims * pitch_y, fill=False, edgecolor=ORANGE, linewidth=1))
     heading(
         figure,
         f"{title}: perturbed capsules",
-        "Each row changes one dimension of the true class's capsule by the amount below; framed: unchanged.",
+        "Each row changes one dimension of the true class's capsule, those that change the drawing most, by the amount"
+        " below; framed: unchanged.",
     )
     return figure
 
@@ -84,7 +89,7 @@ def perturbations(
 def _decode_perturbed(
     decode: "Callable[[Tensor, Tensor], Tensor]", capsules: "Tensor", labels: "Tensor"
 ) -> "list[Tensor]":
-    """Images of each panel, [dims * tweaks, channels, height, width], all tweaks of one dimension after another."""
+    """Images of each panel, [dims, tweaks, channels, height, width]."""
     import torch  # here, so that a sweep is drawn without waiting for torch
 
     panels, classes, dims = capsules.shape
@@ -97,14 +102,23 @@ def _decode_perturbed(
         labels = labels.repeat_interleave(len(changes))
         batches = zip(perturbed.flatten(0, 1).split(BATCH_SIZE), labels.split(BATCH_SIZE), strict=True)
         images = torch.cat([decode(*batch) for batch in batches])
-    return list(images.unflatten(0, (panels, len(changes))))
+    return list(images.unflatten(0, (panels, dims, len(tweaks))))
 
 
-def _number_tiles(axes: Axes, left: float, top: float, pitch_x: float, pitch_y: float, dims: int) -> None:
+def _strongest(images: "Tensor") -> list[int]:
+    """The dimensions with the largest difference between the outermost images of a panel, the strongest first."""
+    effects = (images[:, -1] - images[:, 0]).abs().flatten(1).float().mean(1)
+    return effects.argsort(descending=True)[:MOST_DIMENSIONS].tolist()
+
+
+def _number_tiles(
+    axes: Axes, left: float, top: float, pitch_x: float, pitch_y: float, dimensions: Sequence[int]
+) -> None:
     """Number the dimensions left of a panel, and write some of the amounts below it."""
     style = {"fontsize": 6, "color": GREY}
-    for dim in range(dims):
-        axes.text(left - 6, top + (dim + 0.5) * pitch_y, str(dim + 1), ha="right", va="center_baseline", **style)
+    for row, dimension in enumerate(dimensions):
+        axes.text(left - 6, top + (row + 0.5) * pitch_y, str(dimension + 1), ha="right", va="center_baseline", **style)
     for column in range(0, len(TWEAKS), 5):
         amount = f"{TWEAKS[column]:+.2f}".replace("-", "−") if TWEAKS[column] else "0"
-        axes.text(left + (column + 0.5) * pitch_x, top + dims * pitch_y + 7, amount, ha="center", va="top", **style)
+        x, y = left + (column + 0.5) * pitch_x, top + len(dimensions) * pitch_y + 7
+        axes.text(x, y, amount, ha="center", va="top", **style)
