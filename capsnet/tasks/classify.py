@@ -150,7 +150,7 @@ class Classify(Task):
             figures["reconstructions"] = draw.reconstructions(
                 images.cpu(), reconstruction.cpu(), true[shown], predicted[shown], names, title
             )
-        examples = _one_per_class(true, predicted, len(names))
+        examples = _one_per_class(true, predicted, scores, len(names))
         capsules = tested.network(tested.images(examples)).capsules
         if capsules is not None and reconstruction is not None and hasattr(tested.network, "decode"):
             labels = true[examples].to(capsules.device)
@@ -165,12 +165,14 @@ def _precision_recall_f1(confusion: Sequence[Sequence[int]], label: int) -> tupl
     return precision, recall, 2 * right / (tested + predicted) if tested + predicted else 0.0
 
 
-def _one_per_class(true: Tensor, predicted: Tensor, classes: int) -> list[int]:
-    """Number of each class's first recognized image, or of its first image; a class without images has none."""
+def _one_per_class(true: Tensor, predicted: Tensor, scores: Tensor, classes: int) -> list[int]:
+    """Number of each class's image that is recognized with the largest score; if none is, of its first image."""
     chosen = []
     for label in range(classes):
         in_class = true == label
-        recognized = (in_class & (predicted == label)).nonzero()
-        if in_class.any():
-            chosen.append(int((recognized if len(recognized) else in_class.nonzero())[0]))
+        recognized = (in_class & (predicted == label)).nonzero().flatten()
+        if len(recognized):
+            chosen.append(int(recognized[scores[recognized].argmax()]))
+        elif in_class.any():
+            chosen.append(int(in_class.nonzero()[0]))
     return chosen

@@ -13,7 +13,7 @@ from capsnet.errors import CheckpointError, ConfigError
 from capsnet.reports.evaluation import evaluate, evaluate_checkpoint, find_checkpoint
 from capsnet.settings.config import OPTIONS
 from capsnet.settings.parse import config_from_dict
-from capsnet.tasks.classify import SHOWN_RECONSTRUCTIONS
+from capsnet.tasks.classify import SHOWN_RECONSTRUCTIONS, _one_per_class
 
 
 @pytest.fixture
@@ -133,3 +133,9 @@ def test_only_the_figures_that_apply_are_drawn(network, tmp_path):
     assert "reconstruction_loss" not in report
     assert dataset.train_split is None
     assert report["dataset"]["test"] == 360 > SHOWN_RECONSTRUCTIONS
+
+
+def test_the_example_of_a_class_is_its_surest_recognized_image_or_its_first_one():
+    true, predicted = torch.tensor([0, 0, 0, 1, 1]), torch.tensor([0, 0, 1, 0, 0])
+    scores = torch.tensor([0.6, 0.9, 0.95, 0.3, 0.8])
+    assert _one_per_class(true, predicted, scores, 3) == [1, 3]
