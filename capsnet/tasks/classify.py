@@ -18,6 +18,7 @@ from ..output import Output, Targets
 from .task import Task, Tested, worst_mistake
 
 SHOWN_RECONSTRUCTIONS = 36
+CANDIDATES = 20  # recognized images of a class, of which the one that is drawn best is perturbed
 STANDARD_ERRORS = 2  # above chance, from which on a network is better than chance
 MOST_CLASSES, WORST_CLASSES = 25, 15
 """With more classes, the terminal lists only the worst; all of them are in evaluation.json."""
@@ -150,11 +151,12 @@ class Classify(Task):
             figures["reconstructions"] = draw.reconstructions(
                 images.cpu(), reconstruction.cpu(), true[shown], predicted[shown], names, title
             )
-        examples = _one_per_class(true, predicted, scores, len(names))
-        capsules = tested.network(tested.images(examples)).capsules
-        if capsules is not None and reconstruction is not None and hasattr(tested.network, "decode"):
-            labels = true[examples].to(capsules.device)
-            figures["perturbations"] = draw.perturbations(tested.network.decode, capsules, labels, names, title)
+        if reconstruction is not None and hasattr(tested.network, "decode"):
+            examples = _well_drawn(tested, _candidates(true, predicted, len(names)))
+            capsules, labels = tested.network(tested.images(examples)).capsules, true[examples]
+            if capsules is not None:
+                decode, labels = tested.network.decode, labels.to(capsules.device)
+                figures["perturbations"] = draw.perturbations(decode, capsules, labels, names, title)
         return figures
 
 
@@ -165,14 +167,23 @@ def _precision_recall_f1(confusion: Sequence[Sequence[int]], label: int) -> tupl
     return precision, recall, 2 * right / (tested + predicted) if tested + predicted else 0.0
 
 
-def _one_per_class(true: Tensor, predicted: Tensor, scores: Tensor, classes: int) -> list[int]:
-    """Number of each class's image that is recognized with the largest score; if none is, of its first image."""
-    chosen = []
+def _candidates(true: Tensor, predicted: Tensor, classes: int) -> list[list[int]]:
+    """Numbers of each class's first recognized images; if none is, of its first image. Classes without images have no
+    list."""
+    found = []
     for label in range(classes):
         in_class = true == label
-        recognized = (in_class & (predicted == label)).nonzero().flatten()
-        if len(recognized):
-            chosen.append(int(recognized[scores[recognized].argmax()]))
-        elif in_class.any():
-            chosen.append(int(in_class.nonzero()[0]))
+        recognized = (in_class & (predicted == label)).nonzero().flatten().tolist()
+        if in_class.any():
+            found.append(recognized[:CANDIDATES] or in_class.nonzero()[0].tolist())
+    return found
+
+
+def _well_drawn(tested: Tested, candidates: Sequence[Sequence[int]]) -> list[int]:
+    """Of each list, the image that is drawn with the least squared error for its ink."""
+    chosen = []
+    for numbers in candidates:
+        images = tested.images(numbers)
+        errors = (tested.network(images).reconstruction.float() - images).square().flatten(1).sum(1)
+        chosen.append(numbers[int((errors / images.square().flatten(1).sum(1).clamp(min=1)).argmin())])
     return chosen

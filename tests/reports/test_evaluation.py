@@ -13,7 +13,8 @@ from capsnet.errors import CheckpointError, ConfigError
 from capsnet.reports.evaluation import evaluate, evaluate_checkpoint, find_checkpoint
 from capsnet.settings.config import OPTIONS
 from capsnet.settings.parse import config_from_dict
-from capsnet.tasks.classify import SHOWN_RECONSTRUCTIONS, _one_per_class
+from capsnet.tasks.classify import SHOWN_RECONSTRUCTIONS, _candidates, _well_drawn
+from capsnet.tasks.task import Tested
 
 
 @pytest.fixture
@@ -135,7 +136,19 @@ def test_only_the_figures_that_apply_are_drawn(network, tmp_path):
     assert report["dataset"]["test"] == 360 > SHOWN_RECONSTRUCTIONS
 
 
-def test_the_example_of_a_class_is_its_surest_recognized_image_or_its_first_one():
+def test_examples_of_a_class_are_recognized_or_its_first_one_and_the_best_drawn_is_taken():
     true, predicted = torch.tensor([0, 0, 0, 1, 1]), torch.tensor([0, 0, 1, 0, 0])
-    scores = torch.tensor([0.6, 0.9, 0.95, 0.3, 0.8])
-    assert _one_per_class(true, predicted, scores, 3) == [1, 3]
+    assert _candidates(true, predicted, 3) == [[0, 1], [3]]
+    images = torch.rand(5, 1, 4, 4)
+    drawn = images + torch.tensor([0.3, 0.1, 0.0, 0.2, 0.0])[:, None, None, None]
+    shown = []
+
+    def network(some):
+        return Output(torch.zeros(len(some), 2), reconstruction=drawn[shown[-1]])
+
+    def images_of(numbers):
+        shown.append(numbers)
+        return images[numbers]
+
+    tested = Tested(images_of, {}, ("a", "b"), network)
+    assert _well_drawn(tested, [[0, 1], [3]]) == [1, 3]
