@@ -177,7 +177,8 @@ def routed(network, routing):
     """A network with a routing, for images of an odd size; of matrix capsules few, since tracing them takes long."""
     few = {"conv_channels": 8, "primary_capsules": 2, "first_capsules": 2, "second_capsules": 2}
     sizes = few if network == "matrix_capsnet" else {}
-    iterations = {"iters": 2} if hasattr(OPTIONS["routing"][routing], "iters") else {}
+    count = 1 if routing == "vb" else 2  # each takes the exporter half a minute
+    iterations = {"iters": count} if hasattr(OPTIONS["routing"][routing], "iters") else {}
     config = config_from_dict({"model": {"name": network, **sizes}, "routing": {"name": routing, **iterations}})
     return TrainedModel(
         config.model.build((3, 29, 35), 4, config.routing), TrainingImages((3, 29, 35), tuple("abcd"), (0.0, 0.0)), True

@@ -80,21 +80,6 @@ def test_an_interrupted_sweep_is_summed_up_and_continued_by_one_command(tmp_path
     assert again.returncode == 0, again.stderr  # what was refused has changed nothing
 
 
-@pytest.mark.slow
-def test_joblib_runs_jobs_beside_each_other_each_with_its_share_of_threads(tmp_path):
-    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
-    launcher = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
-    arguments = ("-m", *launcher, "experiment=smoke", "model=efficient_capsnet,small_cnn", "trainer.max_epochs=1")
-    done = run_command("train.py", *arguments, cwd=tmp_path, OMP_NUM_THREADS=None)
-    assert done.returncode == 0, done.stderr
-    records = [record_of(only_sweep(tmp_path) / str(job)) for job in range(2)]
-    assert [record["status"] for record in records] == ["completed"] * 2
-    assert [record["parameters"] for record in records] == [1_573_168, 161_578]
-    share = max(1, len(os.sched_getaffinity(0)) // 2)
-    threads = "1 thread" if share == 1 else f"{share} threads"
-    assert all(record["device"].endswith(f", {threads}") for record in records)
-
-
 KILLS_ITSELF = """
 import os, signal
 from dataclasses import dataclass
@@ -125,15 +110,18 @@ JOBLIB = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
 
 
 @pytest.mark.slow
-def test_if_a_worker_of_joblib_is_killed_its_row_says_why_and_the_others_go_on(tmp_path):
+def test_if_a_worker_of_joblib_is_killed_its_row_says_why_and_the_others_go_on_with_their_share_of_threads(tmp_path):
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     (tmp_path / "deadly.py").write_text(KILLS_ITSELF)
     given = ("plugin=deadly.py", "augment=deadly", "augment.deadly.deadly=false,true", "hydra.sweep.dir=s")
-    done = run_command("train.py", "-m", *JOBLIB, *given, *DIGITS, "trainer.max_epochs=1", cwd=tmp_path)
+    settings = (*JOBLIB, *given, *DIGITS, "trainer.max_epochs=1")
+    done = run_command("train.py", "-m", *settings, cwd=tmp_path, OMP_NUM_THREADS=None)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     jobs = {job["augment.deadly.deadly"].lower(): job for job in table(tmp_path / "s/sweep.csv")}
     assert {name: job["status"] for name, job in jobs.items()} == {"false": "completed", "true": "failed"}
+    share = max(1, len(os.sched_getaffinity(0)) // 2)
+    assert record_of(tmp_path / "s/0")["device"].endswith(", 1 thread" if share == 1 else f", {share} threads")
     assert "its process was killed, probably for lack of memory" in jobs["true"]["reason"]
     assert "resume=s" in done.stdout
 
