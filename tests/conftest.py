@@ -274,7 +274,7 @@ def _forget_stored(folder: str, file: str) -> None:
 
 
 def wait_until(
-    holds: Callable[[], object], process: subprocess.Popen | None = None, seconds: float = 120, every: float = 0.02
+    holds: Callable[[], object], process: subprocess.Popen | None = None, seconds: float = 240, every: float = 0.02
 ) -> None:
     """Wait until it holds, as long as the process, if one is given, goes on."""
     deadline = time.monotonic() + seconds

@@ -62,12 +62,12 @@ PartitionName=tests Nodes=ALL Default=YES
     try:
         for program in ("slurmctld", "slurmd"):
             daemons.append(subprocess.Popen([program, "-D"], env=environment, stderr=subprocess.DEVNULL))
-        wait_until(lambda: "idle" in output(["sinfo", "--noheader", "--format=%T"], environment), seconds=60)
+        wait_until(lambda: "idle" in output(["sinfo", "--noheader", "--format=%T"], environment), seconds=360)
         yield environment
     finally:
         subprocess.run(["scancel", "--signal=KILL", "--me"], env=environment, timeout=30, check=False)
         subprocess.run(["scancel", "--me"], env=environment, timeout=30, check=False)
-        wait_until(lambda: not output(["squeue", "--noheader"], environment), seconds=60)
+        wait_until(lambda: not output(["squeue", "--noheader"], environment), seconds=360)
         for daemon in daemons:
             daemon.kill()
             daemon.wait()
@@ -98,7 +98,7 @@ def start_sweep(*arguments: str, cwd: Path, slurm: dict[str, str]) -> subprocess
 
 def test_a_sweep_completes_through_the_queue_and_is_summed_up(slurm, tmp_path):
     arguments = (*SWEEP, "sweep=routing", "trainer.max_epochs=1")
-    done = run_command("train.py", *arguments, cwd=tmp_path, timeout=300, **slurm)
+    done = run_command("train.py", *arguments, cwd=tmp_path, timeout=600, **slurm)
     assert done.returncode == 0, done.stderr
     assert "Submitted to SLURM as job " in done.stdout
     assert [line[:5] for line in done.stdout.splitlines() if line.startswith("[")] == [f"[{n}/4]" for n in (1, 2, 3, 4)]
@@ -138,7 +138,7 @@ def test_ctrl_c_leaves_the_jobs_in_the_queue_and_says_how_to_end_them(slurm, tmp
     process = start_command("train.py", *SWEEP, "seed=1", "trainer.max_epochs=10000", cwd=tmp_path, env=slurm)
     wait_until(lambda: (tmp_path / "sweep/0/checkpoints/last.ckpt").exists())
     process.send_signal(signal.SIGINT)
-    printed, _ = process.communicate(timeout=60)
+    printed, _ = process.communicate(timeout=180)
     assert process.returncode == 130
     (ending,) = re.findall("scancel .*", printed)
     twice = run_in_process("train.py", f"resume={tmp_path / 'sweep/0'}", cwd=tmp_path)
@@ -149,7 +149,7 @@ def test_ctrl_c_leaves_the_jobs_in_the_queue_and_says_how_to_end_them(slurm, tmp
 
 def test_what_slurm_refuses_ends_in_one_line_and_leaves_other_folders_alone(slurm, tmp_path):
     arguments = (*SWEEP, "seed=1", "hydra.launcher.partition=nonsense")
-    done = run_command("train.py", *arguments, cwd=tmp_path, timeout=60, **slurm)
+    done = run_command("train.py", *arguments, cwd=tmp_path, timeout=180, **slurm)
     assert done.returncode == 2
     assert "Error: hydra/launcher=slurm: sbatch" in done.stderr
     assert "Traceback" not in done.stderr
@@ -157,7 +157,7 @@ def test_what_slurm_refuses_ends_in_one_line_and_leaves_other_folders_alone(slur
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/notes.txt").touch()
     elsewhere = f"hydra.launcher.submitit_folder={tmp_path}/mine/logs"
-    done = run_command("train.py", *arguments, elsewhere, cwd=tmp_path, timeout=60, **slurm)
+    done = run_command("train.py", *arguments, elsewhere, cwd=tmp_path, timeout=180, **slurm)
     assert done.returncode == 2
     assert (tmp_path / "mine/notes.txt").exists()
 
@@ -168,7 +168,7 @@ def test_a_cancelled_job_is_not_waited_for_even_where_slurm_keeps_no_accounts(sl
         wait_until(lambda number=number: (tmp_path / "sweep" / number / "checkpoints/last.ckpt").exists())
         (array,) = {line.split("_")[0] for line in output(["squeue", "--noheader", "--format=%i"], slurm).split()}
         subprocess.run(["scancel", f"{array}_{number}"], env=slurm, check=True)
-    wait_until(lambda: process.poll() is not None, seconds=180)
+    wait_until(lambda: process.poll() is not None, seconds=360)
     assert process.returncode == 1
     statuses = {row["job"]: row["status"] for row in table(tmp_path / "sweep/sweep.csv")}
     assert statuses == {"0": "completed", "1": "interrupted", "2": "completed", "3": "interrupted"}

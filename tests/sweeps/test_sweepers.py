@@ -63,7 +63,7 @@ def test_an_interrupted_sweep_is_summed_up_and_continued_by_one_command(tmp_path
     folder = tmp_path / "a sweep"
     wait_until((folder / "1/checkpoints/last.ckpt").exists, process)
     process.send_signal(signal.SIGINT)
-    printed, errors = process.communicate(timeout=60)
+    printed, errors = process.communicate(timeout=180)
     assert (process.returncode, errors) == (130, "")
     assert printed.rstrip().endswith("train.py 'resume=a sweep'")
     first = (folder / "0/results.json").read_bytes()
@@ -133,7 +133,7 @@ def test_ctrl_c_in_a_sweep_of_joblib_leaves_no_process_and_resume_continues(tmp_
     sweep = start_command("train.py", *given, cwd=tmp_path, start_new_session=True)
     wait_until(lambda: all((tmp_path / f"s/{job}/checkpoints/last.ckpt").exists() for job in (0, 1)))
     os.killpg(sweep.pid, signal.SIGINT)
-    sweep.communicate(timeout=60)
+    sweep.communicate(timeout=180)
     assert sweep.returncode == 130
     wait_until(lambda: not alive(sweep.pid))
     assert {record_of(tmp_path / f"s/{job}")["status"] for job in (0, 1)} == {"interrupted"}
