@@ -6,6 +6,7 @@ The file is a plugin, so you can also train with them:
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -15,8 +16,8 @@ from capsnet.routing.transformation import TransformationMatrices
 from capsnet.settings.routing import Dynamic
 
 
-class EinsumRouting(TransformationMatrices):
-    """Dynamic routing with sums over the predictions, written as einsums.
+class ExplicitRouting(TransformationMatrices):
+    """Dynamic routing that forms the predictions; `forward` is [batch, in_caps, in_dim] -> [batch, out_caps, out_dim].
 
     Args:
         in_caps, in_dim: number and dimensions of the input capsules.
@@ -27,6 +28,10 @@ class EinsumRouting(TransformationMatrices):
     def __init__(self, in_caps: int, in_dim: int, out_caps: int, out_dim: int, iters: int):
         super().__init__(in_caps, in_dim, out_caps, out_dim)
         self.iters = iters
+
+
+class EinsumRouting(ExplicitRouting):
+    """Dynamic routing with sums over the predictions, written as einsums."""
 
     def forward(self, u: Tensor) -> Tensor:
         """[batch, in_caps, in_dim] -> [batch, out_caps, out_dim], computed in float32."""
@@ -41,19 +46,10 @@ class EinsumRouting(TransformationMatrices):
             return v
 
 
-class MatmulRouting(TransformationMatrices):
+class MatmulRouting(ExplicitRouting):
     """Dynamic routing as XifengGuo/CapsNet-Pytorch builds it: one matrix product for each image and pair of capsules,
     and no gradient through the coupling coefficients.
-
-    Args:
-        in_caps, in_dim: number and dimensions of the input capsules.
-        out_caps, out_dim: number and dimensions of the output capsules.
-        iters: routing iterations, at least 1.
     """
-
-    def __init__(self, in_caps: int, in_dim: int, out_caps: int, out_dim: int, iters: int):
-        super().__init__(in_caps, in_dim, out_caps, out_dim)
-        self.iters = iters
 
     def forward(self, u: Tensor) -> Tensor:
         """[batch, in_caps, in_dim] -> [batch, out_caps, out_dim], computed in float32."""
@@ -70,19 +66,10 @@ class MatmulRouting(TransformationMatrices):
             return v.squeeze(2)
 
 
-class PriorsRouting(TransformationMatrices):
+class PriorsRouting(ExplicitRouting):
     """Dynamic routing as gram-ai/capsule-networks builds it: a matrix product for each image and pair of capsules, with
     the classes first, and logits of the predictions' size, whose softmax is over the input capsules.
-
-    Args:
-        in_caps, in_dim: number and dimensions of the input capsules.
-        out_caps, out_dim: number and dimensions of the output capsules.
-        iters: routing iterations, at least 1.
     """
-
-    def __init__(self, in_caps: int, in_dim: int, out_caps: int, out_dim: int, iters: int):
-        super().__init__(in_caps, in_dim, out_caps, out_dim)
-        self.iters = iters
 
     def forward(self, u: Tensor) -> Tensor:
         """[batch, in_caps, in_dim] -> [batch, out_caps, out_dim], computed in float32."""
@@ -97,33 +84,32 @@ class PriorsRouting(TransformationMatrices):
 
 
 @dataclass
-class Einsum:
+class Explicit:
+    """The settings of all of them."""
+
+    routing: ClassVar[type[ExplicitRouting]]
+    iters: int = setting(Dynamic.iters, "routing iterations", at_least=1)
+
+    def build(self, in_caps: int, in_dim: int, out_caps: int, out_dim: int) -> ExplicitRouting:
+        return self.routing(in_caps, in_dim, out_caps, out_dim, self.iters)
+
+
+class Einsum(Explicit):
     """Explicit predictions by one einsum: the best public approach."""
 
-    iters: int = setting(Dynamic.iters, "routing iterations", at_least=1)
-
-    def build(self, in_caps: int, in_dim: int, out_caps: int, out_dim: int):
-        return EinsumRouting(in_caps, in_dim, out_caps, out_dim, **vars(self))
+    routing = EinsumRouting
 
 
-@dataclass
-class Matmul:
+class Matmul(Explicit):
     """The structure of XifengGuo/CapsNet-Pytorch."""
 
-    iters: int = setting(Dynamic.iters, "routing iterations", at_least=1)
-
-    def build(self, in_caps: int, in_dim: int, out_caps: int, out_dim: int):
-        return MatmulRouting(in_caps, in_dim, out_caps, out_dim, **vars(self))
+    routing = MatmulRouting
 
 
-@dataclass
-class Priors:
+class Priors(Explicit):
     """The structure of gram-ai/capsule-networks."""
 
-    iters: int = setting(Dynamic.iters, "routing iterations", at_least=1)
-
-    def build(self, in_caps: int, in_dim: int, out_caps: int, out_dim: int):
-        return PriorsRouting(in_caps, in_dim, out_caps, out_dim, **vars(self))
+    routing = PriorsRouting
 
 
 OPTIONS = {"routing": {"einsum": Einsum, "matmul": Matmul, "priors": Priors}}

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from implementations import config_with, training_step
+from implementations import EPOCH, config_with, training_step
 from memory import MIB, forget_peak, peak_bytes
 from report import machine_name, print_headline, save_results
 from timing import seconds, wait_for
@@ -42,7 +42,6 @@ from capsnet.settings.config import OPTIONS
 from capsnet.text import columns
 from capsnet.training.run import train
 
-EPOCH = 60_000  # images of MNIST and KMNIST
 AIM = 0.97
 TINY = ("data=kmnist_7k", "data.limit=600", "data.batch_size=64", "model=small_capsnet", "trainer.max_epochs=2")
 

@@ -13,6 +13,7 @@ from capsnet.settings.plugins import load_plugin
 from capsnet.training.module import CapsNetModule
 
 IMAGE_SHAPE = (1, 28, 28)
+EPOCH = 60_000  # images of MNIST and KMNIST
 
 IMPLEMENTATIONS: dict[str, dict[str, dict[str, str]]] = {
     "floor": {"routing": {"name": "uniform"}, "trainer": {"fourier": "off"}},

@@ -7,8 +7,7 @@ from .idx import IdxSource
 CLASS_NAMES = ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")
 CLASS_CHARACTERS = ("お", "き", "す", "つ", "な", "は", "ま", "や", "れ", "を")
 OTHER_HANDS = (
-    "The test images of Kuzushiji-MNIST are by other hands than the training images, from which the validation images"
-    " are taken. So they are harder."
+    "The test images of Kuzushiji-MNIST are by other hands than the training and validation images, so they are harder."
 )
 
 # Digests of the official release's uncompressed files.

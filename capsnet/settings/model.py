@@ -96,7 +96,10 @@ class ResCapsNet:
     width: int = setting(32, "channels of the first of three stages; the last has four times as many", at_least=1)
     blocks: int = setting(2, "residual blocks in a stage, of two convolutions each", at_least=1)
     stride: int = setting(
-        1, "of the first convolution; with 2, a step takes about a third of the time", at_least=1, at_most=4
+        1,
+        "of the first convolution; with 2, all maps are half as high and wide, so a step is faster",
+        at_least=1,
+        at_most=4,
     )
     primary_dim: int = setting(8, "dimensions of a primary capsule; it divides four times the width", at_least=1)
     class_dim: int = setting(16, "dimensions of a class capsule", at_least=1)
