@@ -36,9 +36,11 @@ NETWORKS = {
     "capsnet_dynamic_3": ("model={capsnet}", "routing=dynamic"),
     "capsnet_attention": ("model={capsnet}", "routing=attention"),
     "res_capsnet": ("model=res_capsnet",),
+    "res_capsnet_stride_2": ("model=res_capsnet", "model.width=32", "model.blocks=1", "model.stride=2"),
     "resnet18": ("model=resnet18",),
 }
-"""Overrides by row. Uniform routing is dynamic routing with one iteration: the two are the same code."""
+"""Overrides by row. Uniform routing is dynamic routing with one iteration: the two are the same code. The network with
+stride 2 is that of `experiment=fast`, a fifth of the work."""
 KINDS = {"pairs": ("task.held_out_pairs=0.2",), "single": ("task.train=single",)}
 SCORES = {
     "exact match": ("pairs", "test/exact_match"),
