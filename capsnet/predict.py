@@ -114,7 +114,7 @@ def picture_files(given: Path) -> list[Path]:
     """A file itself, or all pictures in a folder and below it, in natural order. Raises DataError if there are none."""
     if not given.is_dir():
         return [given]
-    from capsnet.data.folder import is_hidden, natural_order
+    from capsnet.data.picture_files import is_hidden, natural_order
     from capsnet.data.pictures import is_picture
 
     pictures = []

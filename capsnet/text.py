@@ -4,6 +4,8 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+MOST_NAMED = 5  # things in a message
+
 
 def percent(value: float | None) -> str:
     """A fraction as a percentage, or a dash for None."""
@@ -69,6 +71,12 @@ def either(names: Iterable[str]) -> str:
     """a, b or c."""
     *first, last = names
     return f"{', '.join(first)} or {last}" if first else last
+
+
+def first_names(names: Sequence[str]) -> str:
+    """The first of many names, safe to print, and how many more there are."""
+    shown = ", ".join(map(printable, names[:MOST_NAMED]))
+    return shown if len(names) <= MOST_NAMED else f"{shown} and {len(names) - MOST_NAMED:,} more"
 
 
 def relative(path: Path) -> str:

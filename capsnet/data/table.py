@@ -10,7 +10,8 @@ from pathlib import Path
 from ..errors import DataError
 from ..files import user_path
 from ..text import printable
-from .folder import OTHER_NAMES, PARTS, TEST_SIZE, Folder, PictureFile, is_below, state_of
+from .folder import TEST_SIZE, Folder
+from .picture_files import OTHER_NAMES, PARTS, PictureFile, is_below, state_of
 from .pictures import SUFFIXES
 
 DELIMITERS = ",;\t"

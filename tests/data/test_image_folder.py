@@ -14,7 +14,7 @@ from PIL import Image
 
 from capsnet.data import folder
 from capsnet.data.dataset import TrainingImages, recorded_training_images
-from capsnet.data.folder import natural_order
+from capsnet.data.picture_files import natural_order
 from capsnet.errors import ConfigError, DataError
 from capsnet.settings.parse import config_from_dict
 
