@@ -28,6 +28,8 @@ from capsnet.text import columns
 
 TRAIN = Path(__file__).parents[1] / "train.py"
 FOLDER = Path("outputs/benchmarks/overlap")
+STRIDE_2 = ("model=res_capsnet", "model.width=32", "model.blocks=1", "model.stride=2")
+"""The network of `experiment=fast`: a fifth of the work of the default ResCapsNet."""
 NETWORKS = {
     "small_cnn": ("model=small_cnn",),
     "capsule_loss_cnn": ("model=capsule_loss_cnn",),
@@ -36,11 +38,11 @@ NETWORKS = {
     "capsnet_dynamic_3": ("model={capsnet}", "routing=dynamic"),
     "capsnet_attention": ("model={capsnet}", "routing=attention"),
     "res_capsnet": ("model=res_capsnet",),
-    "res_capsnet_stride_2": ("model=res_capsnet", "model.width=32", "model.blocks=1", "model.stride=2"),
+    "res_capsnet_stride_2": (*STRIDE_2, "routing=dynamic"),
+    "res_capsnet_stride_2_uniform": (*STRIDE_2, "routing=uniform"),
     "resnet18": ("model=resnet18",),
 }
-"""Overrides by row. Uniform routing is dynamic routing with one iteration: the two are the same code. The network with
-stride 2 is that of `experiment=fast`, a fifth of the work."""
+"""Overrides by row. Uniform routing is dynamic routing with one iteration: the two are the same code."""
 KINDS = {"pairs": ("task.held_out_pairs=0.2",), "single": ("task.train=single",)}
 SCORES = {
     "exact match": ("pairs", "test/exact_match"),
