@@ -23,6 +23,7 @@ import json
 import logging
 import os
 import sys
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -192,14 +193,22 @@ def _shown(file: str) -> str:
     return printable(relative(Path(file)))
 
 
+def _class_folder(file: Path, given: Sequence[Path], class_names: Sequence[str]) -> str | None:
+    """The class in whose folder a file is, directly or in a folder inside it, as far as what was given goes."""
+    base = next((base for base in given if base.is_dir() and file.is_relative_to(base)), file.parent)
+    folders = [base.absolute().name, *file.relative_to(base).parts[:-1]]
+    names = [unicodedata.normalize("NFC", folder) for folder in reversed(folders)]
+    return next((name for name in names if name in class_names), None)
+
+
 def _notes(rows: Sequence[Row], arguments: argparse.Namespace, class_names: Sequence[str]) -> list[str]:
     """What is to be said about all files together."""
     classified = [row for row in rows if not row.error]
     notes = [f"{counted(len(classified), 'picture')} classified"]
     if broken := len(rows) - len(classified):
         notes[0] += f", {counted(broken, 'file')} not readable"
-    folders = [Path(row.file).absolute().parent.name for row in classified]
-    if classified and set(folders) <= set(class_names):
+    folders = [_class_folder(Path(row.file), arguments.pictures, class_names) for row in classified]
+    if classified and None not in folders:
         right = sum(folder == row.prediction.get("class") for folder, row in zip(folders, classified, strict=True))
         notes.append(f"{right / len(classified):.2%} of them, {right:,}, are in the folder of their class")
     if none := sum(row.none_of_them for row in rows):

@@ -71,6 +71,16 @@ def test_the_files_say_what_they_are(exported):
     assert json.loads(metadata["image_shape"]) == [1, 28, 28]
     assert metadata["network"] == "capsnet on digits"
     assert "28x28 pixels" in metadata["preprocessing"]
+    assert metadata["preprocessing"].endswith("divided by 255")
+
+
+def test_the_files_say_what_is_white_in_pictures_of_another_range():
+    about = TrainingImages((1, 28, 28), ("a", "b"), (0.0, 0.0), {"ranges": {"more than 8 bits": [0, 4095]}})
+    config = config_from_dict({"model": {"name": "small_cnn"}, "routing": {"name": "none"}})
+    model = TrainedModel(config.model.build((1, 28, 28), 2, config.routing), about, True)
+    metadata = onnxruntime.InferenceSession(to_onnx(model, "some").model).get_modelmeta().custom_metadata_map
+    assert metadata["preprocessing"].endswith("in pictures with more than 8 bits, 0 becomes 0 and 4095 1")
+    assert json.loads(metadata["ranges"]) == {"more than 8 bits": [0, 4095]}
 
 
 @pytest.mark.slow

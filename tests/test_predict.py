@@ -139,7 +139,11 @@ def test_a_folder_is_trained_on_evaluated_and_predicted(tmp_path):
     assert json.loads((run / "evaluation.json").read_text())["differences"] == []
     found = run_in_process(PREDICT, str(run), f"{digits.name}/test", cwd=tmp_path)
     assert f"{record['test_accuracy']:.2%} of them, {round(40 * record['test_accuracy'])}, are" in found.stdout
-    (digits / "test/one/0.png").unlink()
+    (digits / "test/one/session").mkdir()
+    (digits / "test/one/0.png").rename(digits / "test/one/session/0.png")
+    found = run_in_process(PREDICT, str(run), f"{digits.name}/test", cwd=tmp_path)
+    assert f"{record['test_accuracy']:.2%} of them, {round(40 * record['test_accuracy'])}, are" in found.stdout
+    (digits / "test/one/session/0.png").unlink()
     resumed = run_in_process("train.py", f"resume={run}", "trainer.max_epochs=5", cwd=tmp_path)
     assert resumed.returncode == 2
     assert "not the data that this run began with: test has changed" in resumed.stderr

@@ -16,12 +16,12 @@ import numpy as np
 import PIL
 
 from ..files import atomic_write, make_folder
-from .pictures import Range
+from .pictures import DIGEST_BYTES, Range
 from .source import NOTHING
 
 log = logging.getLogger(__name__)
 
-FORMAT = 2  # raise it when the same files would be read as other pixels
+FORMAT = 3  # raise it when the same files would be read as something else
 MADE_HERE = f"{'[0-9a-f]' * 20}-{'[0-9a-f]' * 40}.npz"  # pattern of the files' names
 ABANDONED = 3600  # seconds in which nobody wrote to a draft
 
@@ -31,6 +31,8 @@ class ReadImages(NamedTuple):
 
     images: np.ndarray
     """Of the files that could be read, in their order, [n, channels, height, width] uint8."""
+    file_digests: np.ndarray
+    """Of these files' contents, [n, DIGEST_BYTES] uint8."""
     broken: dict[int, str]
     """Why each of the other files cannot be read, by its place in the list."""
     lasting: bool = True
@@ -88,10 +90,11 @@ def _load(path: Path) -> ReadImages | None:
     """The content of a file in the cache; None if there is none, or if it is damaged."""
     try:
         with np.load(path, allow_pickle=False) as arrays:  # the zip file's checksums are checked
-            images, said = arrays["images"], json.loads(arrays["said"].tobytes())
-        if images.ndim == 4 and images.dtype == np.uint8:
+            images, digests, said = arrays["images"], arrays["digests"], json.loads(arrays["said"].tobytes())
+        if images.ndim == 4 and images.dtype == np.uint8 and digests.shape == (len(images), DIGEST_BYTES):
             broken = {int(place): str(why) for place, why in said["broken"].items()}
-            return ReadImages(images, broken, ranges={kind: Range(*ends) for kind, ends in said["ranges"].items()})
+            ranges = {kind: Range(*ends) for kind, ends in said["ranges"].items()}
+            return ReadImages(images, digests, broken, ranges=ranges)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, EOFError, AttributeError, zipfile.BadZipFile):
@@ -105,7 +108,8 @@ def _save(path: Path, found: ReadImages) -> None:
         make_folder(path.parent)
         with atomic_write(path) as draft, draft.open("wb") as file:
             said = json.dumps({"broken": found.broken, "ranges": dict(found.ranges)})
-            np.savez(file, images=found.images, said=np.frombuffer(said.encode(), np.uint8))
+            arrays = {"images": found.images, "digests": found.file_digests}
+            np.savez(file, **arrays, said=np.frombuffer(said.encode(), np.uint8))
     except OSError as error:
         _warn_not_kept(str(path.parent), error.strerror or str(error))
 

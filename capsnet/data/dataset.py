@@ -16,7 +16,7 @@ from .splits import grouped_split, stratified_split, take_rows
 
 log = logging.getLogger(__name__)
 
-VAL_SIZE = 0.1  # share of the training images, unless `val_size` says otherwise
+VAL_SIZE = 0.1  # share of the training images, at least one of each class, unless `val_size` says otherwise
 
 
 class TrainingImages(NamedTuple):
@@ -82,6 +82,8 @@ class Dataset:
             self.val_split = self._read("val")
         elif self.val_size:
             held_out = int(self.val_size) if self.val_size >= 1 else round(self.val_size * len(labels))
+            if self.val_size == VAL_SIZE:
+                held_out = max(held_out, len(self.class_names))
             train, val = self._hold_out(f"data.val_size={self.val_size:g}", labels, held_out, groups)
             self.val_split = LabelledImages(images[val], labels[val])
             images, labels = take_rows(images, train, own), labels[train]

@@ -1,5 +1,6 @@
 """Your own images: a folder for each class, in parts for training and test or all together."""
 
+import base64
 import hashlib
 import logging
 import os
@@ -30,6 +31,7 @@ from .picture_files import (
 )
 from .pictures import (
     DEEP,
+    DIGEST_BYTES,
     EIGHT_BITS,
     FULL,
     BrokenPictureError,
@@ -46,10 +48,10 @@ from .splits import connected, grouped_split, take_rows
 
 log = logging.getLogger(__name__)
 
-TEST_SIZE = 0.2  # share of the images that is held out if there is no test/, unless `test_size` says otherwise
+TEST_SIZE = 0.2  # share held out if there is no test/, at least one of each class, unless `test_size` says otherwise
 LEAST_SIDE, MOST_SIDE = 28, 64  # pixels, where `image_size` does not say
 MOST_MEASURED = 1_000  # files whose size is looked up to choose that of the images
-MOST_REMEMBERED = 128  # training images by which their folder is known again
+DARK = 25  # of 255; a picture in which nothing is brighter may have another range than the others
 
 
 class Folder(Source):
@@ -68,6 +70,7 @@ class Folder(Source):
         cache: folder that keeps what was read; "auto": the user's cache folder; None: nothing is kept.
     """
 
+    advice_on_classes = ", each in a folder of its own"
     gives_away = True
     reads_test_images_first = True
 
@@ -113,16 +116,20 @@ class Folder(Source):
         label_of = {name: label for label, name in enumerate(self.class_names)}
         labels = np.array([label_of[file.class_name] for file in files])
         digests = [hashlib.blake2b(image.data, digest_size=16).digest() for image in pictures.images]
-        groups = self._groups(files, digests)
-        rows = self._split(files, labels, digests, groups)
+        self._report_dark(files, pictures.images)
+        names = self._group_names(files)
+        groups = connected([[digest, *name] for digest, name in zip(digests, names, strict=True)])
+        known = self._known(pictures.file_digests)
+        rows = self._split(files, labels, groups, known)
         self._check_counts({part: labels[rows[part]] for part in PARTS})
         self._count_duplicates(files, labels, digests, rows)
+        self._count_groups(names, rows)
         self.groups = torch.from_numpy(groups[rows["train"]])
         if not self._network_wants:
-            seen = [key for row in rows["train"] for key in _keys(files[row], digests[row])]
+            seen = pictures.file_digests[np.concatenate([rows["train"], rows["val"]])]
             self.reading = {
                 "ranges": {kind: list(scale) for kind, scale in pictures.ranges.items()},
-                "trained_on": " ".join(sorted(seen)[: 2 * MOST_REMEMBERED]),
+                "trained_files": base64.b64encode(seen.tobytes()).decode(),
             }
         _, channels, height, width = pictures.images.shape
         log.info(
@@ -149,6 +156,10 @@ class Folder(Source):
     def _find(self) -> list[PictureFile]:
         return find_pictures(self.root)
 
+    def _where(self, file: PictureFile) -> str:
+        """What says that a file is of its class, for errors."""
+        return str(self.root / Path(file.name).parent)
+
     def _name_classes(self, files: Sequence[PictureFile]) -> None:
         """Learn the classes from the folders, or check the folders against the classes of a network."""
         in_folders: dict[str, PictureFile] = {}
@@ -162,13 +173,12 @@ class Folder(Source):
                 raise DataError(f"{self.root / 'train'}: has no images{renaming(others)}")
         for name, file in in_folders.items():
             if name not in self.class_names:
-                folder = self.root / Path(file.name).parent
                 known = "a class that the network was trained on" if self._network_wants else "a class in train/"
-                raise DataError(f"{folder}: is not {known}; rename or remove it")
+                raise DataError(f"{self._where(file)}: is not {known}; rename or remove it")
         if len(self.class_names) < 2:
             raise DataError(
-                f"{self.root}: has images of one class only, {self.class_names[0]}; two are the least, each in a folder"
-                " of its own"
+                f"{self.root}: has images of one class only, {self.class_names[0]}; two are the least"
+                f"{self.advice_on_classes}"
             )
         self.class_characters = _characters(self.class_names)
 
@@ -204,41 +214,56 @@ class Folder(Source):
         log.warning("%s. Left out", what)
         self.details["left_out"] = {printable(files[place].name): why for place, why in broken.items()}
 
-    def _groups(self, files: Sequence[PictureFile], digests: Sequence[bytes]) -> np.ndarray:
-        """Which images belong together: the same number for copies, pixel for pixel, and for what `group` finds."""
-        keys: list[list[Any]] = [[digest] for digest in digests]
-        if self.group is not None and not self._network_wants:
-            unknown = []
-            for own, file in zip(keys, files, strict=True):
-                found = self.group.search(file.below_class)
-                key = found and found[min(1, self.group.groups)]
-                if key is None:
-                    unknown.append(file.name)
-                else:
-                    own.append(key)
-            if len(unknown) == len(files):
-                pattern = self.group.pattern
-                raise ConfigError(f"data.group={pattern}: is found in no file's name, such as {printable(unknown[0])}")
-            if unknown:
-                log.warning(
-                    "%s: data.group is not found in %s, each of which is a group of its own: %s",
-                    *(printable(str(self.root)), counted(len(unknown), "name"), first_names(unknown)),
-                )
-            named = len({own[1] for own in keys if len(own) > 1})
-            log.info("%s: %s, each in one part only", printable(str(self.root)), counted(named, "group"))
-        return connected(keys)
+    def _report_dark(self, files: Sequence[PictureFile], images: np.ndarray) -> None:
+        """Warn of pictures that are nearly black beside the others: perhaps their values mean something else."""
+        most = images.max(axis=(1, 2, 3))
+        dark = np.flatnonzero((most > 0) & (most <= DARK))
+        if len(dark):
+            log.warning(
+                "%s: %d of %s are nearly black, such as %s; if they look bright elsewhere, their values have another"
+                " range than those of the others: save all in one",
+                *(printable(str(self.root)), len(dark), counted(len(files), "picture"), printable(files[dark[0]].name)),
+            )
+
+    def _group_names(self, files: Sequence[PictureFile]) -> list[list[str]]:
+        """What `group` finds in each file's name: one text, or none."""
+        if self.group is None or self._network_wants:
+            return [[] for _ in files]
+        found = [self.group.search(file.below_class) for file in files]
+        names = [[next(filter(None, match.groups()), match[0])] if match else [] for match in found]
+        unknown = [file.name for file, name in zip(files, names, strict=True) if not name]
+        pattern = f"data.group={self.group.pattern}"
+        if len(unknown) == len(files):
+            raise ConfigError(f"{pattern}: is found in no file's name, such as {printable(unknown[0])}")
+        if unknown:
+            log.warning(
+                "%s: data.group is not found in %s, each of which is a group of its own: %s",
+                *(printable(str(self.root)), counted(len(unknown), "name"), first_names(unknown)),
+            )
+        elif len({name for (name,) in names}) == 1:
+            raise ConfigError(f"{pattern}: finds the same in every file's name, {printable(names[0][0])}")
+        return names
+
+    def _known(self, file_digests: np.ndarray) -> np.ndarray | None:
+        """Which files the network was trained on, [n] bool. None if there is no network, or its record does not say."""
+        recorded = self.reading.get("trained_files")
+        if not self._network_wants or recorded is None:
+            return None
+        content = base64.b64decode(recorded)
+        trained = {content[place : place + DIGEST_BYTES] for place in range(0, len(content), DIGEST_BYTES)}
+        return np.array([digest.tobytes() in trained for digest in file_digests])
 
     def _split(
-        self, files: Sequence[PictureFile], labels: np.ndarray, digests: Sequence[bytes], groups: np.ndarray
+        self, files: Sequence[PictureFile], labels: np.ndarray, groups: np.ndarray, known: np.ndarray | None
     ) -> dict[str, np.ndarray]:
         """Rows of the images of each part."""
         parts = np.array([file.part or "train" for file in files])
         if "test" in parts and self.test_size != TEST_SIZE:
             log.info("data.test_size: not used, there is a test/")
-        if "test" not in parts:
-            if self._network_wants and self._are_new(files, digests):
-                parts[:] = "test"
-                return {part: np.flatnonzero(parts == part) for part in PARTS}
+        if "test" not in parts and known is not None:
+            self._report_known(known)
+            parts = np.where(known, "train", "test")
+        elif "test" not in parts:
             if not self._network_wants:
                 self._check_class_sizes(np.bincount(labels[parts == "train"], minlength=len(self.class_names)), 3)
             candidates = np.flatnonzero(parts == "train")
@@ -247,20 +272,17 @@ class Folder(Source):
             parts[candidates[held_out]] = "test"
         return {part: np.flatnonzero(parts == part) for part in PARTS}
 
-    def _are_new(self, files: Sequence[PictureFile], digests: Sequence[bytes]) -> bool:
-        """Was the network trained on none of these images, as far as its record says?"""
-        root, known = printable(str(self.root)), set(self.reading.get("trained_on", "").split())
-        if not known:
-            return False
-        seen = [file.name for file, digest in zip(files, digests, strict=True) if known & set(_keys(file, digest))]
-        if not seen:
-            log.info("%s: all %s are tested, since the network was trained on none", root, counted(len(files), "image"))
-            return True
-        log.info(
-            "%s: the network was trained on images of this folder, such as %s; tested are those that are held out",
-            *(root, printable(seen[0])),
-        )
-        return False
+    def _report_known(self, known: np.ndarray) -> None:
+        root, count = printable(str(self.root)), counted(len(known), "image")
+        if known.all():
+            raise DataError(f"{root}: the network was trained on all {count}, so none can be tested")
+        if known.any():
+            log.info(
+                "%s: the network was trained on %d of %s; the other %d are tested",
+                *(root, known.sum(), count, len(known) - known.sum()),
+            )
+        else:
+            log.info("%s: all %s are tested, since the network was trained on none", root, count)
 
     def _check_counts(self, labels: dict[str, np.ndarray]) -> None:
         if self._network_wants:  # it is trained already
@@ -312,11 +334,21 @@ class Folder(Source):
                 )
                 self.details[f"{part}_images_in_training"] = len(twice)
 
-
-def _keys(file: PictureFile, digest: bytes) -> tuple[str, str]:
-    """By what an image is known again: its pixels; and its file, should they be decoded a little differently."""
-    name = hashlib.blake2b(os.fsencode(f"{file.name}\0{file.state[:1]}"), digest_size=6)
-    return digest[:6].hex(), name.hexdigest()
+    def _count_groups(self, names: Sequence[Sequence[str]], rows: dict[str, np.ndarray]) -> None:
+        """Say how many groups there are, and warn of those that the given parts tear apart."""
+        groups = Counter(name for part in PARTS for name in {name for row in rows[part] for name in names[row]})
+        if not groups:
+            return
+        torn = sorted((name for name, parts in groups.items() if parts > 1), key=natural_order)
+        root, count = printable(str(self.root)), counted(len(groups), "group")
+        if torn:
+            log.warning(
+                "%s: %d of %s are in more than one of train, val and test, so the test is too easy: %s",
+                *(root, len(torn), count, first_names(torn)),
+            )
+            self.details["groups_in_several_parts"] = len(torn)
+        else:
+            log.info("%s: %s, each in one part only", root, count)
 
 
 def _characters(names: Sequence[str]) -> tuple[str, ...] | None:
@@ -332,8 +364,10 @@ def _held_out(names: Sequence[str], labels: np.ndarray, groups: np.ndarray, test
     So they never move: another seed chooses the same, and a new image leaves nearly all where they are. Two images of
     each class always stay.
     """
-    count = round(test_size * len(names)) if test_size < 1 else int(test_size)
     classes = Counter(labels.tolist())
+    count = round(test_size * len(names)) if test_size < 1 else int(test_size)
+    if test_size == TEST_SIZE:
+        count = max(count, len(classes))
     least, most = len(classes), sum(max(0, own - 2) for own in classes.values())
     if not least <= count <= most:
         possible = f"; set data.test_size={least} to {most:,}" if least <= most else ""
@@ -387,6 +421,7 @@ def read_pictures(
         ranges: what is black and white in pictures of a kind; those of other kinds have a range that suits all of them.
     """
     images = np.empty((len(files), channels or 1, *size), np.uint8)
+    file_digests: list[bytes] = []
     broken: dict[int, str] = {}
     deep: dict[int, np.ndarray] = {}
     of_eight_bits: list[int] = []
@@ -406,6 +441,7 @@ def read_pictures(
         else:
             deep[count] = found.values
         extremes.setdefault(found.kind, []).extend((found.least, found.most))
+        file_digests.append(found.file_digest)
         count += 1
     used = {kind: ranges.get(kind) or range_of(min(ends), max(ends)) for kind, ends in extremes.items()}
     for row, values in deep.items():
@@ -413,7 +449,8 @@ def read_pictures(
     if used.get(EIGHT_BITS, FULL) != FULL:
         images[of_eight_bits] = as_bytes(images[of_eight_bits], used[EIGHT_BITS])
     lasting = not any(isinstance(why, TemporaryReason) for why in broken.values())
-    return ReadImages(images[:count], broken, lasting, used)
+    digests = np.frombuffer(b"".join(file_digests), np.uint8).reshape(-1, DIGEST_BYTES)
+    return ReadImages(images[:count], digests, broken, lasting, used)
 
 
 def _fitted_or_reason(root: Path, size: tuple[int, int], channels: int | None, file: PictureFile) -> Fitted | str:

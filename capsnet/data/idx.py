@@ -57,8 +57,11 @@ class IdxSource(Source):
     ):
         self.name, self.class_names, self.class_characters = dataset.__name__, class_names, class_characters
         self.root, self.may_download, self.digests = user_path(root), download, digests or {}
-        self.raw = self.root / dataset.__name__ / "raw"
         self.files = [archive.removesuffix(".gz") for archive, _ in dataset.resources]
+        self.raw = self.root / dataset.__name__ / "raw"
+        if self._missing():  # put elsewhere by hand, perhaps
+            own = (folder for folder in (self.raw.parent, self.root) if not self._missing(folder))
+            self.raw = next(own, self.raw)
         self.sha256: dict[str, str] = {}
         self.official: bool | None = None
         mirrors = [mirror.rstrip("/") + "/"] if mirror else list(dataset.mirrors)
@@ -120,8 +123,9 @@ class IdxSource(Source):
             _images(self.raw / f"{kind}-images-idx3-ubyte"), torch.from_numpy(labels.astype(np.int64))
         )
 
-    def _missing(self) -> list[str]:
-        return [name for name in self.files if not os.path.lexists(_compressed_or_not(self.raw / name))]
+    def _missing(self, folder: Path | None = None) -> list[str]:
+        paths = {name: (folder or self.raw) / name for name in self.files}
+        return [name for name, path in paths.items() if not os.path.lexists(_as_it_lies(path))]
 
     @contextlib.contextmanager
     def _download_lock(self) -> Iterator[None]:
@@ -257,16 +261,20 @@ def _remedy(path: Path) -> str:
     return f"replace it, or remove {path.parent} to download it again"
 
 
-def _compressed_or_not(path: Path) -> Path:
-    """The file, or the one beside it that gzip has made of it and that is there in its place."""
-    compressed = path.with_name(f"{path.name}.gz")
-    return compressed if compressed.exists() and not os.path.lexists(path) else path
+def _as_it_lies(path: Path) -> Path:
+    """The file, or what is there in its place: the same compressed by gzip, as Kaggle names it, or in a folder of its
+    name."""
+    if os.path.lexists(path) and not path.is_dir():
+        return path
+    dotted = path.name.replace("-idx", ".idx")
+    names = (f"{path.name}.gz", dotted, f"{dotted}.gz", f"{path.name}/{path.name}")
+    return next((other for name in names if (other := path.parent / name).is_file()), path)
 
 
 @contextlib.contextmanager
 def _opened(path: Path, remedy: str) -> Iterator[BinaryIO]:
     """An IDX file, unpacked while it is read. Raises DataError if it cannot be read."""
-    there = _compressed_or_not(path)
+    there = _as_it_lies(path)
     try:
         with there.open("rb") as file:
             is_compressed = file.read(2) == b"\x1f\x8b"

@@ -21,7 +21,17 @@ PARTS = ("train", "val", "test")
 OTHER_NAMES = {"training": "train", "testing": "test", "validation": "val", "valid": "val"}
 SYSTEM_NAMES = frozenset(
     [
-        *("__macosx", "@eadir", "#recycle", "$recycle.bin", "system volume information", "lost+found", "__pycache__"),
+        *(
+            "__macosx",
+            "@eadir",
+            "#recycle",
+            "@recycle",
+            "$recycle.bin",
+            "#snapshot",
+            "system volume information",
+            "lost+found",
+            "__pycache__",
+        ),
         *("thumbs.db", "desktop.ini"),
     ]
 )
@@ -84,6 +94,7 @@ def _find_pictures(root: Path, inside: str) -> list[PictureFile]:
             f"{root}: has no images in train/CLASS/ and test/CLASS/, or in CLASS/{_what_is_there(root, folders)}"
         )
     if empty:
+        _refuse_deeper_classes(root, found, inside)
         raise DataError(f"{empty[0]}: has no images{_endings(empty[0])}; put some there, or remove the folder")
     if beside := _pictures_in(root) if parts == [""] else 0:
         log.warning("%s: not read: %s beside the class folders", printable(str(root)), counted(beside, "image"))
@@ -141,6 +152,14 @@ def _refuse_wrong_level(root: Path, part: str, folders: Sequence[str], inside: s
     raise DataError(
         f"{root}: has no images in train/CLASS/ and test/CLASS/, or in CLASS/; did you mean data.root={where}?"
     )
+
+
+def _refuse_deeper_classes(root: Path, found: _Found, inside: str) -> None:
+    """Raise DataError if one folder alone has pictures, in folders of its own, such as images/ beside labels/."""
+    tops = {Path(file.name).parts[0] for file in found.files}
+    if len(tops) == 1 and len(found.deeper) == len(found.files) and not found.files[0].part:
+        where = _where_classes_are(root / tops.pop(), inside)
+        raise DataError(f"{root}: has images in one folder only; did you mean data.root={where}?")
 
 
 def _where_classes_are(folder: Path, inside: str) -> Path:

@@ -98,8 +98,10 @@ def grouped_split(
         if fits and (taken + own / 2 <= wanted)[has].all() and (sizes - taken - own >= least_kept)[has].all():
             taken += own
             chosen.add(group)
-    for label in np.flatnonzero((taken == 0) & (sizes > 0)):  # too small for its share: its smallest group
-        for group, own in sorted(of_group.items(), key=lambda item: item[1].sum()):
+    for label in np.flatnonzero(sizes):
+        if taken[label]:
+            continue
+        for group, own in sorted(of_group.items(), key=lambda item: item[1].sum()):  # too small for its share
             if own[label] and group not in chosen and (sizes - taken - own >= 1)[own > 0].all():
                 taken += own
                 chosen.add(group)

@@ -6,15 +6,30 @@ import os
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from ..errors import DataError
 from ..files import user_path
 from ..text import printable
 from .folder import TEST_SIZE, Folder
 from .picture_files import OTHER_NAMES, PARTS, PictureFile, is_below, state_of
-from .pictures import SUFFIXES
+from .pictures import has_picture_name
 
 DELIMITERS = ",;\t"
+SPLIT_COLUMN = "split"  # the only one that may be missing
+
+
+class Row(NamedTuple):
+    """A row of a table."""
+
+    line: int
+    """In which it is, from 1."""
+    file: str
+    class_name: str
+    part: str
+    """train, val or test; empty if the table does not say."""
+    group: str
+    """Images that stay together have the same; empty if the table does not say."""
 
 
 class Table(Folder):
@@ -26,8 +41,11 @@ class Table(Folder):
         labels: the CSV file, in UTF-8, with commas, semicolons or tabs, and names of the columns in its first row.
         root: the folder that the files' names are in; None: that of the CSV file. A name may leave out its ending.
         file_column, label_column, split_column: names of the columns.
+        group_column: name of a column; images in whose rows it has the same value stay together. None: see `group`.
         test_size, image_size, channels, skip_broken, group, cache: as of `Folder`.
     """
+
+    advice_on_classes = ""
 
     def __init__(
         self,
@@ -35,7 +53,8 @@ class Table(Folder):
         root: str | None = None,
         file_column: str = "file",
         label_column: str = "label",
-        split_column: str = "split",
+        split_column: str = SPLIT_COLUMN,
+        group_column: str | None = None,
         test_size: float = TEST_SIZE,
         image_size: int | None = None,
         channels: int | None = None,
@@ -47,35 +66,85 @@ class Table(Folder):
         folder = str(self.labels.parent) if root is None else root
         super().__init__(folder, test_size, image_size, channels, skip_broken, group, cache)
         self.title = printable(self.labels.stem)
-        self.columns = file_column, label_column, split_column
+        self.columns = {"file_column": file_column, "label_column": label_column, "split_column": split_column}
+        if group_column is not None:
+            self.columns["group_column"] = group_column
+        self._rows: dict[str, Row] = {}
 
     def _find(self) -> list[PictureFile]:
-        rows = read_table(self.labels, self.columns)
-        inside, files = os.path.realpath(self.root), []
-        seen: dict[str, int] = {}
-        for line, (name, class_name, part) in rows:
-            if name in seen:
-                raise DataError(f"{self.labels}: line {line}: {printable(name)} is in line {seen[name]} already")
-            seen[name] = line
-            path = _with_ending(self.root / name)
+        if not self.root.is_dir():
+            raise DataError(f"data.root={self.root}: there is no such folder")
+        seen: dict[str, Row] = {}
+        for row in read_table(self.labels, self.columns):
+            before = seen.setdefault(row.file, row)
+            if before[1:] != row[1:]:
+                raise DataError(
+                    f"{self.labels}: line {row.line}: {printable(row.file)} is in line {before.line} already"
+                )
+        inside, existing, files = os.path.realpath(self.root), ExistingFiles(), []
+        for row in seen.values():
+            path = existing.find(self.root, row.file)
+            is_absolute = Path(row.file).is_absolute()
+            name = os.path.relpath(path, self.root) if is_absolute else str(path.relative_to(self.root))
             leads_outside = not is_below(str(path), inside)
-            below = os.path.relpath(path, self.root) if Path(name).is_absolute() else str(path.relative_to(self.root))
-            class_name = printable(unicodedata.normalize("NFC", class_name))
-            files.append(PictureFile(part, class_name, below, state_of(path), leads_outside, below))
+            files.append(PictureFile(row.part, row.class_name, name, state_of(path), leads_outside, name))
+            self._rows[name] = row
         if any(file.part for file in files):
             files = [file._replace(part=file.part or "train") for file in files]
+            if not self._network_wants and not any(file.part == "train" for file in files):
+                raise DataError(f"{self.labels}: lists no images for training")
         return files
 
+    def _where(self, file: PictureFile) -> str:
+        row = self._rows[file.name]
+        return f"{self.labels}: line {row.line}: {row.class_name}"
 
-def read_table(path: Path, columns: Sequence[str]) -> list[tuple[int, tuple[str, str, str]]]:
-    """File, class and part of each row, with the number of its line. The part is empty if there is none.
+    def _group_names(self, files: Sequence[PictureFile]) -> list[list[str]]:
+        if "group_column" not in self.columns or self._network_wants:
+            return super()._group_names(files)
+        return [[group] if (group := self._rows[file.name].group) else [] for file in files]
+
+
+class ExistingFiles:
+    """Finds files by the names that a table has, which may lack their ending, or be written a little differently."""
+
+    def __init__(self) -> None:
+        self._names: dict[Path, dict[str, str]] = {}
+
+    def find(self, root: Path, name: str) -> Path:
+        """The path of a file that is there; or if none suits, as it would be."""
+        path = root / name
+        if not path.exists() and "\\" in name:
+            path = root / name.replace("\\", "/")  # from Windows
+        if path.exists():
+            return path
+        if path.parent not in self._names:
+            self._names[path.parent] = _plain_names(path.parent)
+        return path.with_name(self._names[path.parent].get(_plain(path.name), path.name))
+
+
+def _plain_names(folder: Path) -> dict[str, str]:
+    """Files in a folder by their plain names, of pictures also without their ending."""
+    names = sorted(os.listdir(folder)) if folder.is_dir() else []
+    without_ending = {_plain(Path(name).stem): name for name in names if has_picture_name(name)}
+    return without_ending | {_plain(name): name for name in names}
+
+
+def _plain(name: str) -> str:
+    """A name as file systems compare it: without regard to case, and to how é is put together."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def read_table(path: Path, columns: dict[str, str]) -> list[Row]:
+    """The rows of a table.
 
     Args:
         path: of the CSV file.
-        columns: names of the columns with file, class and part; there need be none for the part.
+        columns: names of the columns, by the setting that names them: file_column, label_column, split_column and
+            perhaps group_column. There need be no column `SPLIT_COLUMN`.
 
     Raises:
-        DataError: the file cannot be read, lacks a column, or a row lacks a value.
+        DataError: the file cannot be read, lacks a column, or a row lacks a value or has one too many.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -83,34 +152,50 @@ def read_table(path: Path, columns: Sequence[str]) -> list[tuple[int, tuple[str,
         raise DataError(f"data.labels={path}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
         raise DataError(f"data.labels={path}: is not UTF-8 ({error.reason}); save it as CSV in UTF-8") from error
-    head = text.partition("\n")[0]
-    reader = csv.reader(io.StringIO(text), delimiter=max(DELIMITERS, key=head.count))
-    names = [name.strip() for name in next(reader, [])]
-    places = [names.index(name) if name in names else None for name in columns]
-    for key, name, place in zip(("file_column", "label_column"), columns, places, strict=False):
-        if place is None:
-            there = ", ".join(map(printable, names)) or "nothing"
-            raise DataError(f"{path}: has no column {name}, but {there}; set data.{key}=NAME")
+    lines = text.splitlines(keepends=True)
+    first = next((place for place, line in enumerate(lines) if line.strip() and not line.startswith("sep=")), 0)
+    head = lines[first] if lines else ""
+    delimiter = max(DELIMITERS, key=head.count)
+    reader = csv.reader(io.StringIO("".join(lines[first:])), delimiter=delimiter, skipinitialspace=True, strict=True)
     rows = []
-    for cells in reader:
-        if not any(cell.strip() for cell in cells):
-            continue
-        line = reader.line_num
-        values = ["" if place is None or place >= len(cells) else cells[place].strip() for place in places]
-        if not values[0] or not values[1]:
-            raise DataError(f"{path}: line {line}: has no {columns[0] if not values[0] else columns[1]}")
-        part = OTHER_NAMES.get(values[2].lower(), values[2].lower())
-        if part and part not in PARTS:
-            raise DataError(f"{path}: line {line}: {columns[2]} is {printable(values[2])}, not train, val or test")
-        rows.append((line, (values[0], values[1], part)))
+    try:
+        names = [name.strip() for name in next(reader, [])]
+        places = _places(path, names, columns)
+        for cells in reader:
+            if any(cell.strip() for cell in cells):
+                rows.append(_row(path, first + reader.line_num, cells, len(names), places, columns))
+    except csv.Error as error:
+        raise DataError(f"{path}: line {first + reader.line_num}: is no CSV ({error}); look at its quotes") from error
     if not rows:
         raise DataError(f"{path}: lists no images")
     return rows
 
 
-def _with_ending(path: Path) -> Path:
-    """The file itself, or the one whose name only lacks the ending in the table."""
-    if path.exists():
-        return path
-    named = (path.with_name(path.name + suffix) for suffix in sorted(SUFFIXES))
-    return next((other for other in named if other.exists()), path)
+def _places(path: Path, names: Sequence[str], columns: dict[str, str]) -> dict[str, int]:
+    """Which column is which, by the setting that names it."""
+    known = {name.casefold(): place for place, name in reversed(list(enumerate(names)))}
+    places = {key: known[name.casefold()] for key, name in columns.items() if name.casefold() in known}
+    for key, name in columns.items():
+        if key not in places and (key, name) != ("split_column", SPLIT_COLUMN):
+            there = ", ".join(map(printable, names)) or "nothing"
+            raise DataError(f"{path}: has no column {name}, but {there}; set data.{key}=NAME")
+    return places
+
+
+def _row(
+    path: Path, line: int, cells: Sequence[str], width: int, places: dict[str, int], columns: dict[str, str]
+) -> Row:
+    if any(cell.strip() for cell in cells[width:]):
+        raise DataError(
+            f"{path}: line {line}: has {len(cells)} values for {width} columns; put quotes around a value with a comma"
+        )
+    values = {key: cells[place].strip() if place < len(cells) else "" for key, place in places.items()}
+    for key in ("file_column", "label_column"):
+        if not values[key]:
+            raise DataError(f"{path}: line {line}: has no {columns[key]}")
+    given = values.get("split_column", "")
+    part = OTHER_NAMES.get(given.lower(), given.lower())
+    if part and part not in PARTS:
+        raise DataError(f"{path}: line {line}: {columns['split_column']} is {printable(given)}, not train, val or test")
+    class_name = printable(unicodedata.normalize("NFC", values["label_column"]))
+    return Row(line, values["file_column"], class_name, part, values.get("group_column", ""))

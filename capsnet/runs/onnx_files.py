@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..data.pictures import FULL, Ranges
 from ..errors import ExportError
 from ..text import on_one_line
 from .trained import TrainedModel
@@ -83,7 +84,8 @@ def to_onnx(model: TrainedModel, title: str) -> OnnxFiles:
         "class_names": json.dumps(model.class_names),
         "image_shape": json.dumps(model.image_shape),
         "preprocessing": f"{'gray' if channels == 1 else 'red, green, blue'}, as large as fits {height}x{width} pixels"
-        " with its aspect ratio, padded with the color of its border, divided by 255",
+        f" with its aspect ratio, padded with the color of its border, {_scaling(model.ranges)}",
+        "ranges": json.dumps({kind: list(ends) for kind, ends in model.ranges.items()}),
         "network": title,
     }
     images = torch.zeros(2, *model.image_shape)
@@ -94,6 +96,15 @@ def to_onnx(model: TrainedModel, title: str) -> OnnxFiles:
         return OnnxFiles(encoder, None)
     inputs = {"capsules": output.capsules, "labels": torch.zeros(2, dtype=torch.int64)}
     return OnnxFiles(encoder, _exported(_Decoder(model), inputs, ["images"], metadata))
+
+
+def _scaling(ranges: Ranges) -> str:
+    """How the values of a picture become numbers from 0 to 1."""
+    own = {kind: ends for kind, ends in ranges.items() if ends != FULL}
+    if not own:
+        return "divided by 255"
+    scaled = [f"in pictures with {kind}, {ends.black:g} becomes 0 and {ends.white:g} 1" for kind, ends in own.items()]
+    return "; ".join(scaled if len(own) == len(ranges) else [*scaled, "others are divided by 255"])
 
 
 def _exported(module: nn.Module, inputs: dict[str, Tensor], outputs: list[str], metadata: dict[str, str]) -> bytes:

@@ -29,12 +29,9 @@ from .hints import CALLBACKS
 from .parse import config_from_omegaconf, explain, flat, quoted
 from .plugins import load_plugin
 
-PATH_KEYS = (
-    "data.root",
-    "data.cache",
-    "plugin",
-    "init",
-)  # of which no value is code to Hydra, but for a sweep's commas
+PATH_KEYS = ("data.root", "data.cache", "data.labels", "plugin", "init")
+"""Whose values are no code to Hydra, but for a sweep's commas."""
+EXPRESSION_KEY = "data.group"  # whose value is not even that: commas are common in regular expressions
 
 LAUNCHER_PACKAGES = {"joblib": "hydra-joblib-launcher", "submitit_slurm": "hydra-submitit-launcher"}
 """Options of hydra/launcher that come with an optional package."""
@@ -188,7 +185,8 @@ def _refuse_names_of_presets(plugin: str) -> None:
 
 
 def with_quoted_paths(arguments: list[str]) -> list[str]:
-    """The same arguments with quotes around paths that Hydra cannot read, such as ~/pictures or My Photos (2024).
+    """The same arguments with quotes around paths and regular expressions that Hydra cannot read, such as ~/pictures or
+    My Photos (2024).
 
     A path with a comma is left alone: it may be several, for a sweep.
     """
@@ -197,6 +195,8 @@ def with_quoted_paths(arguments: list[str]) -> list[str]:
 
 def _with_quoted_path(argument: str) -> str:
     key, equals, value = argument.partition("=")
+    if key.lstrip("+") == EXPRESSION_KEY and not value.startswith(("'", '"')) and value != "null":
+        return f"{key}{equals}{quoted(value)}"
     if key.lstrip("+") not in PATH_KEYS or not value or "," in value:
         return argument
     try:

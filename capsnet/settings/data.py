@@ -190,6 +190,9 @@ class Table(Folder):
     file_column: str = setting("file", "the column with the files' names")
     label_column: str = setting("label", "the column with their classes")
     split_column: str = setting("split", "the column with train, val or test, if there is one")
+    group_column: str | None = setting(
+        None, "a column; images for which it has the same value stay together in training, validation or test"
+    )
 
     def build(self):
         from ..data.table import Table

@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import difflib
+import re
 from collections.abc import Iterable
 from typing import Any, get_origin, get_type_hints
 
@@ -326,8 +327,8 @@ def parse_values(arguments: list[str]) -> dict[str, str | None]:
 
 
 def quoted(text: str) -> str:
-    """A text as a value in Hydra's override syntax."""
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    """A text as a value in Hydra's override syntax, where a backslash is one, unless it is before a quote."""
+    return "'" + re.sub(r"(\\*)('|$)", lambda end: 2 * end[1] + end[2].replace("'", "\\'"), text) + "'"
 
 
 def explain(error: OmegaConfBaseException, override: str | None = None) -> str:

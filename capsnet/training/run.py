@@ -116,11 +116,15 @@ def train(
         began = time.perf_counter()
         data = _read_training_images(config)
         dataset, validates = data.dataset, data.dataset.val_split is not None
-        free = available_memory(on_cpu=not torch.cuda.is_available() or config.trainer.accelerator == "cpu")
+        takes_ram = not torch.cuda.is_available() or config.trainer.accelerator == "cpu"
+        free = available_memory(on_cpu=takes_ram)
         shape, held = config.task.build().image_shape(dataset.image_shape), sum(dataset.counts.values())
         refuse_too_large(config, dataset.image_shape, len(dataset.class_names), free)
         module = _build_module(config, dataset)
         need = memory_need(module.network, shape, min(config.data.batch_size, held), held)
+
+        if is_main and free is not None and need.total > free:  # before steps are timed, which takes all of it
+            log.warning("This training needs %s", memory_line(need, free, takes_ram))
 
         earlier = read_record(run_dir) if resume and (run_dir / RECORD_FILE).exists() else {}
         decision = _decide(config, module, dataset, recorded_computing(earlier) or computing)

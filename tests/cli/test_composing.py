@@ -9,12 +9,21 @@ from capsnet.settings.composing import with_quoted_paths
 
 
 @pytest.mark.parametrize(
-    "path", ["~/pictures", "/x/My Photos (2024)", "it's", 'a "b"', "Bücher", "写真", "a=b", "[new] x"]
+    "path", ["~/pictures", "/x/My Photos (2024)", "it's", 'a "b"', "Bücher", "写真", "a=b", "[new] x", "C:\\new x\\"]
 )
 def test_a_path_may_have_any_characters(path):
-    for key in ("data.root", "data.cache", "plugin", "++data.root"):
+    for key in ("data.root", "data.cache", "data.labels", "plugin", "++data.root"):
         (argument,) = with_quoted_paths([f"{key}={path}"])
         assert OverridesParser.create().parse_override(argument).value() == path
+
+
+@pytest.mark.parametrize(
+    "expression", [r"patient(\d+)", r"p\D*(\d{1,3})_", r"^([^_]+)_", r"(?P<a>\w+)_\d+|it's", "a,b"]
+)
+def test_a_regular_expression_may_have_any_characters(expression):
+    (argument,) = with_quoted_paths([f"data.group={expression}"])
+    assert OverridesParser.create().parse_override(argument).value() == expression
+    assert with_quoted_paths([argument, "data.group=null"]) == [argument, "data.group=null"]
 
 
 @pytest.mark.parametrize(

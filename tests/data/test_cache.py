@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from capsnet.data.cache import ReadImages, cached, user_cache
+from capsnet.data.pictures import DIGEST_BYTES
 
 IMAGES = np.arange(2 * 1 * 3 * 3, dtype=np.uint8).reshape(2, 1, 3, 3)
+DIGESTS = np.arange(2 * DIGEST_BYTES, dtype=np.uint8).reshape(2, DIGEST_BYTES)
 
 
 class Reader:
@@ -16,7 +18,7 @@ class Reader:
 
     def __call__(self):
         self.calls += 1
-        return ReadImages(IMAGES + self.calls, {3: "is empty"})
+        return ReadImages(IMAGES + self.calls, DIGESTS, {3: "is empty"})
 
 
 def test_the_same_state_is_read_once_and_another_replaces_it(tmp_path):
@@ -26,6 +28,7 @@ def test_the_same_state_is_read_once_and_another_replaces_it(tmp_path):
     assert read.calls == 1
     assert np.array_equal(first.images, again.images)
     assert again.broken == {3: "is empty"}
+    assert np.array_equal(again.file_digests, DIGESTS)
     assert np.array_equal(cached(tmp_path, "folder", "later", read).images, IMAGES + 2)
     assert len(list(tmp_path.iterdir())) == 1
     cached(tmp_path, "another folder", "state", read)
@@ -33,7 +36,7 @@ def test_the_same_state_is_read_once_and_another_replaces_it(tmp_path):
 
 
 def test_what_may_be_readable_at_another_time_is_not_kept(tmp_path):
-    cached(tmp_path, "folder", "state", lambda: ReadImages(IMAGES, {0: "cannot be read"}, lasting=False))
+    cached(tmp_path, "folder", "state", lambda: ReadImages(IMAGES, DIGESTS, {0: "cannot be read"}, lasting=False))
     assert not list(tmp_path.iterdir())
 
 

@@ -68,6 +68,23 @@ class TestReading:
             own.prepare()
             assert torch.equal(own.test().images, whole.test().images)
 
+    @pytest.mark.parametrize("place", ["", "KMNIST"])
+    def test_files_that_were_put_beside_each_other_by_hand_are_read(self, kmnist_root, place):
+        whole = prepared(kmnist_root)
+        for path in (kmnist_root / "KMNIST/raw").iterdir():
+            path.rename(kmnist_root / place / path.name)
+        assert prepared(kmnist_root).sha256 == whole.sha256
+
+    def test_files_are_read_under_the_names_that_kaggle_gives_them(self, kmnist_root):
+        whole = prepared(kmnist_root)
+        for number, path in enumerate((kmnist_root / "KMNIST/raw").iterdir()):
+            content = path.read_bytes()
+            path.unlink()
+            inner = path / path.name if number % 2 else path.with_name(path.name.replace("-idx", ".idx"))
+            inner.parent.mkdir(exist_ok=True)
+            inner.write_bytes(content)
+        assert prepared(kmnist_root).sha256 == whole.sha256
+
     @pytest.mark.skipif(
         not (SHARED / "MNIST").is_dir(), reason="the official files of MNIST are not beside the project"
     )

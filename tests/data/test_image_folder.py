@@ -524,12 +524,85 @@ class TestPicturesAsPeopleHaveThem:
         shutil.copytree(tmp_path / "old", tmp_path / "moved")
         for number in range(4):
             save(tmp_path / "new" / ("one", "two")[number % 2] / f"{number}.png", noise(number))
+        shutil.copytree(tmp_path / "old", tmp_path / "mixed")
+        for number in range(4):
+            shutil.copy(tmp_path / f"new/two/{number // 2 * 2 + 1}.png", tmp_path / f"mixed/two/new{number}.png")
+        for path in (tmp_path / "mixed/one").iterdir():
+            path.rename(path.with_name(f"renamed{path.name}"))
         counts = {
             name: len(dataset(tmp_path / name, trained_on=about).read_test_images().labels)
-            for name in ("old", "moved", "new")
+            for name in ("old", "moved", "mixed", "new")
         }
-        assert counts == {"old": 12, "moved": 12, "new": 4}
+        assert counts == {"old": 12, "moved": 12, "mixed": 16, "new": 4}
+        assert "mixed: the network was trained on 48 of 64 images; the other 16 are tested" in caplog.text
         assert "new: all 4 images are tested, since the network was trained on none" in caplog.text
+        for path in (tmp_path / "old").rglob("*.png"):
+            if path.stem in ("0", "1", "2"):
+                path.rename(path.with_stem(f"{path.parent.name}{path.stem}"))
+        known = opened(tmp_path / "old", val_size=3, test_size=3)  # other images are held out than before
+        assert known.counts == {"train": 54, "val": 3, "test": 3}
+
+    @pytest.mark.parametrize("ending", ["bmp", "pgm", "tif"])
+    def test_new_pictures_with_the_names_and_sizes_of_the_old_ones_are_new(self, tmp_path, ending):
+        for place, name in enumerate(("old", "new")):
+            for number in range(40):
+                save(tmp_path / name / "ab"[number % 2] / f"{number}.{ending}", noise(100 * place + number))
+        about = recorded_training_images(opened(tmp_path / "old").record())
+        assert len(dataset(tmp_path / "new", trained_on=about).read_test_images().labels) == 40
+
+    def test_if_the_network_was_trained_on_all_pictures_nothing_is_tested(self, tmp_path):
+        make_folder_of_digits(tmp_path, {"train": 10, "test": 4})
+        about = recorded_training_images(opened(tmp_path, val_size=6).record())
+        with pytest.raises(DataError, match="the network was trained on all 30 images, so none can be tested"):
+            dataset(tmp_path / "train", trained_on=about).read_test_images()
+
+    def test_by_default_each_class_of_a_small_folder_has_an_image_in_every_part(self, tmp_path):
+        make_folder_of_digits(tmp_path, {"": 4})
+        data = opened(tmp_path)
+        assert data.counts == {"train": 6, "val": 3, "test": 3}
+
+    def test_groups_that_lie_in_two_given_parts_are_said(self, tmp_path, caplog):
+        for part in ("train", "test"):
+            for number in range(12):
+                name = f"writer{number % 4 + (3 if part == 'test' else 0)}_{number}.png"
+                save(tmp_path / part / "ab"[number % 2] / name, noise((part == "test", number)))
+        data = opened(tmp_path, group=r"writer(\d+)", val_size=2)
+        assert "1 of 7 groups are in more than one of train, val and test, so the test is too easy: 3" in caplog.text
+        assert data.record()["groups_in_several_parts"] == 1
+
+    def test_a_group_that_is_the_same_for_all_is_refused_and_one_of_several_captures_counts(self, tmp_path):
+        for number in range(40):
+            save(tmp_path / "ab"[number % 2] / f"{'left' if number % 4 < 2 else 'right'}_{number}.png", noise(number))
+        with pytest.raises(ConfigError, match=r"data.group=\\.png: finds the same in every file's name, .png"):
+            opened(tmp_path, group=r"\.png")
+        data = opened(tmp_path, group="^(left)|^(right)", val_size=0)
+        assert data.counts == {"train": 20, "test": 20}
+
+    def test_nearly_black_pictures_beside_bright_ones_are_said(self, tmp_path, caplog):
+        for number in range(12):
+            brightest = 1 if number < 3 else 255
+            save(tmp_path / "ab"[number % 2] / f"{number}.png", (noise(number) > 128) * brightest)
+        opened(tmp_path)
+        assert "3 of 12 pictures are nearly black, such as a/0.png" in caplog.text
+
+    def test_colors_of_which_only_the_upper_bits_are_read_stay_colors(self, tmp_path):
+        for number in range(12):
+            save(tmp_path / "ab"[number % 2] / f"{number}.png", noise(number, channels=3) >> 4)
+        data = opened(tmp_path)
+        assert data.image_shape[0] == 3
+        assert data.train_split.images.max() == 255
+
+    def test_what_cameras_have_not_developed_is_no_picture(self, digits, caplog):
+        (digits / "train/one/0.CR2").write_bytes(b"II*\0\x10\0\0\0CR")
+        assert opened(digits, val_size=6).counts == {"train": 24, "val": 6, "test": 12}
+        assert "not read, as they are no pictures: train/one/0.CR2" in caplog.text
+
+    def test_the_folder_beside_one_of_other_files_is_proposed(self, tmp_path):
+        make_folder_of_digits(tmp_path, {"images/train": 4, "images/val": 4})
+        (tmp_path / "labels").mkdir()
+        (tmp_path / "labels/1.txt").write_text("0 0.5 0.5")
+        with pytest.raises(DataError, match=r"has images in one folder only; did you mean data.root=.*/images\?"):
+            opened(tmp_path)
 
 
 class TestTable:
@@ -554,6 +627,40 @@ class TestTable:
         assert data.class_names == wanted.class_names
         assert same_parts(data, wanted)
 
+    def test_names_are_found_as_people_write_them(self, digits):
+        folder = digits / "train"
+        for name in ("one", "two"):
+            (folder / name / "0.png").rename(folder / name / "Cafe\u0301.PNG")
+        names = [path.relative_to(digits) for name in ("one", "two") for path in sorted((folder / name).iterdir())]
+        rows = [f"{name}, {name.parts[1]}" for name in names]
+        wanted = self.read(self.table(digits / "a.csv", rows, "file,label"))
+        assert wanted.counts == {"train": 13, "val": 3, "test": 4}
+        written = [row.replace("/", "\\").replace("Cafe\u0301.PNG", "caf\u00e9") for row in rows]
+        assert same_parts(
+            wanted, self.read(self.table(digits / "b.csv", [*written, written[0]], "sep=,\n\nFile,Label"))
+        )
+
+    def test_a_label_with_a_comma_is_one_label(self, digits):
+        rows = [f'{path.relative_to(digits)}, "{path.parent.name}, old"' for path in (digits / "train").rglob("*.png")]
+        assert self.read(self.table(digits / "a.csv", rows, "file, label")).class_names == (
+            *("one, old", "two, old", "zero, old"),
+        )
+
+    def test_a_column_says_what_stays_together(self, tmp_path):
+        for number in range(40):
+            save(tmp_path / f"{number}.png", noise(number))
+        rows = [f"{number}.png,{'ab'[number % 2]},patient {number // 4}" for number in range(40)]
+        labels = self.table(tmp_path / "labels.csv", rows, "file,label,patient")
+        data = self.read(labels, group_column="patient", val_size=8)
+        numbers = {np.asarray(Image.open(tmp_path / f"{number}.png")).tobytes(): number // 4 for number in range(40)}
+        splits = (data.train_split, data.val_split, data.test_split)
+        patients = [{numbers[image.numpy().tobytes()] for image in split.images} for split in splits]
+        assert sum(map(len, patients)) == 10
+        with pytest.raises(
+            DataError, match=r"has no column part, but file, label, patient; set data.split_column=NAME"
+        ):
+            self.read(labels, split_column="part")
+
     def test_columns_may_have_other_names_and_files_no_ending(self, digits):
         rows = [f"{path.stem},{path.parent.name}" for path in (digits / "train/one").iterdir()]
         rows += [f"../two/{path.stem},two" for path in (digits / "train/two").iterdir()]
@@ -574,6 +681,13 @@ class TestTable:
             ("file,label,split", "a.png,one,exam", "line 2: split is exam, not train, val or test"),
             ("file,label", "train/one/0.png,one\ntrain/one/0.png,two", "line 3: train/one/0.png is in line 2 already"),
             ("file,label", "nowhere.png,one", r"nowhere.png cannot be read \(No such file"),
+            ("file,label", "train/one/0.png,a, b", "line 2: has 3 values for 2 columns; put quotes around a value"),
+            ("file,label", 'train/one/0.png,"one', "line 3: is no CSV"),
+            (
+                "file,label,split",
+                "train/one/0.png,one,test",
+                "line 2: one: is not a class in train/; rename",
+            ),
             ("file,label", "", "lists no images"),
         ],
     )

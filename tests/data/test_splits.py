@@ -36,6 +36,12 @@ def test_groups_are_never_torn_apart(images, held_out):
     assert set(np.delete(labels, out)) == set(labels)
 
 
+def test_one_group_is_held_out_if_it_serves_all_classes():
+    labels, groups = np.arange(300) % 10, np.arange(300) // 30  # ten writers of three images of each class
+    out = grouped_split(labels, groups, 24, np.arange(300))
+    assert len(out) == 30
+
+
 def test_things_are_connected_by_shared_keys():
     assert len(set(connected([["a"], ["b"], ["a", "c"], ["d"], ["c", "b"]]).tolist())) == 2
 
