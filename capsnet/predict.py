@@ -171,6 +171,9 @@ def _classified(model: "TrainedModel", batch: Sequence[tuple[Path, Any]], invert
             prediction, none = model.task.prediction(scores, model.class_names), bool(scores.max() < least)
             if none:
                 prediction[next(iter(prediction))] = None  # what the picture shows
+            for name in [name for name in prediction if name.startswith("class_")]:  # one of several
+                if prediction[name.replace("class", "score")] < least:
+                    prediction[name] = None
             of_all = dict(zip(model.class_names, scores.tolist(), strict=True))
             yield Row(str(path), prediction, model.looks_inverted(own), scores=of_all, none_of_them=none)
 
@@ -208,7 +211,7 @@ def _notes(rows: Sequence[Row], arguments: argparse.Namespace, class_names: Sequ
     if broken := len(rows) - len(classified):
         notes[0] += f", {counted(broken, 'file')} not readable"
     folders = [_class_folder(Path(row.file), arguments.pictures, class_names) for row in classified]
-    if classified and None not in folders:
+    if classified and None not in folders and "class" in classified[0].prediction:
         right = sum(folder == row.prediction.get("class") for folder, row in zip(folders, classified, strict=True))
         notes.append(f"{right / len(classified):.2%} of them, {right:,}, are in the folder of their class")
     if none := sum(row.none_of_them for row in rows):

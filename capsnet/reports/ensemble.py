@@ -12,7 +12,7 @@ from ..data.source import digest
 from ..errors import ConfigError
 from ..files import write_json
 from ..runs.folder import EVALUATION_FILE, new_folder
-from ..settings.config import build_loss, name_of
+from ..settings.config import Config, build_loss, leaves, name_of
 from ..text import columns, relative, shown
 from .averaged_scores import class_scores
 from .evaluation import (
@@ -108,6 +108,15 @@ def _refuse_other_images(
         raise ConfigError(f"{run}: its classes are not those of {first_run}")
     if digest(member.dataset.read_test_images()) != digest(first.dataset.read_test_images()):
         raise ConfigError(f"{run}: its test images are not those of {first_run}")
+    own, wanted = (_tested_task(one.config) for one in (member, first))
+    if differing := [key for key in own | wanted if own.get(key) != wanted.get(key)]:
+        key = differing[0]
+        raise ConfigError(f"{run}: has {key}={own.get(key)}, but {first_run} {wanted.get(key)}")
+
+
+def _tested_task(config: Config) -> dict[str, Any]:
+    """What of the task's settings the test depends on."""
+    return {key: value for key, value, setting in leaves(config) if key.startswith("task.") and setting.evaluated}
 
 
 def _shares(member: NetworkWithTestImages, run: Path, shifts: int) -> Tensor:

@@ -331,6 +331,10 @@ def _check_several_classes(config: Config) -> None:
     task = name_of("task", config.task)
     if config.augment.mixup:
         raise ConfigError(f"augment.mixup={config.augment.mixup:g}: task={task} lays images over each other already")
+    if config.data.class_weights is not None:
+        raise ConfigError(
+            f"data.class_weights={config.data.class_weights}: is for one class an image, and task={task} has several"
+        )
     for name, option in config.metrics.options.items():
         if name not in type(config.metrics).default and not getattr(option, "several_classes", False):
             raise ConfigError(f"metrics={name}: is for one class an image, and task={task} has several")

@@ -15,13 +15,11 @@ from ..data.batches import Generators, Sample
 from ..metrics.balanced_accuracy import BalancedAccuracy, class_accuracies
 from ..metrics.counts import confusion_matrix
 from ..output import Output, Targets
-from .task import Task, Tested, worst_mistake
+from .task import MOST_CLASSES, WORST_CLASSES, Task, Tested, worst_mistake
 
 SHOWN_RECONSTRUCTIONS = 36
 CANDIDATES = 20  # recognized images of a class, of which the one that is drawn best is perturbed
 STANDARD_ERRORS = 2  # above chance, from which on a network is better than chance
-MOST_CLASSES, WORST_CLASSES = 25, 15
-"""With more classes, the terminal lists only the worst; all of them are in evaluation.json."""
 
 
 class Classify(Task):

@@ -10,21 +10,22 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..augment import Augmentation
-from ..augment.ground import ground_color
+from ..augment.ground import ground_color, on_ground
 from ..augment.shift import shift
 from ..data.batches import Generators, Sample, epoch_generator
 from ..errors import ConfigError
 from ..metrics.counts import confusion_matrix
 from ..metrics.pairs import Pairs, best
 from ..output import Output, Targets
-from .task import Network, Task, Tested, worst_mistake
+from ..text import counted
+from .task import MOST_CLASSES, WORST_CLASSES, Network, Task, Tested, worst_mistake
 
 SEED = 0
 """Of the pairs that are scored, and of those that are held out: the same for everyone, whatever the run's seed."""
 INK = 0.5
 """Brightness from which a pixel counts as ink."""
-LIGHT = 0.75
-"""Mean brightness of the borders from which on images have a light ground."""
+LIGHT = 0.65
+"""Mean brightness of the borders from which on images have a light ground; a dark one is below 1 minus it."""
 OVERLAPS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 1.0)
 """Ends of the bins in which pairs are counted by how much their ink overlaps: intersection over union."""
 EXAMPLES = 12
@@ -37,6 +38,7 @@ class Overlap(Task):
     """Two single images of different classes and of the same split are laid over each other.
 
     Each is put on a larger canvas and moved by whole pixels; the ink is added, up to 1. Augmentation comes before.
+    Ink is brightness, on black; on a light ground, it is what a pixel lacks of the brightness of its image's border.
     In training, every image is paired anew in each epoch. In validation and test, the pairs are always the same.
 
     Args:
@@ -111,21 +113,25 @@ class Overlap(Task):
         """Raise ConfigError if the first images that come have their ink on the other ground."""
         if self._ground_is_known:
             return
-        self._ground_is_known, light = True, float(self._ink(ground_color(images)).mean())
-        if light > LIGHT:
-            found, key = ("black", "false") if self.dark_ink else ("white", "true")
-            raise ConfigError(f"task=overlap: the images have a nearly {found} ground; set task.dark_ink={key}")
+        self._ground_is_known, brightness = True, float(ground_color(images).mean())
+        if (1 - brightness if self.dark_ink else brightness) > LIGHT:
+            found, key = ("dark", "false") if self.dark_ink else ("light", "true")
+            raise ConfigError(f"task=overlap: the images have a {found} ground; set task.dark_ink={key}")
 
-    def _ink(self, images: Tensor) -> Tensor:
-        """Images as ink that is bright on black, or the other way round."""
-        return 1 - images if self.dark_ink else images
+    def _ink(self, drawn: Tensor) -> Tensor:
+        """How much ink there is at each place of some images, [batch, k, channels, height, width] in [0, 1]."""
+        return (1 - drawn / _ground(drawn)).clamp(0, 1) if self.dark_ink else drawn
 
     def _on_canvas(self, images: Tensor, shifts: Tensor) -> Tensor:
-        return self._ink(shift(F.pad(self._ink(images), [self.pad] * 4), shifts))
+        def moved(images: Tensor) -> Tensor:
+            return shift(F.pad(images, [self.pad] * 4), shifts)
+
+        return on_ground(images, moved) if self.dark_ink else moved(images)
 
     def _merged(self, drawn: Tensor) -> Tensor:
-        """The sum of the ink in an item, [batch, k, channels, height, width], up to 1."""
-        return self._ink(self._ink(drawn).sum(1).clamp(max=1))
+        """The sum of the ink in an item, [batch, k, channels, height, width], up to 1; on the mean of the grounds."""
+        ink = self._ink(drawn).sum(1).clamp(max=1)
+        return (1 - ink) * _ground(drawn).mean(1) if self.dark_ink else ink
 
     def arrange(self, singles: Tensor, shifts: Tensor) -> Tensor:
         return self._merged(self._on_canvas(singles, shifts)[None])[0]
@@ -198,8 +204,8 @@ class Overlap(Task):
         }
         if "held_out_exact_match" in report:
             apart = f"{report['held_out_exact_match']:.2%}, exact match of {len(report['held_out_pairs'])}"
-            rows["exact match"] = f"{report['exact_match']:.2%} of the pairs of classes that were trained"
-            rows["held-out pairs"] = f"{apart} pairs of classes that were not"
+            rows["exact match"] = f"{report['exact_match']:.2%} of the other pairs of classes"
+            rows["held-out pairs"] = f"{apart} pairs of classes that are held out"
         if "reconstruction_errors" in report:
             errors = (f"{rank} {value:.4f}" for rank, value in report["reconstruction_errors"].items())
             rows["drawings' errors"] = f"{', '.join(errors)} (mean squares of the two that were named)"
@@ -208,7 +214,12 @@ class Overlap(Task):
             share = f"{overlap['exact_match']:.2%} of {some:,} pairs" if some else "no pairs"
             rows[f"  overlap {overlap['from']:.0%} to {overlap['to']:.0%}"] = share
         names = report["class_names"]
-        for label, (name, share) in enumerate(report["per_class_found"].items()):
+        by_class = list(enumerate(report["per_class_found"].items()))
+        if len(names) > MOST_CLASSES:  # the worst first
+            rows["classes"] = f"{len(names)}, of which these {WORST_CLASSES} are found worst:"
+            tested = [entry for entry in by_class if entry[1][1] is not None]
+            by_class = sorted(tested, key=lambda entry: entry[1][1])[:WORST_CLASSES]
+        for label, (name, share) in by_class:
             often = worst_mistake(names, label, report["confusion"][label])
             rows[f"  {name}"] = "no pairs" if share is None else f"{share:7.2%}{often}"
         return rows
@@ -227,6 +238,7 @@ class Overlap(Task):
                 None if drawn is None else drawn.cpu(),
                 *(labels[shown], answers[shown], scores[shown], names, title),
                 (int(exact.sum()), len(exact)),
+                on_light=self.dark_ink,
             )
         }
         pairs = list(itertools.combinations(range(len(names)), 2))
@@ -239,6 +251,11 @@ class Overlap(Task):
         counts = confusion_matrix(*(number[some[:, 0], some[:, 1]] for some in (labels, answers)), len(pairs))
         pair_names = [f"{names[first]} + {names[second]}" for first, second in pairs]
         return {**figures, "confusion": draw.confusion(counts, pair_names, f"{title}, pairs")}
+
+
+def _ground(drawn: Tensor) -> Tensor:
+    """The color of each image's border, [batch, k, channels, height, width] -> [batch, k, channels, 1, 1], not 0."""
+    return ground_color(drawn.flatten(0, 1)).unflatten(0, drawn.shape[:2]).clamp(min=1 / 255)
 
 
 def drawings(network: Any, output: Output, labels: Tensor, drawn: Sequence[Tensor | None] = ()) -> Tensor | None:
@@ -302,8 +319,10 @@ def held_out_pairs(classes: int, share: float) -> Tensor:
     table = torch.zeros(classes, classes, dtype=torch.bool)
     pairs = list(itertools.combinations(range(classes), 2))
     count = round(share * len(pairs))
-    if share and not count:
-        raise ConfigError(f"task.held_out_pairs={share:g}: {classes} classes make {len(pairs)} pairs; hold out more")
+    if (share and not count) or count == len(pairs):
+        make = f"{classes} classes make {counted(len(pairs), 'pair')}"
+        remedy = "hold out more" if count < len(pairs) > 2 else "hold out fewer" if len(pairs) > 2 else "hold out none"
+        raise ConfigError(f"task.held_out_pairs={share:g}: {make}; {remedy}")
     order = torch.randperm(len(pairs), generator=epoch_generator(SEED, 0, "held out")).tolist()
     left = [pairs[place] for place in order]
     times = [0] * classes

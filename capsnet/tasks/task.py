@@ -10,6 +10,9 @@ from ..augment.shift import shift
 from ..data.batches import Composition
 from ..output import Output, Targets, confidences
 
+MOST_CLASSES, WORST_CLASSES = 25, 15
+"""With more classes, the terminal lists only the worst; all of them are in evaluation.json."""
+
 Network = Callable[..., Output]
 """(images, labels=None) -> Output."""
 

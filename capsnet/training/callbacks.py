@@ -119,7 +119,8 @@ class EpochLog(Callback):
         names = {"train": train, "val": measured["val"].names or train}
         self.columns = ["epoch", "step", "lr", *(f"{split}/{name}" for split, own in names.items() for name in own)]
         self.rows.append({"epoch": self.epochs, "step": trainer.global_step, **metrics})
-        if self.monitor.name not in self.columns:
+        is_tested_only = self.monitor.name.startswith("val/") and not measured["val"].names
+        if self.monitor.name not in self.columns and not is_tested_only:
             raise ConfigError(f"monitor={self.monitor.name}: is not measured; there are {', '.join(metrics)}")
 
     def _keep_best(self, trainer: pl.Trainer, metrics: dict[str, float]) -> None:

@@ -21,6 +21,7 @@ from capsnet.data.source import LabelledImages
 from capsnet.errors import ConfigError
 from capsnet.metrics.pairs import Pairs
 from capsnet.runs.checkpoints import build_network
+from capsnet.settings.config import OPTIONS, monitor_named
 from capsnet.settings.parse import config_from_dict
 from capsnet.tasks.overlap import Overlap, by_overlap, ink_overlap
 from capsnet.training.datamodule import KMNISTDataModule
@@ -83,17 +84,33 @@ def test_a_pair_is_two_images_of_different_classes_moved_within_bounds_and_added
 
 
 def test_dark_ink_on_paper_is_added_as_bright_ink_on_black_is_and_the_other_ground_is_refused(split):
-    dark = LabelledImages(255 - split.images.clamp(max=60), split.labels)
-    bright = LabelledImages(255 - dark.images, split.labels)
+    bright = LabelledImages(split.images.clone(), split.labels)
+    bright.images[..., [0, -1], :] = 0
+    bright.images[..., [0, -1]] = 0
+    dark = LabelledImages(255 - bright.images, split.labels)
     for (on_paper, of_paper), (on_black, of_black) in zip(
         scoring(dark, Overlap(shift=SHIFT, dark_ink=True)), scoring(bright, Overlap(shift=SHIFT)), strict=True
     ):
         torch.testing.assert_close(on_paper, 1 - on_black)
         torch.testing.assert_close(of_paper.drawn, 1 - of_black.drawn)
-    with pytest.raises(ConfigError, match=r"nearly white ground; set task\.dark_ink=true"):
+    with pytest.raises(ConfigError, match=r"a light ground; set task\.dark_ink=true"):
         next(iter(scoring(dark, Overlap(shift=SHIFT))))
-    with pytest.raises(ConfigError, match=r"nearly black ground; set task\.dark_ink=false"):
+    with pytest.raises(ConfigError, match=r"a dark ground; set task\.dark_ink=false"):
         next(iter(scoring(bright, Overlap(shift=SHIFT, dark_ink=True))))
+
+
+def test_of_toned_paper_the_ink_alone_is_added(split):
+    ink = split.images.clone()
+    ink[..., [0, -1], :] = 0
+    ink[..., [0, -1]] = 0
+    paper = torch.tensor([212, 188, 148]).view(3, 1, 1)
+    toned = LabelledImages((paper * (1 - ink / 255)).round().to(torch.uint8), split.labels)
+    black = LabelledImages(ink.repeat(1, 3, 1, 1), split.labels)
+    for (on_paper, of_paper), (on_black, _) in zip(
+        scoring(toned, Overlap(shift=SHIFT, dark_ink=True)), scoring(black, Overlap(shift=SHIFT)), strict=True
+    ):
+        torch.testing.assert_close(on_paper, paper / 255 * (1 - on_black), atol=0.01, rtol=0)
+        torch.testing.assert_close(of_paper.drawn.amax((3, 4)), (paper / 255).view(3).expand(of_paper.drawn.shape[:3]))
 
 
 @pytest.mark.parametrize("make", [training, scoring])
@@ -234,6 +251,7 @@ def test_multimnist_is_made_of_the_digits_that_lie_beside_the_checkout(tmp_path)
     [
         ({"augment": "mixup"}, "augment.mixup=0.4: task=overlap lays images over each other already"),
         ({"metrics": "f1"}, "metrics=f1: is for one class an image, and task=overlap has several"),
+        ({"data.class_weights": "balanced"}, "is for one class an image, and task=overlap has several"),
         ({"task.train": "double"}, "task.train=double: must be one of pairs, single"),
     ],
 )
@@ -266,7 +284,7 @@ def test_a_run_is_resumed_evaluated_and_summed_up(run):
     assert {path.stem for path in (run / "whole/figures").iterdir()} == {"curves", "pairs", "confusion"}
     done = run_in_process("evaluate.py", "run=resumed", "figures=false", cwd=run)
     assert done.returncode == 0, done.stderr
-    assert f"{record['metrics']['test/exact_match']:.2%} of the pairs of classes that were trained" in done.stdout
+    assert f"{record['metrics']['test/exact_match']:.2%} of the other pairs of classes" in done.stdout
     report = json.loads((run / "resumed/evaluation.json").read_text())
     assert sum(found["pairs"] for found in report["by_overlap"]) == report["pairs"] == 360
     assert len(report["held_out_pairs"]) == 9
@@ -289,6 +307,26 @@ def test_a_trained_network_names_two_in_python_and_in_the_terminal(run, tmp_path
     (row,) = json.loads(done.stdout)
     assert row["class_1"] != row["class_2"]
     assert row["score_1"] >= row["score_2"]
+    between = (row["score_1"] + row["score_2"]) / 2
+    for least, named in ((between, [row["class_1"], None]), (1.0, [None, None])):
+        given = (str(run / "whole"), str(tmp_path / "two.png"), "--json", f"--least={least}")
+        (row,) = json.loads(run_in_process("capsnet.predict", *given, cwd=tmp_path).stdout)
+        assert [row["class_1"], row["class_2"]] == named
+
+
+def test_higher_is_better_for_all_that_the_task_measures(run):
+    for name in ("exact_match", "per_character", "held_out_exact_match"):
+        assert not monitor_named(name, OPTIONS["task"]["overlap"]).lower_is_better
+    assert monitor_named("val/loss", OPTIONS["task"]["overlap"]).lower_is_better
+    settings = ("task=overlap", "task.shift=2", "task.held_out_pairs=0.2", "monitor=held_out_exact_match")
+    given = (*DIGITS, *settings, "data.val_size=0", "trainer.max_epochs=1", "hydra.run.dir=all")
+    done = run_in_process("train.py", *given, cwd=run)
+    assert done.returncode == 0, done.stderr
+    other = (*DIGITS, "task=overlap", "task.shift=1", "task.pad=2", "trainer.max_epochs=1", "hydra.run.dir=other")
+    assert run_in_process("train.py", *other, cwd=run).returncode == 0
+    done = run_in_process("evaluate.py", "run=[whole,other]", cwd=run)
+    assert done.returncode == 2
+    assert "other: has task.shift=1, but whole 2" in done.stderr
 
 
 def test_the_explorer_puts_two_test_images_together_as_the_task_does(run):

@@ -246,15 +246,18 @@ function showApart() {
   if (byId("apart").hidden) return;
   const [picture, area] = [fromBase64(seen), width * height];
   const shown = answers.map((label) => fromBase64(drawings[drawn.indexOf(label)]));
+  const onPaper = (value) => (about.lightPaper ? 255 - value : value);
   const gray = (bytes, place) => {
     let sum = 0;
     for (let channel = 0; channel < channels; channel++) sum += bytes[channel * area + place];
-    return sum / channels;
+    return onPaper(sum / channels); // bright where there is ink
   };
   const mixed = (some, shade) => (_, place) =>
-    [0, 1, 2].map((channel) =>
-      Math.min(255, some.reduce((sum, [bytes, light]) => sum + (gray(bytes, place) * light[channel]) / 255, shade * gray(picture, place))),
-    );
+    [0, 1, 2].map((channel) => {
+      const start = shade * gray(picture, place);
+      const mix = some.reduce((sum, [bytes, light]) => sum + (gray(bytes, place) * onPaper(light[channel])) / 255, start);
+      return onPaper(Math.min(255, mix));
+    });
   const both = element("figure");
   both.append(pictureOf(picture, mixed(shown.map((bytes, place) => [bytes, LIGHT[place]]), 0.3)));
   both.firstChild.id = "overlay";

@@ -29,6 +29,7 @@ def pairs(
     class_names: Sequence[str],
     title: str,
     count: tuple[int, int],
+    on_light: bool = False,
 ) -> Figure:
     """Each image, and below it the two drawings laid over it in two colours, as in figure 5 of Sabour et al. (2017).
 
@@ -44,6 +45,7 @@ def pairs(
         class_names: names of the classes, for display.
         title: what was scored.
         count: of the pairs that are right, and of all.
+        on_light: the characters are dark on light.
     """
     pixels = to_pixels(images)
     height, width = pixels.shape[1:3]
@@ -63,7 +65,7 @@ def pairs(
         left, top = left + SPACING / 2, top + top_of_images
         place(axes, pixels[number], left, top, scale)
         if drawn is not None:
-            place(axes, overlaid(pixels[number], to_pixels(drawn[number])), left, top + tall + SEAM, scale)
+            place(axes, overlaid(pixels[number], to_pixels(drawn[number]), on_light), left, top + tall + SEAM, scale)
         middle, style = left + wide / 2, {"va": "bottom", "fontsize": size, "parse_math": False}
         axes.text(middle, top - 8 - LABEL_LINE, true[number], ha="center", **style)
         for text, colour, side, away in zip(named[number], (ORANGE, BLUE), ("right", "left"), (-4, 4), strict=True):
@@ -82,13 +84,17 @@ def pairs(
     return figure
 
 
-def overlaid(image: np.ndarray, drawn: np.ndarray) -> np.ndarray:
-    """Two drawings in two colours over a darker image, [height, width, 3] in [0, 1].
+def overlaid(image: np.ndarray, drawn: np.ndarray, on_light: bool = False) -> np.ndarray:
+    """Two drawings in two colours over a fainter image, [height, width, 3] in [0, 1].
 
     Args:
         image: [height, width] or [height, width, 3].
         drawn: [2, height, width] or [2, height, width, 3]; of colours, the mean counts.
+        on_light: the characters are dark on light; otherwise bright on black.
     """
     gray = image if image.ndim == 2 else image.mean(-1)
     strength = drawn if drawn.ndim == 3 else drawn.mean(-1)
+    if on_light:
+        lost = SHADE * (1 - gray[..., None]) + np.einsum("khw,kc->hwc", 1 - strength, 1 - LIGHT)
+        return (1 - lost).clip(0, 1)
     return (SHADE * gray[..., None] + np.einsum("khw,kc->hwc", strength, LIGHT)).clip(0, 1)
