@@ -66,6 +66,7 @@ OTHER_FILES = {
 DIGEST_BYTES = 5  # of a file's content: of 50,000 files, hardly two share one
 MOST_PIXELS = 90_000_000
 MOST_BYTES = 2**30
+LEAST_CONTRAST = 16  # between what is drawn on transparent ground and the paper under it, to be seen
 LEAST_COLOR = 16  # difference between a pixel's channels; below it, a picture that is saved in color counts as gray
 
 # A file is read or refused; what Pillow thinks odd about it helps nobody. Not catch_warnings: threads read pictures.
@@ -402,7 +403,7 @@ def _opaque(picture: Image.Image) -> Image.Image:
         sheet = Image.new("RGBA", picture.size, paper)
         sheet.alpha_composite(picture)
         flat = sheet.convert("RGB")
-        if any(low != high for low, high in flat.getextrema()):
+        if any(high - low > LEAST_CONTRAST for low, high in flat.getextrema()):
             break
     return flat if has_colors(flat) else flat.convert("L")
 

@@ -31,7 +31,7 @@ class CapsNetModule(pl.LightningModule):
 
     Measures what the loss names, and the metrics, under `train/`, `val/` and `test/` once an epoch, exact over all
     images and processes. Batches are those of `KMNISTDataModule`, or pairs (images, labels) of any loader: images
-    [batch, *image_shape], uint8 or in [0, 1], and labels [batch].
+    [batch, *image_shape], uint8 or in [0, 1], and labels [batch], or [batch, k] for a task with k classes an image.
 
     Args:
         overrides: settings as on the command line, such as "model=efficient_capsnet", "routing.iters=3".
