@@ -180,7 +180,7 @@ def _measure_robustness(
     if config.figures:
         from . import figures  # loads matplotlib
 
-        figure = figures.robustness(by_distortion(points), UNITS, dataset.title)
+        figure = figures.robustness(by_distortion(points), UNITS, dataset.title, config.task.monitor)
         (folder / FIGURES_FOLDER).mkdir(parents=True, exist_ok=True)
         figures.save(figure, folder / FIGURES_FOLDER / "robustness.png")
     return points

@@ -15,17 +15,20 @@ Curves = Mapping[str, Mapping[float, float]]
 """Accuracy by distortion and level."""
 
 
-def robustness(curves: Curves, units: Mapping[str, str], title: str) -> Figure:
-    """One network's accuracy on distorted test images, a panel for each distortion.
+def robustness(curves: Curves, units: Mapping[str, str], title: str, measure: str = "accuracy") -> Figure:
+    """What one network reaches on distorted test images, a panel for each distortion.
 
     Args:
         curves: accuracy by distortion and level.
         units: of the levels, by distortion.
         title: what was scored.
+        measure: in which metric.
     """
     figure, grid = new_panels(len(units), COLUMNS, PANEL_WIDTH, PANEL_HEIGHT, sharey=True)
     draw_robustness(grid, {"": [curves]}, units, {"": BLUE})
-    heading(figure, f"{title}: robustness", "Accuracy on distorted test images. Outside the image is black.")
+    measured = measure.replace("_", " ").capitalize()
+    outside = "What comes in from outside has the color of the image's border."
+    heading(figure, f"{title}: robustness", f"{measured} on distorted test images. {outside}")
     return figure
 
 
