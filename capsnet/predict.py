@@ -172,7 +172,7 @@ def _classified(model: "TrainedModel", batch: Sequence[tuple[Path, Any]], invert
             if none:
                 prediction[next(iter(prediction))] = None  # what the picture shows
             for name in [name for name in prediction if name.startswith("class_")]:  # one of several
-                if prediction[name.replace("class", "score")] < least:
+                if prediction.get(name.replace("class", "score"), least) < least:
                     prediction[name] = None
             of_all = dict(zip(model.class_names, scores.tolist(), strict=True))
             yield Row(str(path), prediction, model.looks_inverted(own), scores=of_all, none_of_them=none)

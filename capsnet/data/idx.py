@@ -59,9 +59,6 @@ class IdxSource(Source):
         self.root, self.may_download, self.digests = user_path(root), download, digests or {}
         self.files = [archive.removesuffix(".gz") for archive, _ in dataset.resources]
         self.raw = self.root / dataset.__name__ / "raw"
-        if self._missing():  # put elsewhere by hand, perhaps
-            own = (folder for folder in (self.raw.parent, self.root) if not self._missing(folder))
-            self.raw = next(own, self.raw)
         self.sha256: dict[str, str] = {}
         self.official: bool | None = None
         mirrors = [mirror.rstrip("/") + "/"] if mirror else list(dataset.mirrors)
@@ -71,9 +68,11 @@ class IdxSource(Source):
         )
 
     def prepare(self) -> None:
-        if self._missing():
+        by_hand = (self.raw, self.raw.parent, self.root)  # where people put them
+        self.raw = next((folder for folder in by_hand if not self._missing(folder)), self.raw)
+        if self._missing(self.raw):
             with self._download_lock():
-                if missing := self._missing():
+                if missing := self._missing(self.raw):
                     self._download(missing)
         self.sha256, differing = {}, []
         self._check_files()
@@ -123,9 +122,8 @@ class IdxSource(Source):
             _images(self.raw / f"{kind}-images-idx3-ubyte"), torch.from_numpy(labels.astype(np.int64))
         )
 
-    def _missing(self, folder: Path | None = None) -> list[str]:
-        paths = {name: (folder or self.raw) / name for name in self.files}
-        return [name for name, path in paths.items() if not os.path.lexists(_as_it_lies(path))]
+    def _missing(self, folder: Path) -> list[str]:
+        return [name for name in self.files if not os.path.lexists(_as_it_lies(folder / name))]
 
     @contextlib.contextmanager
     def _download_lock(self) -> Iterator[None]:

@@ -39,6 +39,9 @@ SUFFIXES = frozenset(
 )
 """Of the files that are read as pictures, in lower case. Others are if they begin as pictures do, see `BEGINNINGS`."""
 
+RAW_SUFFIXES = frozenset([".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".rw2", ".raf", ".pef", ".srw"])
+"""Of what cameras save before they develop it to a picture. Many begin as TIFF files do."""
+
 FORMATS = (
     *("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000"),
     *(("AVIF",) if features.check("avif") else ()),
@@ -105,10 +108,6 @@ class TemporaryReason(str):
     """Why a file cannot be read that may be readable at another time."""
 
 
-RAW_SUFFIXES = frozenset([".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".rw2", ".raf", ".pef", ".srw"])
-"""Of what cameras save before they develop it to a picture. Many begin as TIFF files do."""
-
-
 def has_picture_name(name: str | Path) -> bool:
     """Does a file's name end as that of a picture?"""
     return os.path.splitext(name)[1].lower() in SUFFIXES
@@ -143,8 +142,7 @@ def read_picture(path: Path, at_least: int | None = None) -> Image.Image:
     Raises:
         BrokenPictureError: the file is missing, damaged, not a picture, or too large.
     """
-    with _reasons(), _opened(path) as file:
-        return _decoded(file.read(), at_least)
+    return decode_picture(_content(path), at_least)
 
 
 def decode_picture(content: bytes, at_least: int | None = None) -> Image.Image:
@@ -276,8 +274,7 @@ def _in_range(found: Fitted, ranges: Ranges | None) -> np.ndarray:
 
 def read_fitted(path: Path, height: int, width: int, channels: int | None = None) -> Fitted:
     """A file as `fitted` gives it. Raises BrokenPictureError."""
-    with _reasons(), _opened(path) as file:
-        content = file.read()
+    content = _content(path)
     found = fitted(decode_picture(content, max(height, width)), height, width, channels)
     return found._replace(file_digest=hashlib.blake2b(content, digest_size=DIGEST_BYTES).digest())
 
@@ -322,6 +319,11 @@ def border(pixels: np.ndarray) -> np.ndarray:
     """The pixels along the edges, [..., height, width] -> [..., n]."""
     rows, columns = pixels[..., [0, -1], :], pixels[..., 1:-1, [0, -1]]
     return np.concatenate([side.reshape(*pixels.shape[:-2], -1) for side in (rows, columns)], axis=-1)
+
+
+def _content(path: Path) -> bytes:
+    with _reasons(), _opened(path) as file:
+        return file.read()
 
 
 @contextlib.contextmanager

@@ -84,8 +84,7 @@ class Table(Folder):
         inside, existing, files = os.path.realpath(self.root), ExistingFiles(), []
         for row in seen.values():
             path = existing.find(self.root, row.file)
-            is_absolute = Path(row.file).is_absolute()
-            name = os.path.relpath(path, self.root) if is_absolute else str(path.relative_to(self.root))
+            name = os.path.relpath(path, self.root)
             leads_outside = not is_below(str(path), inside)
             files.append(PictureFile(row.part, row.class_name, name, state_of(path), leads_outside, name))
             self._rows[name] = row

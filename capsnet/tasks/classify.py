@@ -15,7 +15,7 @@ from ..data.batches import Generators, Sample
 from ..metrics.balanced_accuracy import BalancedAccuracy, class_accuracies
 from ..metrics.counts import confusion_matrix
 from ..output import Output, Targets
-from .task import MOST_CLASSES, WORST_CLASSES, Task, Tested, worst_mistake
+from .task import MOST_CLASSES, WORST_CLASSES, Task, Tested, worst_classes, worst_mistake
 
 SHOWN_RECONSTRUCTIONS = 36
 CANDIDATES = 20  # recognized images of a class, of which the one that is drawn best is perturbed
@@ -105,16 +105,14 @@ class Classify(Task):
         ]
         means = [sum(numbers) / len(met) for numbers in zip(*met, strict=True)]
         rows["means"] = "precision {:.2%}, recall {:.2%}, F1 {:.2%}, over the classes".format(*means)
-        by_class = list(enumerate(report["per_class_accuracy"].values()))
-        if len(names) > MOST_CLASSES:  # the worst first
+        accuracies = list(report["per_class_accuracy"].values())
+        if len(names) > MOST_CLASSES:
             rows["classes"] = f"{len(names)}, of which these {WORST_CLASSES} are recognized worst:"
-            tested = [(label, accuracy) for label, accuracy in by_class if accuracy is not None]
-            by_class = sorted(tested, key=lambda entry: entry[1])[:WORST_CLASSES]
-        for label, accuracy in by_class:
+        for label in worst_classes(accuracies):
             often = worst_mistake(names, label, confusion[label])
             precision, recall, f1 = of_classes[label]
             scores = f"{recall:7.2%}   precision {precision:7.2%}, F1 {f1:7.2%}"
-            rows[f"  {names[label]}"] = "no images" if accuracy is None else f"{scores}{often}"
+            rows[f"  {names[label]}"] = "no images" if accuracies[label] is None else f"{scores}{often}"
         return rows
 
     def note(self, report: Mapping[str, Any]) -> str | None:

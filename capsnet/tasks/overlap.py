@@ -18,7 +18,7 @@ from ..metrics.counts import confusion_matrix
 from ..metrics.pairs import Pairs, best
 from ..output import Output, Targets
 from ..text import counted
-from .task import MOST_CLASSES, WORST_CLASSES, Network, Task, Tested, worst_mistake
+from .task import MOST_CLASSES, WORST_CLASSES, Network, Task, Tested, worst_classes, worst_mistake
 
 SEED = 0
 """Of the pairs that are scored, and of those that are held out: the same for everyone, whatever the run's seed."""
@@ -214,14 +214,12 @@ class Overlap(Task):
             share = f"{overlap['exact_match']:.2%} of {some:,} pairs" if some else "no pairs"
             rows[f"  overlap {overlap['from']:.0%} to {overlap['to']:.0%}"] = share
         names = report["class_names"]
-        by_class = list(enumerate(report["per_class_found"].items()))
-        if len(names) > MOST_CLASSES:  # the worst first
+        shares = list(report["per_class_found"].values())
+        if len(names) > MOST_CLASSES:
             rows["classes"] = f"{len(names)}, of which these {WORST_CLASSES} are found worst:"
-            tested = [entry for entry in by_class if entry[1][1] is not None]
-            by_class = sorted(tested, key=lambda entry: entry[1][1])[:WORST_CLASSES]
-        for label, (name, share) in by_class:
-            often = worst_mistake(names, label, report["confusion"][label])
-            rows[f"  {name}"] = "no pairs" if share is None else f"{share:7.2%}{often}"
+        for label in worst_classes(shares):
+            share, often = shares[label], worst_mistake(names, label, report["confusion"][label])
+            rows[f"  {names[label]}"] = "no pairs" if share is None else f"{share:7.2%}{often}"
         return rows
 
     def figures(self, draw: Any, tested: Tested, names: Sequence[str], title: str) -> dict[str, Any]:
@@ -319,10 +317,9 @@ def held_out_pairs(classes: int, share: float) -> Tensor:
     table = torch.zeros(classes, classes, dtype=torch.bool)
     pairs = list(itertools.combinations(range(classes), 2))
     count = round(share * len(pairs))
-    if (share and not count) or count == len(pairs):
+    if share and (classes < 3 or not count):
         make = f"{classes} classes make {counted(len(pairs), 'pair')}"
-        remedy = "hold out more" if count < len(pairs) > 2 else "hold out fewer" if len(pairs) > 2 else "hold out none"
-        raise ConfigError(f"task.held_out_pairs={share:g}: {make}; {remedy}")
+        raise ConfigError(f"task.held_out_pairs={share:g}: {make}; hold out {'none' if classes < 3 else 'more'}")
     order = torch.randperm(len(pairs), generator=epoch_generator(SEED, 0, "held out")).tolist()
     left = [pairs[place] for place in order]
     times = [0] * classes

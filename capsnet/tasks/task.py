@@ -126,6 +126,14 @@ class Task(Composition):
         return {}
 
 
+def worst_classes(shares: Sequence[float | None]) -> list[int]:
+    """For the terminal: the classes, each with what share of it is right; if there are many, the worst, worst first."""
+    if len(shares) <= MOST_CLASSES:
+        return list(range(len(shares)))
+    known = [(share, label) for label, share in enumerate(shares) if share is not None]
+    return [label for _, label in sorted(known)[:WORST_CLASSES]]
+
+
 def worst_mistake(names: Sequence[str], label: int, taken_for: Sequence[int]) -> str:
     """For a line of the terminal: what a class is most often taken for, and how often; empty if it never is.
 
