@@ -12,7 +12,7 @@ demo: .venv/ready
 	@echo "Explore what the capsules know, in the browser: $(BIN)/python -m capsnet.explore $(RUN)"
 
 test: .venv/ready
-	$(BIN)/python -m pytest --numprocesses 2
+	$(BIN)/python -m pytest --numprocesses 3
 
 test-slow: .venv/ready
 	$(BIN)/python -m pytest -m slow --numprocesses 3 --dist loadgroup
@@ -37,5 +37,5 @@ format: .venv/ready
 .venv/ready: pyproject.toml constraints.txt
 	@echo "Installing PyTorch and what else is needed into .venv: some minutes, and on Linux 6 GB of disk"
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	touch $@

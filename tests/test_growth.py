@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -81,13 +82,30 @@ def test_sweeps_go_over_a_plugins_settings_and_are_continued(plugin, tmp_path):
     assert [record(tmp_path / "sweep" / job) for job in "01"] == records
 
 
+RANKS = """
+from pathlib import Path
+from pytorch_lightning.callbacks import Callback
+
+class Ranks(Callback):
+    def on_train_end(self, trainer, pl_module):
+        Path(f"rank{trainer.global_rank}").touch()
+"""
+
+
 @pytest.mark.slow
-def test_a_routing_and_two_processes(plugin, tmp_path):
+def test_a_routing_and_a_callback_by_name_are_in_both_of_two_processes(plugin, tmp_path):
+    (tmp_path / "ranks.py").write_text(RANKS)
+    (tmp_path / "mine/callbacks").mkdir(parents=True)
+    (tmp_path / "mine/callbacks/ranks.yaml").write_text("ranks:\n  _target_: ranks.Ranks\n")
     small = ("model.conv_channels=4", "model.primary_capsules=2", "routing=mean", "routing.gain=2")
-    run("train.py", plugin.replace("=", "='") + "'", *SETTINGS, *small, *TWO_PROCESSES, cwd=tmp_path, by=run_command)
+    chosen = (plugin.replace("=", "='") + "'", "--config-dir=mine", "callbacks=ranks", *SETTINGS, *small)
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    done = run_command("train.py", *chosen, *TWO_PROCESSES, cwd=tmp_path, PYTHONPATH=path)
+    assert done.returncode == 0, done.stderr
     folder = only_run(tmp_path)
     assert record(folder)["status"] == "completed"
     assert {path.stem for path in (folder / "figures").iterdir()} >= {"reconstructions", "perturbations"}
+    assert {file.name for file in tmp_path.glob("rank?")} == {"rank0", "rank1"}
 
 
 def test_a_routing_of_matrices_in_one_file_trains_and_is_scored(plugin, tmp_path):

@@ -97,13 +97,13 @@ def start_sweep(*arguments: str, cwd: Path, slurm: dict[str, str]) -> subprocess
 
 
 def test_a_sweep_completes_through_the_queue_and_is_summed_up(slurm, tmp_path):
-    arguments = (*SWEEP, "sweep=routing", "trainer.max_epochs=1")
+    arguments = (*SWEEP, "routing.iters=1,2", "trainer.max_epochs=1")
     done = run_command("train.py", *arguments, cwd=tmp_path, timeout=600, **slurm)
     assert done.returncode == 0, done.stderr
     assert "Submitted to SLURM as job " in done.stdout
-    assert [line[:5] for line in done.stdout.splitlines() if line.startswith("[")] == [f"[{n}/4]" for n in (1, 2, 3, 4)]
+    assert [line[:5] for line in done.stdout.splitlines() if line.startswith("[")] == ["[1/2]", "[2/2]"]
     jobs = table(tmp_path / "sweep/sweep.csv")
-    assert {(job["routing.iters"], job["status"]) for job in jobs} == {(n, "completed") for n in "1235"}
+    assert {(job["routing.iters"], job["status"]) for job in jobs} == {(n, "completed") for n in "12"}
     assert (tmp_path / "sweep/sweep.png").is_file()
     assert record(tmp_path / "sweep/0")["device"].endswith(", 1 thread")  # as many as it asked for
 

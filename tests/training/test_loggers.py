@@ -1,13 +1,12 @@
 """Claims about loggers and callbacks: what reaches them, and that nothing runs because a saved config names it."""
 
 import math
-import os
 from typing import Any
 
 import pytest
 import pytorch_lightning as pl
 import torch
-from conftest import DIGITS, TWO_PROCESSES, curves_of, digits_config, record_of, run_command, run_in_process, table
+from conftest import DIGITS, curves_of, digits_config, record_of, run_in_process, table
 from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint
 from pytorch_lightning.loggers.logger import Logger
 
@@ -193,19 +192,3 @@ def test_a_yaml_file_of_your_own_adds_a_callback_also_to_a_run_that_is_resumed(t
     assert record_of(tmp_path / "run")["foreign"] == targets
     assert not list((tmp_path / "run").rglob("events.out.tfevents.*"))
     assert "mine/epoch" in (tmp_path / "run/csv/version_0/metrics.csv").read_text()
-
-
-@pytest.mark.slow
-def test_a_callback_by_name_is_in_every_process_that_the_runner_starts(tmp_path):
-    (tmp_path / "ranks.py").write_text(
-        "from pathlib import Path\nfrom pytorch_lightning.callbacks import Callback\n"
-        "class Ranks(Callback):\n    def on_train_end(self, trainer, pl_module):\n"
-        "        Path(f'rank{trainer.global_rank}').touch()\n"
-    )
-    (tmp_path / "mine/callbacks").mkdir(parents=True)
-    (tmp_path / "mine/callbacks/ranks.yaml").write_text("ranks:\n  _target_: ranks.Ranks\n")
-    arguments = ("--config-dir=mine", "callbacks=ranks", *DIGITS, *TWO_PROCESSES, "trainer.max_epochs=1")
-    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
-    done = run_command("train.py", *arguments, cwd=tmp_path, PYTHONPATH=path)
-    assert done.returncode == 0, done.stderr
-    assert {file.name for file in tmp_path.glob("rank?")} == {"rank0", "rank1"}
