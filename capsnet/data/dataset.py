@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..errors import ConfigError, DataError
 from ..files import combined_digest
+from ..text import first_names
 from .pictures import border
 from .source import NOTHING, LabelledImages, Source, digest, read_part
 from .splits import grouped_split, stratified_split, take_rows
@@ -146,7 +147,7 @@ class Dataset:
         if missing := [name for name, size in zip(self.class_names, held_out.tolist(), strict=True) if not size]:
             log.warning(
                 "data=%s: %s cannot be split without tearing images apart that belong together, so none is held out",
-                *(self.name, ", ".join(missing[:5])),
+                *(self.name, first_names(missing)),
             )
         return torch.where(~is_out)[0], torch.where(is_out)[0]
 

@@ -225,23 +225,32 @@ class Folder(Source):
                 *(printable(str(self.root)), len(dark), counted(len(files), "picture"), printable(files[dark[0]].name)),
             )
 
+    def _group_setting(self) -> str | None:
+        """KEY=VALUE of what puts images into groups."""
+        return None if self.group is None else f"data.group={self.group.pattern}"
+
+    def _group_of(self, file: PictureFile) -> str:
+        """The name of a file's group; empty if it is in none."""
+        assert self.group is not None
+        match = self.group.search(file.below_class)
+        return next(filter(None, match.groups()), match[0]) if match else ""
+
     def _group_names(self, files: Sequence[PictureFile]) -> list[list[str]]:
-        """What `group` finds in each file's name: one text, or none."""
-        if self.group is None or self._network_wants:
+        """The name of each file's group, or none."""
+        setting = self._group_setting()
+        if setting is None or self._network_wants:
             return [[] for _ in files]
-        found = [self.group.search(file.below_class) for file in files]
-        names = [[next(filter(None, match.groups()), match[0])] if match else [] for match in found]
+        names = [[name] if (name := self._group_of(file)) else [] for file in files]
         unknown = [file.name for file, name in zip(files, names, strict=True) if not name]
-        pattern = f"data.group={self.group.pattern}"
         if len(unknown) == len(files):
-            raise ConfigError(f"{pattern}: is found in no file's name, such as {printable(unknown[0])}")
+            raise ConfigError(f"{setting}: gives no file a group, neither {printable(unknown[0])} nor the others")
         if unknown:
             log.warning(
-                "%s: data.group is not found in %s, each of which is a group of its own: %s",
-                *(printable(str(self.root)), counted(len(unknown), "name"), first_names(unknown)),
+                "%s: %s gives no group to %s, each of which is a group of its own: %s",
+                *(printable(str(self.root)), setting, counted(len(unknown), "file"), first_names(unknown)),
             )
         elif len({name for (name,) in names}) == 1:
-            raise ConfigError(f"{pattern}: finds the same in every file's name, {printable(names[0][0])}")
+            raise ConfigError(f"{setting}: gives all files the same group, {printable(names[0][0])}")
         return names
 
     def _known(self, file_digests: np.ndarray) -> np.ndarray | None:

@@ -98,10 +98,12 @@ class Table(Folder):
         row = self._rows[file.name]
         return f"{self.labels}: line {row.line}: {row.class_name}"
 
-    def _group_names(self, files: Sequence[PictureFile]) -> list[list[str]]:
-        if "group_column" not in self.columns or self._network_wants:
-            return super()._group_names(files)
-        return [[group] if (group := self._rows[file.name].group) else [] for file in files]
+    def _group_setting(self) -> str | None:
+        column = self.columns.get("group_column")
+        return super()._group_setting() if column is None else f"data.group_column={column}"
+
+    def _group_of(self, file: PictureFile) -> str:
+        return self._rows[file.name].group if "group_column" in self.columns else super()._group_of(file)
 
 
 class ExistingFiles:

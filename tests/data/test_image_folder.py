@@ -496,7 +496,7 @@ class TestPicturesAsPeopleHaveThem:
         assert sum(map(len, things)) == 10
         assert data.counts["test"] == 16
         assert torch.bincount(data.val_split.labels).tolist() in ([8, 8], [4, 4])
-        with pytest.raises(ConfigError, match=r"data.group=nobody: is found in no file's name"):
+        with pytest.raises(ConfigError, match=r"data.group=nobody: gives no file a group"):
             opened(tmp_path, group="nobody")
         about = recorded_training_images(data.record())
         make_folder_of_digits(tmp_path.with_name("others"), {"a": 2}, classes=2)
@@ -573,7 +573,7 @@ class TestPicturesAsPeopleHaveThem:
     def test_a_group_that_is_the_same_for_all_is_refused_and_one_of_several_captures_counts(self, tmp_path):
         for number in range(40):
             save(tmp_path / "ab"[number % 2] / f"{'left' if number % 4 < 2 else 'right'}_{number}.png", noise(number))
-        with pytest.raises(ConfigError, match=r"data.group=\\.png: finds the same in every file's name, .png"):
+        with pytest.raises(ConfigError, match=r"data.group=\\.png: gives all files the same group, .png"):
             opened(tmp_path, group=r"\.png")
         data = opened(tmp_path, group="^(left)|^(right)", val_size=0)
         assert data.counts == {"train": 20, "test": 20}
@@ -646,7 +646,7 @@ class TestTable:
             *("one, old", "two, old", "zero, old"),
         )
 
-    def test_a_column_says_what_stays_together(self, tmp_path):
+    def test_a_column_says_what_stays_together(self, tmp_path, caplog):
         for number in range(40):
             save(tmp_path / f"{number}.png", noise(number))
         rows = [f"{number}.png,{'ab'[number % 2]},patient {number // 4}" for number in range(40)]
@@ -656,6 +656,15 @@ class TestTable:
         splits = (data.train_split, data.val_split, data.test_split)
         patients = [{numbers[image.numpy().tobytes()] for image in split.images} for split in splits]
         assert sum(map(len, patients)) == 10
+        self.table(tmp_path / "labels.csv", [rows[0].replace("patient 0", ""), *rows[1:]], "file,label,patient")
+        self.read(labels, group_column="patient", val_size=8)
+        assert "data.group_column=patient gives no group to 1 file, each of which" in caplog.text
+        with pytest.raises(ConfigError, match=r"data.group_column=label: gives all files the same group, same"):
+            self.read(
+                self.table(tmp_path / "b.csv", [f"{row},same" for row in rows], "file,class,patient,label"),
+                label_column="class",
+                group_column="label",
+            )
         with pytest.raises(
             DataError, match=r"has no column part, but file, label, patient; set data.split_column=NAME"
         ):
