@@ -182,7 +182,7 @@ def comparison_table(compared: Sequence[ComparisonRow], monitor: Monitor) -> str
     if any(one.robustness for one in compared):
         distortions = [distortion.name for distortion in DISTORTIONS]
         means = [[one.label, *(percent(one.mean_under(name)) for name in distortions)] for one in compared]
-        text += "\n\n  mean test accuracy over each range of distortions, not counting undistorted images\n"
+        text += "\n\n  on distorted test images, mean over each range: accuracy, or what else the task is judged by\n"
         text += columns([["", *distortions], *means])
     return text
 

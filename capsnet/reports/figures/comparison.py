@@ -75,5 +75,5 @@ def _caption(training: Mapping[str, Sequence[Metrics]], measured: bool) -> str:
     if any(len(runs) > 1 for runs in training.values()):
         sentences.append("Lines: mean over seeds, as far as all of them go; bands: standard deviation.")
     if measured:
-        sentences.append("Below: accuracy on distorted test images.")
+        sentences.append("Below: accuracy, or what else the task is judged by, on distorted test images.")
     return " ".join(sentences)
