@@ -53,7 +53,7 @@ def draw_reconstructions(images, drawn, wrong=(), names=NAMES, title="title"):
 
 
 def draw_perturbations(panels=2, dim=3, names=NAMES, title="title"):
-    decode, capsules = linear_decoder(10, dim, (1, 7, 5)), torch.rand(panels, 10, dim)
+    decode, capsules = linear_decoder(10, dim, (1, 7, 5)), torch.rand(panels, 10, dim) / dim
     return figures.perturbations(decode, capsules, torch.arange(panels), names, title)
 
 
@@ -228,15 +228,17 @@ def test_every_pixel_of_an_image_becomes_a_square_of_one_size(shape, tmp_path):
         np.testing.assert_allclose(page[top:bottom, left:right, :3], squares, atol=2 / 255)
 
 
-def test_perturbations_tweak_one_dimension_per_row_from_minus_to_plus_a_quarter_the_strongest_first():
-    decode, capsules, labels = linear_decoder(10, 8, (1, 7, 5)), torch.rand(2, 10, 8), torch.tensor([3, 8])
+@pytest.mark.parametrize("length", [0.8, 6.0])
+def test_perturbations_tweak_one_dimension_per_row_by_a_quarter_of_a_long_capsule_the_strongest_first(length):
+    decode, labels = linear_decoder(10, 8, (1, 7, 5)), torch.tensor([3, 8])
+    capsules, step = length * torch.nn.functional.normalize(torch.rand(2, 10, 8), dim=2), 0.05 * max(1, length)
     figure = figures.perturbations(decode, capsules, labels, NAMES, "title")
     mosaic = torch.as_tensor(figure.axes[0].images[1].get_array())
     assert mosaic.shape == (6 * 8 - 1, 11 * 6 - 1)
 
     def effect(dimension):
         ends = capsules[1:].repeat(2, 1, 1)
-        ends[:, 8, dimension] += torch.tensor([-0.25, 0.25])
+        ends[:, 8, dimension] += torch.tensor([-5, 5]) * step
         first, last = decode(ends, torch.tensor([8, 8]))
         return float((last - first).abs().detach().sum())
 
@@ -248,7 +250,7 @@ def test_perturbations_tweak_one_dimension_per_row_from_minus_to_plus_a_quarter_
     for row, dimension in enumerate(strongest):
         for column in range(11):
             tweaked = capsules[1:].clone()
-            tweaked[0, 8, dimension] += -0.25 + 0.05 * column
+            tweaked[0, 8, dimension] += (column - 5) * step
             expected = decode(tweaked, torch.tensor([8]))[0, 0].detach()
             tile = mosaic[row * 8 : row * 8 + 7, column * 6 : column * 6 + 5]
             torch.testing.assert_close(tile, expected, atol=1e-5, rtol=0)

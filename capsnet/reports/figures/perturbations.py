@@ -25,7 +25,7 @@ from .style import (
 if TYPE_CHECKING:
     from torch import Tensor
 
-TWEAKS = np.arange(-5, 6) * 0.05  # section 5.1 of the paper: [-0.25, 0.25] in steps of 0.05
+TWEAKS = np.arange(-5, 6) * 0.05  # section 5.1 of the paper: [-0.25, 0.25] in steps of 0.05, of capsules below length 1
 MOST_PANELS, MOST_COLUMNS = 10, 5
 MOST_DIMENSIONS = 6  # of a panel; the explorer shows all
 BATCH_SIZE = 2048  # images decoded at once: all of ten panels with 16 dimensions
@@ -43,7 +43,8 @@ def perturbations(
     """What the decoder draws when one dimension of the true class's capsule is changed: a panel per class.
 
     In a panel, the dimensions that change the drawing most run downwards, the strongest first; changes, from -0.25 to
-    0.25 in steps of 0.05, run from left to right.
+    0.25 in steps of 0.05, run from left to right. Of capsules that are longer than 1 on average, such as poses, changes
+    are so many times larger.
 
     Args:
         decode: draws images [n, channels, height, width] of capsules [n, classes, dim] and their classes [n].
@@ -53,7 +54,9 @@ def perturbations(
         title: what the images are from.
     """
     capsules, labels = capsules[:MOST_PANELS], labels[:MOST_PANELS]
-    drawn = _decode_perturbed(decode, capsules, labels)
+    lengths = capsules[range(len(labels)), labels].float().norm(dim=1)
+    amounts = TWEAKS * max(1.0, float(lengths.mean()))
+    drawn = _decode_perturbed(decode, capsules, labels, amounts)
     chosen = [_strongest(images) for images in drawn]
     dims = len(chosen[0])
     tiles = [to_pixels(images[dimensions].flatten(0, 1)) for images, dimensions in zip(drawn, chosen, strict=True)]
@@ -74,7 +77,7 @@ def perturbations(
         left, top = left + NUMBERS_WIDTH, top + NAME_HEIGHT
         place(axes, mosaic(panel, dims, len(TWEAKS)), left, top, scale)
         write_above(axes, name, left + panel_width / 2, top - 9, name_size)
-        _number_tiles(axes, left, top, pitch_x, pitch_y, dimensions)
+        _number_tiles(axes, left, top, pitch_x, pitch_y, dimensions, amounts)
         corner = left + (len(TWEAKS) // 2) * pitch_x - GAP * scale / 2, top - GAP * scale / 2
         axes.add_patch(Rectangle(corner, pitch_x, dims * pitch_y, fill=False, edgecolor=ORANGE, linewidth=1))
     heading(
@@ -87,13 +90,13 @@ def perturbations(
 
 
 def _decode_perturbed(
-    decode: "Callable[[Tensor, Tensor], Tensor]", capsules: "Tensor", labels: "Tensor"
+    decode: "Callable[[Tensor, Tensor], Tensor]", capsules: "Tensor", labels: "Tensor", amounts: np.ndarray
 ) -> "list[Tensor]":
-    """Images of each panel, [dims, tweaks, channels, height, width]."""
+    """Images of each panel, [dims, amounts, channels, height, width]."""
     import torch  # here, so that a sweep is drawn without waiting for torch
 
     panels, classes, dims = capsules.shape
-    tweaks = torch.as_tensor(TWEAKS, dtype=capsules.dtype, device=capsules.device)
+    tweaks = torch.as_tensor(amounts, dtype=capsules.dtype, device=capsules.device)
     changes = (torch.eye(dims, dtype=capsules.dtype, device=capsules.device)[:, None] * tweaks[:, None]).flatten(0, 1)
     of_true_class = torch.nn.functional.one_hot(labels, classes)  # [panels, classes]
     with torch.no_grad():
@@ -112,13 +115,19 @@ def _strongest(images: "Tensor") -> list[int]:
 
 
 def _number_tiles(
-    axes: Axes, left: float, top: float, pitch_x: float, pitch_y: float, dimensions: Sequence[int]
+    axes: Axes,
+    left: float,
+    top: float,
+    pitch_x: float,
+    pitch_y: float,
+    dimensions: Sequence[int],
+    amounts: np.ndarray,
 ) -> None:
     """Number the dimensions left of a panel, and write some of the amounts below it."""
     style = {"fontsize": 6, "color": GREY}
     for row, dimension in enumerate(dimensions):
         axes.text(left - 6, top + (row + 0.5) * pitch_y, str(dimension + 1), ha="right", va="center_baseline", **style)
     for column in range(0, len(TWEAKS), 5):
-        amount = f"{TWEAKS[column]:+.2f}".replace("-", "−") if TWEAKS[column] else "0"
+        amount = f"{amounts[column]:+.2f}".replace("-", "−") if amounts[column] else "0"
         x, y = left + (column + 0.5) * pitch_x, top + len(dimensions) * pitch_y + 7
         axes.text(x, y, amount, ha="center", va="top", **style)
