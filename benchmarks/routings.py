@@ -27,11 +27,11 @@ LEARNING_RATES: dict[str, float] = {PLAIN: 0.016}
 DEFAULT_LEARNING_RATE = 0.004
 
 
-def cases(routings: list[str], iters: list[int], types: list[int]) -> dict[str, list[str]]:
+def cases(routings: list[str], iters: list[int], types: list[int], width: int) -> dict[str, list[str]]:
     """What is trained: its overrides, by name."""
     sizes = zip(("primary_capsules", "first_capsules", "second_capsules"), types, strict=True)
     trunk = ["model=matrix_capsnet", *(f"model.{key}={count}" for key, count in sizes)]
-    plain = [f"plugin={REPO / 'benchmarks' / 'plain_trunk.py'}", "model=plain_trunk"]
+    plain = [f"plugin={REPO / 'benchmarks' / 'plain_trunk.py'}", "model=plain_trunk", f"model.width={width}"]
     found = {}
     for name in routings:
         chosen = [*trunk, f"routing={name}"]
@@ -74,6 +74,7 @@ def parse_arguments() -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--iters", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--types", type=int, nargs=3, default=[8, 16, 16], help="of capsules in the three layers")
+    parser.add_argument("--width", type=int, default=58, help="of the plain trunk; 24 suits types 4 8 8")
     parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--limit", type=int, default=None, help="training images")
     parser.add_argument("--folder", type=Path, default=Path("outputs/benchmarks/routings"))
@@ -88,7 +89,7 @@ def main() -> None:
     budget += [f"data.limit={arguments.limit}"] if arguments.limit else []
     done: dict[str, list[dict[str, Any]]] = {}
     for seed in arguments.seeds:
-        for name, chosen in cases(arguments.routings, arguments.iters, arguments.types).items():
+        for name, chosen in cases(arguments.routings, arguments.iters, arguments.types, arguments.width).items():
             folder = (arguments.folder / f"{name.replace(', ', '_').replace(' ', '_')}_{seed}").resolve()
             rate = LEARNING_RATES.get(name.partition(",")[0], DEFAULT_LEARNING_RATE)
             train([*chosen, *budget, f"optimizer.lr={rate}", f"seed={seed}", *overrides], folder)
