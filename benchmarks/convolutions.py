@@ -6,7 +6,7 @@
 
 Forward and backward pass on the CPU, the two in turns. The direct convolution gets its feature maps in PyTorch's
 default layout, the Fourier domain with the channels last: each in what suits it. "multiplications" is the ratio that
-the choice in fp32 goes by, "time" the median ratio of what was measured. In bf16, the choice is always direct.
+the choice in fp32 goes by, "time" the median ratio of what was measured. In bf16, it goes by the same ratio.
 """
 
 import argparse

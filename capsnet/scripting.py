@@ -114,7 +114,7 @@ def _lines_shown() -> Iterator[None]:
     """Print what is logged, as the command line does, unless the caller's own logging shows it."""
     ours, root = logging.getLogger("capsnet"), logging.getLogger()
     level, handler = ours.level, logging.StreamHandler(sys.stdout)
-    shows = not any(handler.level <= logging.INFO for handler in root.handlers) or root.level > logging.INFO
+    shows = not any(handler.level <= logging.INFO for handler in root.handlers)
     ours.setLevel(logging.INFO)
     if shows:
         ours.addHandler(handler)

@@ -157,3 +157,16 @@ def test_schedules_by_step_use_the_steps_of_ones_own_trainer(tmp_path, pairs):
         cycle.step()
     schedule = module.config.optimizer
     assert schedule.lr * schedule._share_of_lr(7, 4, 8) == pytest.approx(cycle.get_last_lr()[0])
+
+
+def test_a_trainer_that_ends_by_the_clock_takes_the_schedule_of_the_settings(tmp_path):
+    module = CapsNetModule(*SETTINGS, "trainer.max_epochs=7")
+    own = trainer(tmp_path, epochs=-1, max_time={"seconds": 1}, enable_checkpointing=False)
+    own.fit(module, KMNISTDataModule(*SETTINGS))
+    assert module._steps == 7 * own.num_training_batches
+
+
+def test_classes_cannot_be_balanced_without_their_counts(tmp_path, pairs):
+    module = CapsNetModule(*NETWORK, "data.class_weights=balanced")
+    with pytest.raises(ConfigError, match="give CapsNetModule class_counts="):
+        trainer(tmp_path).fit(module, loader(*pairs))

@@ -1,6 +1,8 @@
 """Training from Python, YAML files of one's own, and networks that were trained elsewhere."""
 
+import logging
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,10 +10,13 @@ import torch
 from conftest import DIGITS, only_run, record_of, run_in_process
 
 import capsnet
-from capsnet.errors import ConfigError
+from capsnet.errors import CheckpointError, ConfigError
 from capsnet.lightning import CapsNetModule
 from capsnet.networks.normalization import set_normalization
 from capsnet.runs.folder import BEST_CHECKPOINT
+from capsnet.runs.initial_weights import freeze
+from capsnet.runs.resume import resumed
+from capsnet.scripting import _lines_shown
 from capsnet.settings.config import OPTIONS, name_of
 
 
@@ -118,6 +123,25 @@ def test_weights_of_another_network_are_refused_with_the_settings_of_theirs(firs
         CapsNetModule("model=pooled_capsnet", f"init={first}")
 
 
+@pytest.mark.parametrize("routing", ["em", "vb"])
+def test_all_that_comes_before_the_class_layer_is_frozen_its_statistics_too(routing):
+    small = ("model.conv_channels=4", "model.primary_capsules=2", "model.first_capsules=2", "model.second_capsules=2")
+    config = capsnet.compose("model=matrix_capsnet", f"routing={routing}", *small)
+    network = config.model.build((1, 28, 28), 3, config.routing)
+    parts = freeze(network, config, (1, 28, 28), 3)
+    trained = {name for name, weight in network.named_parameters() if weight.requires_grad}
+    assert trained
+    assert all(name.startswith("layers.2.") for name in trained)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    network.train()
+    for part in parts:
+        part.eval()
+    network(torch.rand(4, 1, 28, 28))
+    changed = {name for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed
+    assert all(name.startswith("layers.2.") for name in changed)
+
+
 @pytest.mark.slow
 def test_a_repetition_begins_with_the_same_file_or_says_that_it_is_another(first, tmp_path):
     begun, run = Path(shutil.copytree(first, tmp_path / "begun")), tmp_path / "run"
@@ -146,6 +170,31 @@ def test_a_network_trained_in_ones_own_loop_is_saved_for_all_programs(tmp_path):
     assert torch.equal(capsnet.load(tmp_path / "run").predict(images).labels, network.eval()(images).scores.argmax(1))
     assert run_in_process("evaluate.py", "run=run", "figures=false", cwd=tmp_path).returncode == 0
     assert (tmp_path / "run" / BEST_CHECKPOINT).is_file()
+    with pytest.raises(CheckpointError, match=r"has no .*last.ckpt to go on from; begin a new run with init="):
+        resumed(tmp_path / "run", {"trainer.max_epochs": "20"})
+
+
+def test_saving_that_is_interrupted_leaves_nothing_in_the_way(tmp_path, monkeypatch):
+    network, names, settings = capsnet.CapsNet(conv_channels=4), tuple("abcdefghij"), ("model.conv_channels=4",)
+    with monkeypatch.context() as broken:
+        broken.setattr(torch, "save", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            capsnet.save(network, tmp_path / "run", names, *settings)
+    assert capsnet.save(network, tmp_path / "run", names, *settings, image_shape=[1, 28, 28]) == tmp_path / "run"
+    assert capsnet.load(tmp_path / "run").predict(torch.rand(1, 1, 28, 28)).labels.shape == (1,)
+
+
+def interrupted(content, path):
+    path.write_bytes(b"half of it")
+    raise KeyboardInterrupt
+
+
+def test_lines_are_printed_once_where_the_scripts_own_logging_shows_them(capsys, monkeypatch):
+    shown = logging.StreamHandler(sys.stdout)
+    monkeypatch.setattr(logging.getLogger(), "handlers", [shown])
+    with _lines_shown():
+        logging.getLogger("capsnet.training").info("epoch 1")
+    assert capsys.readouterr().out == "epoch 1\n"
 
 
 def test_runs_and_sweeps_are_listed_with_name_network_data_metric_and_status(first):

@@ -156,6 +156,10 @@ class Folder(Source):
     def _find(self) -> list[PictureFile]:
         return find_pictures(self.root)
 
+    def _origin(self) -> str:
+        """Tells apart, in the cache, what names pictures; an older state of the same is removed there."""
+        return os.path.realpath(self.root)
+
     def _where(self, file: PictureFile) -> str:
         """What says that a file is of its class, for errors."""
         return str(self.root / Path(file.name).parent)
@@ -189,7 +193,7 @@ class Folder(Source):
         known = {kind: Range(*values) for kind, values in self.reading.get("ranges", {}).items()}
 
         def read(channels: int | None) -> ReadImages:
-            origin = f"{os.path.realpath(self.root)}\n{size}\n{channels}" + (f"\n{known}" if known else "")
+            origin = f"{self._origin()}\n{size}\n{channels}" + (f"\n{known}" if known else "")
             return cached(self.cache, origin, state, lambda: read_pictures(self.root, files, size, channels, known))
 
         pictures = read(self.channels)

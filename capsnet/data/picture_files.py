@@ -87,7 +87,7 @@ def _find_pictures(root: Path, inside: str) -> list[PictureFile]:
     for part in parts:
         for folder in folders_in(root / part, inside) if part else folders:
             before = len(found.files)
-            _add_class(found, part, str(Path(part, folder)), root, inside)
+            _add_class(found, part, Path(part, folder).as_posix(), root, inside)
             empty += [] if len(found.files) > before else [root / part / folder]
     if not found.files:
         raise DataError(

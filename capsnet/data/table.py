@@ -94,6 +94,9 @@ class Table(Folder):
                 raise DataError(f"{self.labels}: lists no images for training")
         return files
 
+    def _origin(self) -> str:
+        return f"{super()._origin()}\n{os.path.realpath(self.labels)}"
+
     def _where(self, file: PictureFile) -> str:
         row = self._rows[file.name]
         return f"{self.labels}: line {row.line}: {row.class_name}"

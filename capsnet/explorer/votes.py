@@ -52,8 +52,12 @@ class Window(NamedTuple):
     side: int
     start: float
     """Middle of the first place's window."""
-    pitch: int
+    pitch: float
     """From one place to the next."""
+
+    def scaled(self, scale: float) -> "Window":
+        """The same in an image that is so many times larger."""
+        return Window(round(self.side * scale), (self.start + 0.5) * scale - 0.5, self.pitch * scale)
 
 
 class _Places(NamedTuple):
@@ -144,7 +148,7 @@ def _places(network: nn.Module, primary: nn.Module | None, features: Tensor | No
         return None
     if isinstance(primary, PrimaryCapsules):
         rows, columns = primary.conv(features).shape[2:]
-        window = window_of([network.conv, primary.conv])
+        window = window_of([network.conv, primary.conv]).scaled(network.image_shape[1] / network.shrunk_to[0])
         lengths = torch.linalg.vector_norm(u, dim=1).view(-1, rows, columns)
         return _Places(window, lambda wanted: (wanted * u).sum(1).view(-1, rows, columns).sum(0), lengths)
     if isinstance(primary, WholeMapCapsules | PooledCapsules):

@@ -22,7 +22,7 @@ class CapsuleLossCNN(CapsuleNetwork):
         image_shape: (channels, height, width); height and width at least 4.
         num_classes: number of classes.
         class_dim: dimensions of the vector of a class.
-        decoder: dense or convolutional, see `decoder.py`.
+        decoder: auto, dense, convolutional or light, see `decoder.py`.
         dropout: probability of dropping a unit of the decoder's hidden layers in training.
 
     Raises:

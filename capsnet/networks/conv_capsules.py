@@ -109,7 +109,7 @@ class ConvCapsules(nn.Module):
     def images_at_once(self, poses: Tensor) -> int:
         """Images whose votes fit the cache, or are enough to keep a GPU busy."""
         most = CPU_CHUNK_BYTES if poses.device.type == "cpu" else GPU_CHUNK_BYTES
-        return max(1, most // (self.out_types * poses[0].numel() * poses.element_size()))
+        return max(1, most // (self.out_types * poses.shape[1:].numel() * poses.element_size()))
 
     def seen(self, children: Capsules) -> LayerVotes:
         """What the windows see of a map; its votes are not formed yet, they are the poses."""

@@ -61,7 +61,7 @@ class MatrixCapsNet(nn.Module):
     classes of one linear function of their poses.
 
     Args:
-        image_shape: (channels, height, width); height and width at least 20 with padding.
+        image_shape: (channels, height, width); height and width at least 18, or 23 without padding.
         num_classes: number of class capsules.
         conv_channels: channels of the convolution, A of the paper.
         conv_stride: its stride; 2 in the papers.
@@ -96,7 +96,7 @@ class MatrixCapsNet(nn.Module):
         routing: Any = EMRouting,
     ):
         super().__init__()
-        channels, height, width = self.image_shape = image_shape
+        channels, height, width = self.image_shape = tuple(image_shape)
         self.padding = tuple(_missing(side, conv_stride) if pad else 0 for side in (height, width))
         sides = [
             (side + more - STEM_KERNEL) // conv_stride + 1
@@ -105,6 +105,7 @@ class MatrixCapsNet(nn.Module):
         least = KERNEL + STRIDES[0] * (KERNEL - 1)
         if min(sides) < least:
             need = STEM_KERNEL + conv_stride * (least - 1)
+            need = next(side for side in range(need + 1) if side + (_missing(side, conv_stride) if pad else 0) >= need)
             raise ValueError(f"images of {height}x{width} pixels are too small: the layers need at least {need}x{need}")
         convolution = nn.Conv2d(channels, conv_channels, STEM_KERNEL, conv_stride, bias=not batch_norm)
         nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
@@ -116,9 +117,9 @@ class MatrixCapsNet(nn.Module):
         second = ConvCapsules(first_capsules, second_capsules, first.grid, KERNEL, STRIDES[1], routing=routing)
         whole = {"size": second.grid, "kernel": second.grid, "shared": True, "coordinates": coordinates}
         classes = ConvCapsules(second_capsules, num_classes, **whole, routing=routing)
-        self.layers = nn.ModuleList([first, second, classes])
         own = classes.routing.uses_activations
         self.primary = MatrixPrimaryCapsules(conv_channels, primary_capsules, own, batch_norm)
+        self.layers = nn.ModuleList([first, second, classes])
         self.classifier = None if own else nn.Linear(POSE, 1)
         self.decoder = None if decoder is None else DECODERS[decoder](num_classes, POSE, self.image_shape, dropout)
         if classes.routing.adjusts:

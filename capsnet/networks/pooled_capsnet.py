@@ -35,7 +35,8 @@ class PooledCapsules(nn.Module):
 
     def parts(self, features: Tensor) -> Tensor:
         """What each place adds to each capsule before squashing, [batch, channels / dim, dim, height, width]."""
-        capsules = features.float().unflatten(1, (-1, self.dim))  # also under autocast: squash needs the precision
+        # Also under autocast: squash needs the precision.
+        capsules = features.to(torch.promote_types(features.dtype, torch.float32)).unflatten(1, (-1, self.dim))
         lengths = torch.linalg.vector_norm(capsules, dim=2, keepdim=True)
         return capsules * lengths.flatten(3).softmax(3).view_as(lengths)
 
@@ -75,7 +76,7 @@ class PooledCapsNet(CapsuleNetwork):
         routing: Any = DynamicRouting,
     ):
         super().__init__()
-        channels, height, width = self.image_shape = image_shape
+        channels, height, width = self.image_shape = tuple(image_shape)
         if min(height, width) < LEAST_SIDE:
             raise ValueError(f"images of {height}x{width} pixels are too small: pooling needs at least 4x4")
         if features % primary_dim:

@@ -47,7 +47,7 @@ class ResCapsNet(CapsuleNetwork):
         routing: Any = DynamicRouting,
     ):
         super().__init__()
-        channels, rows, columns = self.image_shape = image_shape
+        channels, rows, columns = self.image_shape = tuple(image_shape)
         features = width * 2 ** (STAGES - 1)
         if features % primary_dim:
             raise ValueError(f"model.primary_dim={primary_dim}: must divide {features}, four times model.width")

@@ -73,7 +73,7 @@ class Votes:
             yield slice(None)
             return
         most = CPU_CHUNK_BYTES if self.u.device.type == "cpu" else GPU_CHUNK_BYTES
-        count = max(1, most // (self.out_caps * self.u[0].numel() * self.u.element_size()))
+        count = max(1, most // max(1, self.out_caps * self.u[0].numel() * self.u.element_size()))  # 0: no images
         for start in range(0, len(self.u), count):
             yield slice(start, start + count)
 
@@ -201,7 +201,7 @@ def computing_types(u: Tensor, weight: Tensor) -> tuple[torch.dtype, torch.dtype
 
 def _times_capsules(weight: Tensor, capsules: Tensor, u: Tensor) -> Tensor:
     """Σ_e W_oide v_oeb as [o, i, d, b]; `weight` [o, i * d, e], `capsules` [o, e, b], `u` [i, d, b]."""
-    return torch.bmm(weight, capsules).view(-1, *u.shape)
+    return torch.bmm(weight, capsules).view(weight.shape[0], *u.shape)
 
 
 def _dot(votes: Tensor, u: Tensor, dtype: torch.dtype) -> Tensor:

@@ -6,6 +6,7 @@ from dataclasses import fields
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..data.dataset import recorded_training_images
 from ..errors import ConfigError
@@ -95,13 +96,17 @@ def freeze(network: nn.Module, config: Config, image_shape: tuple[int, int, int]
     """Keep the weights of what comes before the class layer as they are.
 
     Returns:
-        The parts that have no weights to train. They are to be left in evaluation mode, so that the statistics of their
+        The parts that come before it. They are to be left in evaluation mode, so that the statistics of their
         normalizations stay, too.
     """
-    last = class_layer(network, config, image_shape, num_classes)
-    for name, weight in network.named_parameters():
-        if name in last:
+    last, parts = class_layer(network, config, image_shape, num_classes), []
+    for name, part in network.named_modules():
+        weights = dict(part.named_parameters(name, recurse=False))
+        statistics = dict(part.named_buffers(name, recurse=False))
+        if last & {*weights, *statistics}:
             break
-        weight.requires_grad = False
-    own = {part: list(part.parameters(recurse=False)) for part in network.modules()}
-    return [part for part, weights in own.items() if weights and not any(weight.requires_grad for weight in weights)]
+        for weight in weights.values():
+            weight.requires_grad = False
+        if weights or isinstance(part, _BatchNorm):
+            parts.append(part)
+    return parts

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from ..errors import CheckpointError, ConfigError
 from ..settings.config import Config, leaves
+from .folder import LAST_CHECKPOINT
 from .record import read_record, recorded_overrides
 from .saved_config import saved_config
 
@@ -26,6 +27,8 @@ def resumed(run_dir: Path, overrides: dict[str, str | None]) -> tuple[Config, li
         raise CheckpointError(
             f"{run_dir}: is complete after {record.get('epochs')} epochs; to go on, set a higher trainer.max_epochs"
         )
+    if record["status"] == "completed" and not (run_dir / LAST_CHECKPOINT).exists():
+        raise CheckpointError(f"{run_dir}: has no {LAST_CHECKPOINT} to go on from; begin a new run with init={run_dir}")
     return config, recorded_overrides(record) + [f"{key}={value}" for key, value in overrides.items()]
 
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from ..data.dataset import trained_elsewhere
 from ..errors import ConfigError
-from ..files import make_folder
+from ..files import atomic_write, make_folder, remove_made_folder
 from ..settings.composing import compose
 from ..settings.config import as_dict, name_of
 from .checkpoints import CONFIG_KEY, DATASET_KEY, NETWORK_PREFIX, PLUGIN_KEY, build_network
@@ -65,7 +65,12 @@ def save(
     }
     if plugin := plugin_record():
         content[PLUGIN_KEY] = plugin
-    torch.save(content, folder / BEST_CHECKPOINT)
+    try:
+        with atomic_write(folder / BEST_CHECKPOINT) as draft:
+            torch.save(content, draft)
+    except BaseException:
+        remove_made_folder(folder / BEST_CHECKPOINT.parent)
+        raise
     parameters = sum(parameter.numel() for parameter in network.parameters())
     new_record("completed", list(overrides), dataset=dataset, parameters=parameters, config=as_dict(config)).write(
         folder

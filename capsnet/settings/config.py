@@ -6,7 +6,7 @@ files under `configs/` contain only what differs from the defaults.
 
 import dataclasses
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple, get_type_hints
@@ -134,6 +134,12 @@ class Monitor(NamedTuple):
 
     def is_better(self, value: float, than: float) -> bool:
         return value < than if self.lower_is_better else value > than
+
+    def improves(self, metrics: Mapping[str, float], on: Mapping[str, float]) -> bool:
+        """Is an epoch with these metrics better than another? Few validation images are soon all recognized, and many
+        epochs equal: then the one with less loss, which still tells how sure the network is (benchmarks/RESULTS.md)."""
+        value, best = metrics[self.name], on[self.name]
+        return self.is_better(value, best) or (value == best and metrics.get("val/loss", 0) < on.get("val/loss", 0))
 
 
 def monitor_of(config: Config) -> Monitor:

@@ -12,7 +12,7 @@ _setting = partial(setting, evaluated=False)
 class EarlyStopping:
     patience: int | None = _setting(
         None,
-        "stop after this many validations, one per epoch by default, without better accuracy; null: never",
+        "stop after so many validations, one per epoch by default, without a better `monitor`; null: never",
         at_least=1,
     )
-    min_delta: float = _setting(0.0, "an accuracy counts as better if it rises by more than this", at_least=0)
+    min_delta: float = _setting(0.0, "it counts as better if it changes by more than this", at_least=0)

@@ -148,7 +148,7 @@ class MatrixCapsNet:
         True, "normalize features and primary capsules, as Ribeiro et al. do; Hinton et al. do not"
     )
     pad: bool = setting(
-        True, "add zeros around the image so that the strides leave out no row or column; the papers have none"
+        True, "add zeros below and on the right so that the strides leave out no row or column; the papers have none"
     )
     coordinates: bool = setting(True, "add places to the votes for class capsules")
     decoder: str | None = setting(None, f"{DECODER}; null: nothing is drawn", one_of=DECODERS)

@@ -1,5 +1,6 @@
 """A sweep's job as Hydra runs it. If it fails, the others go on. Its folder tells what is left to do."""
 
+import contextlib
 import logging
 import multiprocessing
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from ..errors import CapsNetError, ConfigError, FolderInUseError
+from ..errors import CapsNetError, CheckpointError, ConfigError, FolderInUseError
 from ..runs.folder import RECORD_FILE
 from ..runs.measures import monitored
 from ..runs.record import new_record, read_record, recorded_overrides, write_record
@@ -108,12 +109,13 @@ def record_of(run_dir: Path, overrides: list[str]) -> dict[str, Any] | None:
 
 def record_failure(run_dir: Path, overrides: list[str], reason: str) -> None:
     """Write into a job's record that it failed. One that was interrupted stays so: it may be continued another time."""
-    if not (run_dir / RECORD_FILE).exists():
+    record = None
+    with contextlib.suppress(CheckpointError):  # damaged
+        record = read_record(run_dir) if (run_dir / RECORD_FILE).exists() else None
+    if record is None:
         run_dir.mkdir(parents=True, exist_ok=True)
         new_record("failed", overrides, reason=reason).write(run_dir)
-        return
-    record = read_record(run_dir)
-    if record["status"] == "interrupted":
+    elif record["status"] == "interrupted":
         log.warning("%s: interrupted, and did not continue: %s", relative(run_dir), reason)
     elif record["status"] not in NOT_REPEATED:
         write_record(run_dir, record | {"status": "failed", "reason": reason})

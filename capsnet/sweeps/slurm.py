@@ -1,5 +1,6 @@
 """A sweep's jobs in SLURM's queue, through submitit. See `configs/hydra/launcher/slurm.yaml`."""
 
+import contextlib
 import shlex
 import shutil
 import subprocess
@@ -13,7 +14,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra_plugins.hydra_submitit_launcher.config import BaseQueueConf
 from hydra_plugins.hydra_submitit_launcher.submitit_launcher import BaseSubmititLauncher
 
-from ..errors import ConfigError
+from ..errors import CheckpointError, ConfigError
 from ..runs.measures import monitored
 from ..runs.result import read_result
 from ..text import relative
@@ -36,9 +37,10 @@ class SlurmLauncher(BaseSubmititLauncher):
         jobs = {number: list(overrides) for number, overrides in enumerate(job_overrides, initial_job_idx)}
         values = {}  # of the monitored metric, by the job's number
         for number, overrides in jobs.items():
-            record = record_of(job_folder(folder, number), overrides)
-            if record is not None and record["status"] in NOT_REPEATED:
-                values[number] = monitored(read_result(job_folder(folder, number)))
+            with contextlib.suppress(CheckpointError):  # a damaged record; the job itself says so
+                record = record_of(job_folder(folder, number), overrides)
+                if record is not None and record["status"] in NOT_REPEATED:
+                    values[number] = monitored(read_result(job_folder(folder, number)))
         queued = self._queue({number: jobs[number] for number in jobs.keys() - values.keys()})
         try:
             for number, job in queued.items():

@@ -24,6 +24,7 @@ from ..runs.measures import (
 from ..runs.record import FINISHED
 from ..runs.repetitions import SPEEDS, Repetitions, grouped
 from ..settings.config import Monitor, untrained_keys
+from ..settings.foreign import SECTIONS
 from ..text import columns, duration, printable, relative, shown, whole
 from .jobs import Job, read_jobs, swept_keys
 from .plan import read_plan
@@ -86,7 +87,8 @@ def _trained(jobs: Sequence[Job]) -> dict[Path, str | None]:
     left_out = {*untrained_keys(), SEED}
     trained: dict[Path, str | None] = {}
     for job in jobs:
-        settings = {key: value for key, value in _flat(job.config or {}) if key not in left_out}
+        config = {name: value for name, value in (job.config or {}).items() if name not in SECTIONS}
+        settings = {key: value for key, value in _flat(config) if key not in left_out}
         trained[job.folder] = json.dumps(settings, sort_keys=True) if settings else None
     return trained
 

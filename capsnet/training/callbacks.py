@@ -128,16 +128,8 @@ class EpochLog(Callback):
         if metrics.get(self.monitor.name) is None:
             if trainer.limit_val_batches == 0:
                 self.best_epoch = self.epochs  # without validation, the newest counts as the best
-        elif not self.best_row or (self._is_better(metrics, self.best_row) and trainer.is_last_batch):
+        elif not self.best_row or (self.monitor.improves(metrics, self.best_row) and trainer.is_last_batch):
             self.best_epoch = self.epochs
-
-    def _is_better(self, metrics: dict[str, float], than: dict[str, float]) -> bool:
-        """By what is monitored. Few validation images are soon all recognized, and many epochs equal: then by their
-        loss, which still tells how sure the network is (measured in benchmarks/RESULTS.md)."""
-        value, best = metrics[self.monitor.name], than[self.monitor.name]
-        return self.monitor.is_better(value, best) or (
-            value == best and metrics.get("val/loss", 0) < than.get("val/loss", 0)
-        )
 
     def _line(self, max_epochs: int, metrics: dict[str, float], seconds: float) -> str:
         """What the terminal says of the epoch."""

@@ -38,7 +38,7 @@ class KMNISTDataModule(pl.LightningDataModule):
         """
         if stage in ("fit", "validate", None):
             self.dataset.read_training_images()
-            count = self.dataset.counts["train"]
+            count = sum(self.train_dataloader().sizes)
             if self.batch_size > count:
                 raise ConfigError(
                     f"data.batch_size={self.batch_size}: larger than the training set, {count:,} images;"

@@ -1,5 +1,6 @@
 """A network as Lightning trains it: losses, metrics and optimizer."""
 
+import math
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -131,6 +132,9 @@ class CapsNetModule(pl.LightningModule):
             ConfigError: its images are not those that the network was built for.
         """
         if not isinstance(data := self._data_module(), KMNISTDataModule) or data.dataset.train_split is None:
+            if stage == "fit" and self.config.data.class_weights is not None and self._weights is None:
+                weights = self.config.data.class_weights
+                raise ConfigError(f"data.class_weights={weights}: give CapsNetModule class_counts= with your own data")
             return
         dataset = data.dataset
         shape, classes = dataset.image_shape, len(dataset.class_names)
@@ -228,8 +232,10 @@ class CapsNetModule(pl.LightningModule):
         self._steps = self._all_steps()
 
     def _all_steps(self) -> int:
-        steps = int(self.trainer.estimated_stepping_batches)
-        return min(steps, self.config.trainer.max_steps or steps)
+        steps = self.trainer.estimated_stepping_batches
+        if not math.isfinite(steps):  # a Trainer that ends by the clock: as long as the settings say
+            steps = self.config.trainer.max_epochs * self.trainer.num_training_batches
+        return int(min(steps, self.config.trainer.max_steps or steps))
 
     def running_means(self) -> dict[str, float]:
         """This epoch's training metrics so far, in this process. Waits for the device."""

@@ -55,11 +55,11 @@ def checkpoint_to_resume(
     check_weights(network_weights(content), module.network, last)
     if average := content["callbacks"].get(WeightAverage.__qualname__):
         check_weights(average["weights"], module.network, last)
-    trainer.precision_plugin.convert_module(module)  # as `fit` does, so that the optimizer's state has its type
-    _check_optimizer_state(content, module, last)
     if not content["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"]:
         log.info("The first epoch was cut short, so the training starts again")
         return Resumption()
+    trainer.precision_plugin.convert_module(module)  # as `fit` does, so that the optimizer's state has its type
+    _check_optimizer_state(content, module, last)
     if not best.exists() and content["callbacks"][EpochLog.__qualname__]["best_epoch"] is not None:
         raise CheckpointError(f"{best}: is missing, so this run cannot continue")
     trained = content["epoch"] + 1

@@ -52,7 +52,14 @@ from .probabilities import refuse_without_probabilities
 from .processes import OneMachine, further_processes, share_of_threads
 from .resuming import Resumption, checkpoint_to_resume
 from .run_log import run_log
-from .trainer import build_trainer, device_name, refuse_long_interval, refuse_missing_gpu, refuse_other_launchers
+from .trainer import (
+    build_trainer,
+    device_name,
+    refuse_foreign_norms,
+    refuse_long_interval,
+    refuse_missing_gpu,
+    refuse_other_launchers,
+)
 
 log = logging.getLogger(__name__)
 
@@ -121,6 +128,8 @@ def train(
         shape, held = config.task.build().image_shape(dataset.image_shape), sum(dataset.counts.values())
         refuse_too_large(config, dataset.image_shape, len(dataset.class_names), free)
         module = _build_module(config, dataset)
+        if config.trainer.sync_batchnorm:
+            refuse_foreign_norms(module.network)
         need = memory_need(module.network, shape, min(config.data.batch_size, held), held)
 
         if is_main and free is not None and need.total > free:  # before steps are timed, which takes all of it
@@ -189,7 +198,7 @@ def train(
 def _read_training_images(config: Config) -> KMNISTDataModule:
     data = KMNISTDataModule(config=config)
     data.setup("fit")
-    refuse_long_interval(config, data.dataset.counts["train"])
+    refuse_long_interval(config, len(data.train_dataloader()))
     return data
 
 

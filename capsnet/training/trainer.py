@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ProgressBar
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..errors import ConfigError
 from ..runs.provenance import processor_name
@@ -82,6 +84,8 @@ def _callbacks(config: Config, epoch_log: EpochLog, others: Sequence[Callback]) 
         if config.trainer.limit_val_batches == 0:  # not in `check`: saved configs with it have to be read
             raise ConfigError(f"early_stopping.patience={patience}: needs validation, but trainer.limit_val_batches=0")
         monitor, settings = epoch_log.monitor, vars(config.early_stopping)
+        if not monitor.name.startswith("val/"):
+            raise ConfigError(f"early_stopping.patience={patience}: goes by validation, but monitor={monitor.name}")
         mode = "min" if monitor.lower_is_better else "max"
         callbacks.append(EarlyStopping(monitor.name, mode=mode, check_on_train_epoch_end=False, **settings))
     return callbacks
@@ -124,8 +128,15 @@ def refuse_other_launchers(settings: Trainer) -> None:
         raise ConfigError(f"trainer.strategy={settings.strategy}: the runner starts its processes itself; use ddp")
 
 
-def refuse_long_interval(config: Config, images: int) -> None:
-    """Raise ConfigError if validation would come later than an epoch of so many images ends."""
-    interval, batches = config.trainer.val_check_interval, -(-images // config.data.batch_size)
+def refuse_foreign_norms(network: nn.Module) -> None:
+    """Raise ConfigError if a network has normalizations that torch would replace by others to synchronize them."""
+    for part in network.modules():
+        if isinstance(part, _BatchNorm) and not type(part).__module__.startswith("torch."):
+            raise ConfigError("trainer.sync_batchnorm=true: this network's own batch normalization cannot do that")
+
+
+def refuse_long_interval(config: Config, batches: int) -> None:
+    """Raise ConfigError if validation would come later than an epoch of so many batches ends."""
+    interval = config.trainer.val_check_interval
     if isinstance(interval, int) and interval > batches:
         raise ConfigError(f"trainer.val_check_interval={interval}: an epoch has only {batches} batches")

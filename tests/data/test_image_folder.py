@@ -640,6 +640,19 @@ class TestTable:
             wanted, self.read(self.table(digits / "b.csv", [*written, written[0]], "sep=,\n\nFile,Label"))
         )
 
+    def test_two_tables_of_the_same_pictures_keep_their_own_cache(self, digits, tmp_path, monkeypatch):
+        decoded = []
+        original = folder.fitted_or_reason
+        monkeypatch.setattr(folder, "fitted_or_reason", lambda *given: decoded.append(given) or original(*given))
+        rows = [f"{path.relative_to(digits)},{path.parent.name}," for path in (digits / "train").rglob("*.png")]
+        first, second = self.table(digits / "a.csv", rows), self.table(digits / "b.csv", rows[:-1])
+        for labels in (first, second):
+            self.read(labels, cache=str(tmp_path / "cache"), test_size=3)
+        count = len(decoded)
+        for labels in (first, second):
+            self.read(labels, cache=str(tmp_path / "cache"), test_size=3)
+        assert len(decoded) == count
+
     def test_a_label_with_a_comma_is_one_label(self, digits):
         rows = [f'{path.relative_to(digits)}, "{path.parent.name}, old"' for path in (digits / "train").rglob("*.png")]
         assert self.read(self.table(digits / "a.csv", rows, "file, label")).class_names == (

@@ -105,6 +105,18 @@ def test_the_window_of_a_residual_network_is_that_of_its_longest_path():
     assert (int(rows[0]), int(rows[-1])) == (middle - half, middle + half)
 
 
+def test_windows_of_a_picture_that_is_shrunk_lie_in_the_picture_as_it_is():
+    size = 240
+    network = capsnet.CapsNet((1, size, size), 5, 4, None, 3, routing=Dynamic(iters=1))
+    model = trained(network, (1, size, size))
+    assert model.network.shrunk_to[0] < 188
+    maps = vote_maps(model, torch.rand(1, size, size), 2)
+    window = window_of([model.network.conv, model.network.primary.conv]).scaled(size / model.network.shrunk_to[0])
+    middles = [window.start + window.pitch * place for place in range(maps.grid[0])]
+    assert middles[0] + middles[-1] == pytest.approx(size - 1, abs=2 * window.pitch)
+    assert maps.window == window.side
+
+
 def test_spread_values_stay_where_they_are_and_between_the_least_and_the_largest():
     values = torch.zeros(6, 6)
     values[1, 4] = 1

@@ -93,3 +93,9 @@ def test_gradients_at_the_first_weights_do_not_explode_with_the_iterations(name)
         network(images).scores[:, 0].sum().backward()
         found[iters] = float(images.grad.norm())
     assert found[3] < 5 * found[1], found
+
+
+def test_the_smallest_image_is_one_row_larger_than_what_is_refused():
+    MatrixCapsNet((1, 18, 18), 3, **SMALL)
+    with pytest.raises(ValueError, match="at least 18x18"):
+        MatrixCapsNet((1, 17, 18), 3, **SMALL)

@@ -99,3 +99,7 @@ def test_large_images_get_the_convolutional_decoder_by_themselves():
     config = config_from_dict({"model": {"name": "small_capsnet"}})
     assert isinstance(config.model.build((3, 224, 224), 10, config.routing).decoder, ConvolutionalDecoder)
     assert not isinstance(config.model.build((3, 64, 64), 10, config.routing).decoder, ConvolutionalDecoder)
+
+
+def test_a_network_in_float64_is_so_throughout():
+    assert PooledCapsules(4)(torch.rand(1, 8, 3, 3, dtype=torch.float64)).dtype == torch.float64

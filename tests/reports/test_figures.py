@@ -65,7 +65,7 @@ def sweep_panels(values, by_size=(), metric=ACCURACY):
 
 
 def test_curves_show_both_splits_and_the_best_epoch():
-    loss, accuracy = figures.curves(METRICS).axes
+    loss, accuracy = figures.curves(METRICS, ACCURACY).axes
     assert [line.get_label() for line in loss.lines] == ["training", "validation"]
     assert list(loss.lines[1].get_xdata()) == [1, 3]
     assert list(accuracy.lines[0].get_ydata()) == [0.5, 0.7, 0.9]
@@ -93,7 +93,7 @@ def test_where_the_loss_is_monitored_its_curve_has_the_best_epoch_and_it_may_be_
 @pytest.mark.parametrize("epochs", [1, 2, 7, 300])
 def test_only_whole_epochs_from_the_first_to_the_last_are_ticks(epochs):
     metrics = {"epoch": list(range(1, epochs + 1)), "train/loss": [0.5] * epochs, "val/accuracy": [0.5] * epochs}
-    for axes in figures.curves(metrics).axes:
+    for axes in figures.curves(metrics, ACCURACY).axes:
         low, high = axes.get_xlim()
         ticks = [tick for tick in axes.get_xticks() if low <= tick <= high]
         assert ticks
@@ -102,17 +102,32 @@ def test_only_whole_epochs_from_the_first_to_the_last_are_ticks(epochs):
 
 @pytest.mark.parametrize(("losses", "scale"), [([1.0, 0.1, 0.01], "log"), ([1.0, 0.1, 0.0], "linear")])
 def test_the_loss_axis_is_logarithmic_only_where_every_loss_is_positive(losses, scale):
-    assert figures.curves(METRICS | {"train/loss": losses}).axes[0].get_yscale() == scale
+    assert figures.curves(METRICS | {"train/loss": losses}, ACCURACY).axes[0].get_yscale() == scale
+
+
+def test_of_epochs_with_equal_accuracy_the_one_with_less_loss_is_marked():
+    equal = {"epoch": [1, 2, 3], "val/accuracy": [0.98, 0.98, 0.98], "val/loss": [0.2, 0.1, 0.3]}
+    _, axes = figures.curves(equal, ACCURACY).axes
+    assert [line.get_label() for line in axes.lines if "best" in str(line.get_label())] == ["best: epoch 2"]
+
+
+def test_images_of_two_channels_are_drawn_as_their_mean():
+    images = torch.rand(1, 2, 8, 8)
+    figure = figures.mistakes(images, torch.tensor([0]), torch.tensor([1]), torch.tensor([0.5]), NAMES, "title", (1, 9))
+    shown = max((image.get_array() for axes in figure.axes for image in axes.images), key=lambda array: array.size)
+    assert abs(float(shown.max()) - float(images.mean(1).max())) < 1e-6
 
 
 def test_the_accuracy_axis_has_no_tick_above_100_percent():
-    axes = figures.curves(METRICS | {"train/accuracy": [0.99, 1.0, 1.0], "val/accuracy": [0.99, 1.0, 1.0]}).axes[1]
+    axes = figures.curves(
+        METRICS | {"train/accuracy": [0.99, 1.0, 1.0], "val/accuracy": [0.99, 1.0, 1.0]}, ACCURACY
+    ).axes[1]
     assert max(tick for tick in axes.get_yticks() if tick <= axes.get_ylim()[1]) <= 1
 
 
 def test_curves_of_which_nothing_was_measured_are_empty():
     unmeasured = {key: [NAN] * 3 for key in METRICS if key != "epoch"}
-    assert not any(axes.lines for axes in figures.curves(METRICS | unmeasured).axes)
+    assert not any(axes.lines for axes in figures.curves(METRICS | unmeasured, ACCURACY).axes)
 
 
 def test_confusion_shows_every_count_and_the_accuracy():
@@ -435,7 +450,7 @@ def test_all_panels_share_one_accuracy_axis_that_holds_every_dot_and_bar():
 @pytest.mark.parametrize(
     "draw",
     [
-        lambda: figures.curves(METRICS | {"train/loss": [1e-5, 2e-5, 3e-5]}),
+        lambda: figures.curves(METRICS | {"train/loss": [1e-5, 2e-5, 3e-5]}, ACCURACY),
         lambda: figures.confusion(torch.eye(10).long() * 10**6, LONG_NAMES, LONG_TITLE),
         lambda: figures.confusion(torch.eye(120).long(), [f"long name {n}" for n in range(120)], LONG_TITLE),
         lambda: figures.confusion(torch.ones(25, 25).long(), [f"{'long' * 9} name {n}" for n in range(25)], LONG_TITLE),
@@ -457,7 +472,7 @@ def test_nothing_is_cut_off(draw):
 
 def test_save_returns_the_bytes_that_it_wrote(tmp_path):
     path = tmp_path / "figure.png"
-    png = figures.save(figures.curves(METRICS), path)
+    png = figures.save(figures.curves(METRICS, ACCURACY), path)
     assert path.read_bytes() == png
     assert [file.name for file in tmp_path.iterdir()] == ["figure.png"]
     height, width, _ = imread(io.BytesIO(png), format="png").shape

@@ -170,3 +170,7 @@ def test_the_layer_routes_by_its_own_weight_and_iterations():
 def test_the_function_and_the_layer_route_alike_by_default():
     layer, u = DynamicRouting(6, 4, 3, 5), torch.randn(2, 6, 4)
     assert torch.equal(dynamic_routing(u, layer.weight), layer(u))
+
+
+def test_no_images_have_no_capsules():
+    assert dynamic_routing(torch.empty(0, 4, 3), torch.rand(2, 4, 3, 5)).shape == (0, 2, 5)

@@ -80,6 +80,15 @@ def test_what_was_written_after_the_last_checkpoint_is_done_again_also_in_a_fold
     assert results.best_epoch == read_record(whole_run)["best_epoch"]
 
 
+def test_a_first_epoch_that_was_cut_short_begins_again_with_the_same_weights(tmp_path):
+    decays = {"optimizer__name": "adamw", "optimizer__weight_decay": 0.5, "trainer__max_epochs": 1}
+    for folder, steps in (("whole", 100), ("parts", 2)):
+        (tmp_path / folder).mkdir()
+        train(digits_config(**decays, trainer__max_steps=steps), tmp_path / folder)
+    train(digits_config(**decays, trainer__max_steps=100), tmp_path / "parts", resume=True)
+    assert metrics(tmp_path / "parts") == metrics(tmp_path / "whole")
+
+
 def test_a_completed_run_may_be_trained_for_more_epochs(tmp_path, whole_run):
     train(digits_config(**RANDOM | {"trainer__max_epochs": 2}), tmp_path)
     train(digits_config(**RANDOM), tmp_path, resume=True)

@@ -5,6 +5,7 @@ import json
 import pytest
 from conftest import make_job
 
+from capsnet.errors import CheckpointError
 from capsnet.sweeps.hydra_job import OtherJobError, record_failure, record_of
 from capsnet.sweeps.jobs import read_jobs
 
@@ -40,3 +41,12 @@ def test_the_folder_of_another_job_is_refused_whatever_plugin_it_used(tmp_path):
     assert record_of(tmp_path / "1", ["seed=1"]) is None
     with pytest.raises(OtherJobError, match="has a job with other settings"):
         record_of(tmp_path / "0", ["seed=2"])
+
+
+def test_the_failure_of_a_job_with_a_damaged_record_is_recorded(tmp_path):
+    make_job(tmp_path, 0, ["seed=0"], "running")
+    (tmp_path / "0/results.json").write_text("{")
+    with pytest.raises(CheckpointError):
+        record_of(tmp_path / "0", ["seed=0"])
+    record_failure(tmp_path / "0", ["seed=0"], "is damaged")
+    assert read_jobs(tmp_path)[0].reason == "is damaged"

@@ -263,3 +263,15 @@ def test_jobs_that_a_yaml_file_edited_meanwhile_has_made_different_are_not_avera
     text = summarize(tmp_path)
     assert "kept apart jobs whose config has changed meanwhile: optimizer.lr\n" in text
     assert [row["seeds"] for row in table(tmp_path / "summary.csv")] == ["1", "2"]
+
+
+def test_seeds_are_averaged_whatever_folder_their_callbacks_and_loggers_write_to(tmp_path):
+    for seed in (0, 1):
+        foreign = {
+            "callbacks": {"top_k": {"dirpath": f"sweep/{seed}"}},
+            "logger": {"csv": {"save_dir": f"sweep/{seed}"}},
+        }
+        config = {"optimizer": {"name": "adam", "lr": 0.1}, "seed": seed, **foreign}
+        make_job(tmp_path, seed, [f"seed={seed}"], config=config, metrics={"val/accuracy": 0.5}, monitor="val/accuracy")
+    assert "kept apart" not in summarize(tmp_path)
+    assert [row["seeds"] for row in table(tmp_path / "summary.csv")] == ["2"]

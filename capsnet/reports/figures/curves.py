@@ -13,16 +13,14 @@ from .style import BLUE, ORANGE, epoch_axis, new_figure, open_axes, percent_tick
 LEAST_RATIO_FOR_LOG = 4  # below it, a log axis has too few labelled ticks to be read
 
 
-def curves(metrics: dict[str, list[float]], monitor: Monitor | None = None) -> Figure:
+def curves(metrics: dict[str, list[float]], monitor: Monitor) -> Figure:
     """The loss and another metric over the epochs, training and validation.
 
     Args:
         metrics: columns of metrics.csv, one value per epoch; NaN where nothing was measured.
-        monitor: what tells the best epoch; None: the first metric that is no loss, and more of it is better. It is
-            drawn, or, if it is the loss, that first metric.
+        monitor: what tells the best epoch. It is drawn, or, if it is the loss, the first metric that is none.
     """
     first = next((name for name in map(part_of, metrics) if name and not is_loss(name)), "")
-    monitor = monitor or Monitor(f"val/{first}", lower_is_better=False)
     monitored = part_of(monitor.name)
     other = first if monitored == "loss" else monitored
     names = ["loss", other] if other else ["loss"]
@@ -39,7 +37,7 @@ def curves(metrics: dict[str, list[float]], monitor: Monitor | None = None) -> F
             axes.yaxis.set_major_formatter(percent_tick)
             axes.set_ylim(top=min(1.005, axes.get_ylim()[1]))  # no tick above 100%
         if name == monitored:
-            _mark_best_epoch(axes, epochs, np.asarray(metrics.get(monitor.name, [])), monitor)
+            _mark_best_epoch(axes, metrics, monitor)
         if axes.lines:
             axes.legend(frameon=False)
     return figure
@@ -73,7 +71,10 @@ def _choose_log_scale(axes: Axes) -> None:
         axes.yaxis.set_minor_formatter(NullFormatter())
 
 
-def _mark_best_epoch(axes: Axes, epochs: np.ndarray, values: np.ndarray, monitor: Monitor) -> None:
-    if np.isfinite(values).any():
-        best = epochs[np.nanargmin(values) if monitor.lower_is_better else np.nanargmax(values)]
-        axes.axvline(best, color="grey", linestyle=":", label=f"best: epoch {best:.0f}")
+def _mark_best_epoch(axes: Axes, metrics: dict[str, list[float]], monitor: Monitor) -> None:
+    best: dict[str, float] = {}
+    for row in (dict(zip(metrics, values, strict=True)) for values in zip(*metrics.values(), strict=True)):
+        if np.isfinite(row.get(monitor.name, np.nan)) and (not best or monitor.improves(row, best)):
+            best = row
+    if best:
+        axes.axvline(best["epoch"], color="grey", linestyle=":", label=f"best: epoch {best['epoch']:.0f}")

@@ -124,9 +124,12 @@ def percent_tick(share: float, _position: int | None = None) -> str:
 
 
 def to_pixels(images: "Tensor") -> np.ndarray:
-    """[n, channels, height, width] -> [n, height, width] or, in colour, [n, height, width, 3]; in [0, 1]."""
+    """[n, channels, height, width] -> [n, height, width] or, in colour, [n, height, width, 3]; in [0, 1].
+
+    Of two channels, as of a pair of cameras, or of more than three, it is their mean.
+    """
     pixels = images.detach().float().clamp(0, 1).cpu().numpy()
-    return pixels[:, 0] if pixels.shape[1] == 1 else pixels.transpose(0, 2, 3, 1)
+    return pixels.transpose(0, 2, 3, 1) if pixels.shape[1] == 3 else pixels.mean(1)
 
 
 def mosaic(tiles: np.ndarray, rows: int, columns: int) -> np.ndarray:
