@@ -17,6 +17,9 @@ class UniformRouting(TransformationMatrices):
         out_caps, out_dim: number and dimensions of the output capsules.
     """
 
+    def __init__(self, in_caps: int, in_dim: int, out_caps: int, out_dim: int):
+        super().__init__(in_caps, in_dim, out_caps, out_dim)
+
     def forward(self, u: Tensor) -> Tensor:
         """[batch, in_caps, in_dim] -> [batch, out_caps, out_dim], lengths in [0, 1)."""
         return dynamic_routing(u, self.weight, iters=1)
