@@ -102,8 +102,7 @@ def freeze(network: nn.Module, config: Config, image_shape: tuple[int, int, int]
     last, parts = class_layer(network, config, image_shape, num_classes), []
     for name, part in network.named_modules():
         weights = dict(part.named_parameters(name, recurse=False))
-        statistics = dict(part.named_buffers(name, recurse=False))
-        if last & {*weights, *statistics}:
+        if last & weights.keys():
             break
         for weight in weights.values():
             weight.requires_grad = False

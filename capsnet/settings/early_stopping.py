@@ -15,4 +15,4 @@ class EarlyStopping:
         "stop after so many validations, one per epoch by default, without a better `monitor`; null: never",
         at_least=1,
     )
-    min_delta: float = _setting(0.0, "it counts as better if it changes by more than this", at_least=0)
+    min_delta: float = _setting(0.0, "the `monitor` is better only if it gains more than this", at_least=0)
