@@ -15,8 +15,7 @@ from ..runs.measures import heading_of, measured_names, shown_names
 from ..runs.metrics import read_metrics
 from ..runs.repetitions import SPEEDS, Repetitions, grouped
 from ..runs.result import RunResult
-from ..settings.config import Monitor, leaves, untrained_keys
-from ..settings.foreign import SECTIONS
+from ..settings.config import Monitor, leaves, saved_leaves, untrained_keys
 from ..settings.parse import config_from_dict
 from ..text import columns, percent, printable, whole
 from .distortions import DISTORTIONS
@@ -94,19 +93,10 @@ def _trained_settings(run: RunResult) -> dict[str, Any]:
     try:
         flat = {key: value for key, value, _ in leaves(config_from_dict(run.config, origin=str(run.folder)))}
     except ConfigError:  # an option comes from a plugin, or a key no longer exists
-        flat = _flattened({key: value for key, value in run.config.items() if key not in SECTIONS})
+        flat = saved_leaves(run.config)
     ignored = untrained_keys() | {"seed"}
     settings = {key: value for key, value in flat.items() if key not in ignored}
     return settings | ({IMAGES: run.images[:8]} if run.images else {})
-
-
-def _flattened(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested values by dotted key."""
-    flat: dict[str, Any] = {}
-    for key, value in nested.items():
-        within = isinstance(value, dict) and value
-        flat |= _flattened(value, f"{prefix}{key}.") if within else {f"{prefix}{key}": value}
-    return flat
 
 
 def _leave_out_repeated_seeds(group: Repetitions[RunResult]) -> None:

@@ -266,6 +266,17 @@ def known_settings() -> Iterator[tuple[str, Setting]]:
                 yield f"{group}.{name}.{field.name}", combined_setting(group, field)
 
 
+def saved_leaves(saved: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The values of a saved config by dotted key, without loggers and callbacks; its options need not be known here."""
+    values: dict[str, Any] = {}
+    for name, value in saved.items():
+        if not prefix and name in foreign.SECTIONS:
+            continue
+        within = isinstance(value, dict) and value
+        values |= saved_leaves(value, f"{prefix}{name}.") if within else {f"{prefix}{name}": value}
+    return values
+
+
 def untrained_keys() -> set[str]:
     """The keys of all options that are not part of what is trained, such as data.root and figures."""
     keys = {key for key, setting in known_settings() if not setting.trained}

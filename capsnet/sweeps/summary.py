@@ -1,7 +1,7 @@
 """A sweep in two tables and one picture, read from the folders of its jobs."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,7 @@ from ..runs.measures import (
 )
 from ..runs.record import FINISHED
 from ..runs.repetitions import SPEEDS, Repetitions, grouped
-from ..settings.config import Monitor, untrained_keys
-from ..settings.foreign import SECTIONS
+from ..settings.config import Monitor, saved_leaves, untrained_keys
 from ..text import columns, duration, printable, relative, shown, whole
 from .jobs import Job, read_jobs, swept_keys
 from .plan import read_plan
@@ -87,18 +86,9 @@ def _trained(jobs: Sequence[Job]) -> dict[Path, str | None]:
     left_out = {*untrained_keys(), SEED}
     trained: dict[Path, str | None] = {}
     for job in jobs:
-        config = {name: value for name, value in (job.config or {}).items() if name not in SECTIONS}
-        settings = {key: value for key, value in _flat(config) if key not in left_out}
+        settings = {key: value for key, value in saved_leaves(job.config or {}).items() if key not in left_out}
         trained[job.folder] = json.dumps(settings, sort_keys=True) if settings else None
     return trained
-
-
-def _flat(nested: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in nested.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
 
 
 def _edited(jobs: Sequence[Job], keys: list[str], trained: dict[Path, str | None]) -> list[str]:
