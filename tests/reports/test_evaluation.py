@@ -14,7 +14,7 @@ from capsnet.reports.evaluation import evaluate, evaluate_checkpoint, find_check
 from capsnet.settings.config import OPTIONS
 from capsnet.settings.parse import config_from_dict
 from capsnet.tasks.classify import SHOWN_RECONSTRUCTIONS, _candidates, _well_drawn
-from capsnet.tasks.task import Tested
+from capsnet.tasks import task
 
 
 @pytest.fixture
@@ -150,5 +150,5 @@ def test_examples_of_a_class_are_recognized_or_its_first_one_and_the_best_drawn_
         shown.append(numbers)
         return images[numbers]
 
-    tested = Tested(images_of, {}, ("a", "b"), network)
+    tested = task.Tested(images_of, {}, ("a", "b"), network)
     assert _well_drawn(tested, [[0, 1], [3]]) == [1, 3]

@@ -137,7 +137,7 @@ def test_ctrl_c_in_a_sweep_of_joblib_leaves_no_process_and_resume_continues(tmp_
     assert sweep.returncode == 130
     wait_until(lambda: not alive(sweep.pid))
     assert {record_of(tmp_path / f"s/{job}")["status"] for job in (0, 1)} == {"interrupted"}
-    again = run_command("train.py", "resume=s", *JOBLIB, cwd=tmp_path)
+    again = run_in_process("train.py", "resume=s", cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     assert {record_of(tmp_path / f"s/{job}")["epochs"] for job in (0, 1)} == {12}
 
