@@ -13,8 +13,8 @@ from capsnet.errors import CheckpointError, ConfigError
 from capsnet.reports.evaluation import evaluate, evaluate_checkpoint, find_checkpoint
 from capsnet.settings.config import OPTIONS
 from capsnet.settings.parse import config_from_dict
-from capsnet.tasks.classify import SHOWN_RECONSTRUCTIONS, _candidates, _well_drawn
 from capsnet.tasks import task
+from capsnet.tasks.classify import SHOWN_RECONSTRUCTIONS, _candidates, _well_drawn
 
 
 @pytest.fixture
