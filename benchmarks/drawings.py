@@ -66,7 +66,8 @@ def main() -> None:
     for given in arguments.runs:
         name, _, run = given.rpartition("=")
         images, drawings, labels = drawn(run)
-        own = torch.cat([(labels == label).nonzero()[: COLUMNS // len(labels.unique()), 0] for label in labels.unique()])
+        classes = labels.unique()
+        own = torch.cat([(labels == label).nonzero()[: COLUMNS // len(classes), 0] for label in classes])
         rows.setdefault("images", images[own])
         rows[name or run] = drawings[own]
         sharpness = gradients(drawings).mean() / gradients(images).mean()
