@@ -7,7 +7,6 @@ import logging
 import os
 import sys
 import time
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -42,14 +41,13 @@ class ReadImages(NamedTuple):
 
 
 def user_cache() -> Path | None:
-    """The folder for this project's files in the user's cache folder. None, with a warning, if there is none."""
+    """The folder for this project's files in the user's cache folder; None if there is no home folder."""
     base = os.environ.get({"win32": "LOCALAPPDATA", "darwin": ""}.get(sys.platform, "XDG_CACHE_HOME"))
     if base:
         return Path(base) / "capsnet"
     try:
         home = Path.home()
     except RuntimeError:
-        _warn_not_kept("~", "there is no home folder")
         return None
     return home / ("Library/Caches" if sys.platform == "darwin" else ".cache") / "capsnet"
 
@@ -97,8 +95,8 @@ def _load(path: Path) -> ReadImages | None:
             return ReadImages(images, digests, broken, ranges=ranges)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, EOFError, AttributeError, zipfile.BadZipFile):
-        pass
+    except Exception as error:  # numpy, zipfile and json raise many kinds for damaged content
+        log.debug("%s: %s", path, error)
     log.warning("%s: damaged, so the images are read again", path)
     return None
 
@@ -111,10 +109,11 @@ def _save(path: Path, found: ReadImages) -> None:
             arrays = {"images": found.images, "digests": found.file_digests}
             np.savez(file, **arrays, said=np.frombuffer(said.encode(), np.uint8))
     except OSError as error:
-        _warn_not_kept(str(path.parent), error.strerror or str(error))
+        warn_not_kept(str(path.parent), error.strerror or str(error))
 
 
-def _warn_not_kept(where: str, why: str) -> None:
+def warn_not_kept(where: str, why: str) -> None:
+    """Say that images have to be read anew each time."""
     log.warning(
         "%s: the images that were read cannot be kept here (%s); set data.cache=FOLDER, or data.cache=null", where, why
     )

@@ -254,6 +254,12 @@ def border_brightness(images: Tensor) -> tuple[float, float]:
     return round(float(means.mean()), 4), round(float(means.std()), 4)
 
 
+def changed_files(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Names of the files that two records of `Dataset.record` both have, with other content."""
+    files = now["files"]
+    return [name for name, digest in before.get("files", {}).items() if files.get(name, digest) != digest]
+
+
 def recorded_training_images(record: dict[str, Any]) -> TrainingImages | None:
     """What a record of `Dataset.record`, read from a file, says about the training images; None if it does not."""
     values = [record.get(key) for key in ("image_shape", "class_names", "border_brightness")]

@@ -18,7 +18,7 @@ import torch
 from ..errors import ConfigError, DataError
 from ..files import user_path
 from ..text import MOST_NAMED, counted, first_names, printable
-from .cache import ReadImages, cached, user_cache
+from .cache import ReadImages, cached, user_cache, warn_not_kept
 from .parallel import in_parallel
 from .picture_files import (
     CODE_POINT,
@@ -87,8 +87,12 @@ class Folder(Source):
         self.root, self.test_size, self.channels, self.skip_broken = user_path(root), test_size, channels, skip_broken
         self.group = None if group is None else re.compile(group)
         self.size = None if image_size is None else (image_size, image_size)
-        own_cache = user_cache() if cache == "auto" else None
-        self.cache = own_cache and own_cache / "folder" if cache in ("auto", None) else user_path(cache)
+        self.cache = None if cache is None else user_path(cache)
+        if cache == "auto":
+            own = user_cache()
+            self.cache = own and own / "folder"
+            if own is None:
+                warn_not_kept("~", "there is no home folder")
         self.title = printable(self.root.absolute().name)
         self.class_names: tuple[str, ...] = ()
         self.class_characters: tuple[str, ...] | None = None

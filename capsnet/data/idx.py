@@ -13,7 +13,7 @@ import tempfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import NamedTuple
 from urllib.error import URLError
 
 import numpy as np
@@ -28,7 +28,6 @@ from .source import LabelledImages, Source
 
 log = logging.getLogger(__name__)
 
-KINDS = ("train", "t10k")
 DOWNLOAD_TIMEOUT = 15  # seconds without an answer from an address
 
 
@@ -74,53 +73,37 @@ class IdxSource(Source):
             with self._download_lock():
                 if missing := self._missing(self.raw):
                     self._download(missing)
-        self.sha256, differing = {}, []
-        self._check_files()
-        for name in self.files:
-            content = _read(self.raw / name)
-            self.sha256[name] = hashlib.sha256(content).hexdigest()
-            if name in self.digests:
-                algorithm, digest = self.digests[name].split(":")
-                if hashlib.new(algorithm, content, usedforsecurity=False).hexdigest() != digest:
-                    differing.append(name)
+        files = [self.raw / name for name in self.files]
+        self._parts, contents = read_parts((files[:2], files[2:]), _remedy, self.array)
+        for part, path in zip(self._parts, files[1::2], strict=True):
+            if (largest := part.labels.max()) >= len(self.class_names):
+                known = f"{self.name} has the classes 0 to {len(self.class_names) - 1}"
+                raise DataError(f"{path}: has label {largest}, but {known}; {_remedy(path)}")
+        self.sha256 = {path.name: hashlib.sha256(content).hexdigest() for path, content in contents.items()}
+        counts = {path.name: len(self._parts[number // 2].labels) for number, path in enumerate(files)}
+        differing = [path.name for path, content in contents.items() if not self._may_be_official(path.name, content)]
         self.official = not differing if self.digests else None
         if differing:
             log.warning(
                 "%s: these are not the official files, so report results under another name: %s",
                 self.raw,
-                ", ".join(f"{name} ({self._length(name):,})" for name in differing),
+                ", ".join(f"{name} ({counts[name]:,})" for name in differing),
             )
 
-    def _check_files(self) -> None:
-        """Raise DataError if a file cannot be used."""
-        pairs = [(self.raw / f"{kind}-images-idx3-ubyte", self.raw / f"{kind}-labels-idx1-ubyte") for kind in KINDS]
-        _check_pairs(pairs, _remedy)
-        for _, labels in pairs:
-            self._check_labels(labels, _labels(labels))
+    @staticmethod
+    def array(path: Path, content: bytes, rank: int, remedy: str) -> np.ndarray:
+        """The numbers in a file. Raises DataError."""
+        return idx_array(path, content, rank, remedy)
 
-    def _check_labels(self, path: Path, labels: np.ndarray) -> None:
-        if labels.max() >= len(self.class_names):
-            raise DataError(
-                f"{path}: has label {labels.max()}, but {self.name} has the classes"
-                f" 0 to {len(self.class_names) - 1}; {_remedy(path)}"
-            )
-
-    def _length(self, name: str) -> int:
-        """Images or labels in a file."""
-        return _idx_shape(self.raw / name)[0]
+    def _may_be_official(self, name: str, content: bytes) -> bool:
+        algorithm, _, digest = self.digests.get(name, "").partition(":")
+        return not digest or hashlib.new(algorithm, content, usedforsecurity=False).hexdigest() == digest
 
     def train(self) -> LabelledImages:
-        return self._read(train=True)
+        return self._parts[0].as_tensors()
 
     def test(self) -> LabelledImages:
-        return self._read(train=False)
-
-    def _read(self, train: bool) -> LabelledImages:
-        kind = "train" if train else "t10k"
-        labels = _labels(self.raw / f"{kind}-labels-idx1-ubyte")
-        return LabelledImages(
-            _images(self.raw / f"{kind}-images-idx3-ubyte"), torch.from_numpy(labels.astype(np.int64))
-        )
+        return self._parts[1].as_tensors()
 
     def _missing(self, folder: Path) -> list[str]:
         return [name for name in self.files if not os.path.lexists(_as_it_lies(folder / name))]
@@ -200,55 +183,75 @@ class IdxFiles(Source):
         self.title = printable(self.root.absolute().name)
         self.class_names: tuple[str, ...] = ()
         self.sha256: dict[str, str] = {}
-        self._pairs = {
-            "train": (self.root / train_images, self.root / train_labels),
-            "test": (self.root / test_images, self.root / test_labels),
-        }
+        self._pairs = [
+            (self.root / train_images, self.root / train_labels),
+            (self.root / test_images, self.root / test_labels),
+        ]
 
     def prepare(self) -> None:
         """Check the files. Raises DataError."""
-        _check_pairs(list(self._pairs.values()), lambda path: "replace it")
-        known, tested = (np.unique(_labels(self._pairs[part][1])) for part in ("train", "test"))
+        self._parts, contents = read_parts(self._pairs, lambda path: "replace it")
+        known, tested = (np.unique(part.labels) for part in self._parts)
+        (_, train_labels), (_, test_labels) = self._pairs
         if len(known) < 2:
-            raise DataError(f"{self._pairs['train'][1]}: has one class only, {known[0]}; two are the least")
+            raise DataError(f"{train_labels}: has one class only, {known[0]}; two are the least")
         if len(unknown := np.setdiff1d(tested, known)):
-            raise DataError(f"{self._pairs['test'][1]}: has label {unknown[0]}, which is not among those for training")
+            raise DataError(f"{test_labels}: has label {unknown[0]}, which is not among those for training")
         self.class_names = tuple(map(str, known))
-        files = [path for pair in self._pairs.values() for path in pair]
-        self.sha256 = {path.name: hashlib.sha256(_read(path)).hexdigest() for path in files}
+        self._parts = [part._replace(labels=np.searchsorted(known, part.labels)) for part in self._parts]
+        self.sha256 = {path.name: hashlib.sha256(content).hexdigest() for path, content in contents.items()}
 
     def train(self) -> LabelledImages:
-        return self._part("train")
+        return self._parts[0].as_tensors()
 
     def test(self) -> LabelledImages:
-        return self._part("test")
-
-    def _part(self, part: str) -> LabelledImages:
-        images, labels = self._pairs[part]
-        numbers = np.searchsorted(np.array(self.class_names, dtype=np.int64), _labels(labels))
-        return LabelledImages(_images(images), torch.from_numpy(numbers))
+        return self._parts[1].as_tensors()
 
 
-def _images(path: Path) -> torch.Tensor:
-    """The images in a file, [n, 1, height, width]."""
-    pixels = np.frombuffer(bytearray(_read(path)), dtype=np.uint8, offset=16)
-    return torch.from_numpy(pixels.reshape(_idx_shape(path))).unsqueeze(1)
+class Part(NamedTuple):
+    """What a file of images and a file of labels have."""
+
+    images: np.ndarray
+    """[n, height, width] uint8."""
+    labels: np.ndarray
+    """[n]."""
+
+    def as_tensors(self) -> LabelledImages:
+        return LabelledImages(
+            torch.from_numpy(self.images).unsqueeze(1), torch.from_numpy(self.labels.astype(np.int64))
+        )
 
 
-def _labels(path: Path) -> np.ndarray:
-    """The labels in a file, [n] uint8."""
-    return np.frombuffer(_read(path), dtype=np.uint8, offset=8)
+def read_parts(
+    pairs: Sequence[Sequence[Path]], remedy: Callable[[Path], str], array: Callable[..., np.ndarray] | None = None
+) -> tuple[list[Part], dict[Path, bytes]]:
+    """What pairs of files have, those for training first, and the files' unpacked content.
 
+    Args:
+        pairs: a file of images and one of labels, each.
+        remedy: says what to do about a file that cannot be used.
+        array: reads a file's numbers, as `idx_array` does, which is the default.
 
-def _check_pairs(pairs: Sequence[tuple[Path, Path]], remedy: Callable[[Path], str]) -> None:
-    """Raise DataError unless each file of images has one label for each, and all images have one size."""
-    for images, labels in pairs:
-        (count, *_), (labelled,) = _idx_shape(images, 3, remedy), _idx_shape(labels, 1, remedy)
-        if count != labelled:
-            raise DataError(f"{labels}: {labelled:,} labels, but {images.name} has {count:,} images; {remedy(labels)}")
-    size, test_size = (_idx_shape(images)[1:] for images, _ in pairs)
+    Raises:
+        DataError: a file cannot be read, images and labels are not as many, or test images have another size.
+    """
+    contents = {path: _content(path, remedy(path)) for pair in pairs for path in pair}
+    parts = []
+    for files in pairs:
+        part = Part(
+            *(
+                (array or idx_array)(path, contents[path], rank, remedy(path))
+                for path, rank in zip(files, (3, 1), strict=True)
+            )
+        )
+        if len(part.images) != len(part.labels):
+            counts = f"{len(part.labels):,} labels, but {files[0].name} has {len(part.images):,} images"
+            raise DataError(f"{files[1]}: {counts}; {remedy(files[1])}")
+        parts.append(part)
+    size, test_size = (part.images.shape[1:] for part in parts)
     if test_size != size:
         raise DataError(f"{pairs[1][0]}: its images are {_by(test_size)}, those for training {_by(size)}")
+    return parts, contents
 
 
 def _by(size: tuple[int, ...]) -> str:
@@ -269,52 +272,33 @@ def _as_it_lies(path: Path) -> Path:
     return next((other for name in names if (other := path.parent / name).is_file()), path)
 
 
-@contextlib.contextmanager
-def _opened(path: Path, remedy: str) -> Iterator[BinaryIO]:
-    """An IDX file, unpacked while it is read. Raises DataError if it cannot be read."""
+def _content(path: Path, remedy: str) -> bytes:
+    """What is in a file, unpacked. Raises DataError if it cannot be read."""
     there = _as_it_lies(path)
     try:
-        with there.open("rb") as file:
-            is_compressed = file.read(2) == b"\x1f\x8b"
-            file.seek(0)
-            if not is_compressed:
-                yield file
-                return
-            with gzip.open(file) as unpacked:
-                yield cast(BinaryIO, unpacked)
+        content = there.read_bytes()
+        return gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"{there}: is compressed and damaged ({on_one_line(error)}); {remedy}") from error
     except OSError as error:
         raise DataError(f"{there}: cannot be read ({error.strerror}); {remedy}") from error
 
 
-def _read(path: Path) -> bytes:
-    with _opened(path, "it must be an IDX file") as file:
-        return file.read()
-
-
-def _idx_shape(path: Path, dims: int | None = None, how_to_repair: Callable[[Path], str] = _remedy) -> tuple[int, ...]:
-    """The shape in an IDX file's header, checked against the file's size before anything is allocated."""
-    remedy = how_to_repair(path)
-    with _opened(path, remedy) as file:
-        head = file.read(16)
-        size = file.seek(0, os.SEEK_END)
-    if len(head) < 4 or head[:3] != b"\0\0\x08" or head[3] != (dims or head[3]):
-        wanted = f", expected 0000080{dims}" if dims else ""
-        raise DataError(
-            f"{path}: not the expected IDX file (it begins with {head[:4].hex() or 'nothing'}{wanted}); {remedy}"
-        )
-    rank = head[3]
-    if len(head) < 4 + 4 * rank:
-        raise DataError(f"{path}: cut off after {size:,} bytes; {remedy}")
-    shape = struct.unpack(f">{rank}I", head[4 : 4 + 4 * rank])
-    expected = 4 + 4 * rank + math.prod(shape)
-    if size != expected:
-        state = "cut off" if size < expected else "too long"
-        raise DataError(f"{path}: {state}, {size:,} bytes instead of {expected:,}; {remedy}")
+def idx_array(path: Path, content: bytes, rank: int, remedy: str) -> np.ndarray:
+    """The uint8 numbers in an IDX file, an array of this rank. Raises DataError unless the file is one, and whole."""
+    if content[:4] != bytes((0, 0, 8, rank)):
+        found = content[:4].hex() or "nothing"
+        raise DataError(f"{path}: not the expected IDX file (it begins with {found}, expected 0000080{rank}); {remedy}")
+    head = 4 + 4 * rank
+    if len(content) < head:
+        raise DataError(f"{path}: cut off after {len(content):,} bytes; {remedy}")
+    shape = struct.unpack(f">{rank}I", content[4:head])
+    if len(content) != (expected := head + math.prod(shape)):
+        state = "cut off" if len(content) < expected else "too long"
+        raise DataError(f"{path}: {state}, {len(content):,} bytes instead of {expected:,}; {remedy}")
     if 0 in shape:
         raise DataError(f"{path}: is empty (shape {list(shape)}); {remedy}")
-    return shape
+    return np.frombuffer(bytearray(content), dtype=np.uint8, offset=head).reshape(shape)
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ from ..errors import DataError
 
 Item, Result = TypeVar("Item"), TypeVar("Result")
 
-CHUNK = 64  # items that a process gets at a time
+CHUNK = 64  # items that a process gets at a time, at most; fewer if there would be too few chunks for all cores
 IN_FLIGHT = 4  # chunks for each core that are worked on or wait for the caller, so that few results are held
 WORTH_PROCESSES = 1_000  # items; for fewer, threads are as fast
 
@@ -38,11 +38,13 @@ def in_parallel(function: Callable[[Item], Result], items: Sequence[Item], title
     Raises:
         DataError: there is too little memory, or a process was killed.
     """
-    chunks = [items[start : start + CHUNK] for start in range(0, len(items), CHUNK)]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    size = max(1, min(CHUNK, len(items) // (IN_FLIGHT * cores)))
+    chunks = [items[start : start + size] for start in range(0, len(items), size)]
     off = not sys.stderr.isatty()
     with tqdm(total=len(items), desc=title, disable=off, leave=False, dynamic_ncols=True) as bar:
         try:
-            for results in _mapped(partial(_each, function), chunks, len(items) >= WORTH_PROCESSES):
+            for results in _mapped(partial(_each, function), chunks, cores, len(items) >= WORTH_PROCESSES):
                 yield from results
                 bar.update(len(results))
         except BrokenExecutor as error:
@@ -55,8 +57,7 @@ def _each(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Res
     return [function(item) for item in items]
 
 
-def _mapped(function: Callable, chunks: Sequence, many: bool) -> Iterable:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _mapped(function: Callable, chunks: Sequence, cores: int, many: bool) -> Iterable:
     if cores == 1 or len(chunks) == 1:
         yield from map(function, chunks)
         return

@@ -21,18 +21,8 @@ PARTS = ("train", "val", "test")
 OTHER_NAMES = {"training": "train", "testing": "test", "validation": "val", "valid": "val"}
 SYSTEM_NAMES = frozenset(
     [
-        *(
-            "__macosx",
-            "@eadir",
-            "#recycle",
-            "@recycle",
-            "$recycle.bin",
-            "#snapshot",
-            "system volume information",
-            "lost+found",
-            "__pycache__",
-        ),
-        *("thumbs.db", "desktop.ini"),
+        *("__macosx", "@eadir", "#recycle", "@recycle", "$recycle.bin", "#snapshot", "system volume information"),
+        *("lost+found", "__pycache__", "thumbs.db", "desktop.ini"),
     ]
 )
 """What systems leave beside people's files, in lower case."""

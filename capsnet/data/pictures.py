@@ -19,22 +19,8 @@ from ..text import on_one_line
 
 SUFFIXES = frozenset(
     [
-        *(
-            ".png",
-            ".jpg",
-            ".jpeg",
-            ".jpe",
-            ".jfif",
-            ".bmp",
-            ".gif",
-            ".tif",
-            ".tiff",
-            ".webp",
-            ".avif",
-            ".heic",
-            ".heif",
-        ),
-        *(".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k"),
+        *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".tif", ".tiff", ".webp"),
+        *(".avif", ".heic", ".heif", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k"),
     ]
 )
 """Of the files that are read as pictures, in lower case. Others are if they begin as pictures do, see `BEGINNINGS`."""

@@ -4,7 +4,8 @@ import csv
 import io
 import os
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -81,9 +82,9 @@ class Table(Folder):
                 raise DataError(
                     f"{self.labels}: line {row.line}: {printable(row.file)} is in line {before.line} already"
                 )
-        inside, existing, files = os.path.realpath(self.root), ExistingFiles(), []
+        inside, plain_names, files = os.path.realpath(self.root), cache(_plain_names), []
         for row in seen.values():
-            path = existing.find(self.root, row.file)
+            path = _existing_file(self.root, row.file, plain_names)
             name = os.path.relpath(path, self.root)
             leads_outside = not is_below(str(path), inside)
             files.append(PictureFile(row.part, row.class_name, name, state_of(path), leads_outside, name))
@@ -109,22 +110,13 @@ class Table(Folder):
         return self._rows[file.name].group if "group_column" in self.columns else super()._group_of(file)
 
 
-class ExistingFiles:
-    """Finds files by the names that a table has, which may lack their ending, or be written a little differently."""
-
-    def __init__(self) -> None:
-        self._names: dict[Path, dict[str, str]] = {}
-
-    def find(self, root: Path, name: str) -> Path:
-        """The path of a file that is there; or if none suits, as it would be."""
-        path = root / name
-        if not path.exists() and "\\" in name:
-            path = root / name.replace("\\", "/")  # from Windows
-        if path.exists():
-            return path
-        if path.parent not in self._names:
-            self._names[path.parent] = _plain_names(path.parent)
-        return path.with_name(self._names[path.parent].get(_plain(path.name), path.name))
+def _existing_file(root: Path, name: str, plain_names: Callable[[Path], dict[str, str]]) -> Path:
+    """The path of a file that a table names, perhaps without its ending, or a little differently; or if there is none,
+    as it would be."""
+    path = root / name
+    if not path.exists() and "\\" in name:
+        path = root / name.replace("\\", "/")  # from Windows
+    return path if path.exists() else path.with_name(plain_names(path.parent).get(_plain(path.name), path.name))
 
 
 def _plain_names(folder: Path) -> dict[str, str]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..data.batches import Batches
-from ..data.dataset import Dataset, recorded_training_images
+from ..data.dataset import Dataset, changed_files, recorded_training_images
 from ..errors import CheckpointError, ConfigError, DivergedError
 from ..files import read_json, write_json
 from ..runs.checkpoints import load_checkpoint, restored_network
@@ -210,8 +210,7 @@ def changed_data(trained: NetworkWithTestImages) -> list[str]:
     before, now = trained.trained_on, trained.dataset.record()
     if before.get("name") != now["name"]:
         return []
-    changed = [name for name, digest in before["files"].items() if now["files"].get(name, digest) != digest]
-    if not changed:
+    if not (changed := changed_files(before, now)):
         return []
     sentence = f"data={now['name']}: {', '.join(changed)} changed since the network was trained"
     log.warning("%s", sentence)

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from ..errors import CheckpointError
-from ..settings.config import Config
+from ..settings.config import Config, as_dict
+from ..settings.parse import config_from_dict
 from .measures import monitored
 from .record import completed_record, recorded_overrides
 from .result import read_result
@@ -49,7 +50,7 @@ def refitting(run_dir: Path, overrides: dict[str, str | None]) -> tuple[Config, 
     epochs = max(epochs, before.optimizer.warmup_epochs)
     unset = dict.fromkeys(ONLY_WITH_VALIDATION + LIMITS)
     changes = {"data.val_size": "0", "trainer.max_epochs": str(epochs), **unset}
-    _, config = saved_config(run_dir, overrides | changes)
+    config = config_from_dict(as_dict(before), overrides | changes, origin=str(run_dir))
     changed = {"data.val_size": 0, "trainer.max_epochs": epochs}
     added = [f"{key}={value}" for key, value in (overrides | changed).items()]
     return config, recorded_overrides(record) + added

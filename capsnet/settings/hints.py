@@ -1,87 +1,67 @@
 """What other projects call things, and how they are called here."""
 
-from typing import NamedTuple
-
-
-class Hint(NamedTuple):
-    """What to say to someone who uses another project's name."""
-
-    key: str | None = None
-    """The key here, which takes the same values."""
-    advice: str = ""
-    """What to do instead, where no key takes the value."""
-
-
-def _key(key: str) -> Hint:
-    return Hint(key=key)
-
-
-def _say(advice: str) -> Hint:
-    return Hint(advice=advice)
-
-
-_NO_WORKERS = _say("the images are one tensor on the device, so there are no worker processes; leave it out")
+_NO_WORKERS = "the images are one tensor on the device, so there are no worker processes; leave it out"
+_CHECKPOINT = "resume=RUN_DIR continues a run, init=RUN_DIR begins with its weights"
 
 ELSEWHERE = {
-    "lr": _key("optimizer.lr"),
-    "learning_rate": _key("optimizer.lr"),
-    "weight_decay": _say("optimizer=adamw optimizer.weight_decay=VALUE sets it"),
-    "momentum": _say("optimizer=sgd optimizer.momentum=VALUE sets it"),
-    "scheduler": _say("optimizer.schedule=NAME chooses how the learning rate changes"),
-    "lr_scheduler": _say("optimizer.schedule=NAME chooses how the learning rate changes"),
-    "epochs": _key("trainer.max_epochs"),
-    "n_epochs": _key("trainer.max_epochs"),
-    "num_epochs": _key("trainer.max_epochs"),
-    "max_epochs": _key("trainer.max_epochs"),
-    "max_steps": _key("trainer.max_steps"),
-    "batch_size": _key("data.batch_size"),
-    "iters": _key("routing.iters"),
-    "num_routing": _key("routing.iters"),
-    "routing_iters": _key("routing.iters"),
-    "routing_iterations": _key("routing.iters"),
-    "dropout": _key("model.dropout"),
-    "patience": _key("early_stopping.patience"),
-    "devices": _key("trainer.devices"),
-    "accelerator": _key("trainer.accelerator"),
-    "precision": _key("trainer.precision"),
-    "compile": _key("trainer.compile"),
-    "gpus": _say("trainer=gpu takes one GPU, trainer=ddp trainer.devices=N several"),
-    "num_gpus": _say("trainer=gpu takes one GPU, trainer=ddp trainer.devices=N several"),
+    "lr": "optimizer.lr",
+    "learning_rate": "optimizer.lr",
+    "weight_decay": "optimizer=adamw optimizer.weight_decay=VALUE sets it",
+    "momentum": "optimizer=sgd optimizer.momentum=VALUE sets it",
+    "scheduler": "optimizer.schedule=NAME chooses how the learning rate changes",
+    "lr_scheduler": "optimizer.schedule=NAME chooses how the learning rate changes",
+    "epochs": "trainer.max_epochs",
+    "n_epochs": "trainer.max_epochs",
+    "num_epochs": "trainer.max_epochs",
+    "max_epochs": "trainer.max_epochs",
+    "max_steps": "trainer.max_steps",
+    "batch_size": "data.batch_size",
+    "iters": "routing.iters",
+    "num_routing": "routing.iters",
+    "routing_iters": "routing.iters",
+    "routing_iterations": "routing.iters",
+    "dropout": "model.dropout",
+    "patience": "early_stopping.patience",
+    "devices": "trainer.devices",
+    "accelerator": "trainer.accelerator",
+    "precision": "trainer.precision",
+    "compile": "trainer.compile",
+    "gpus": "trainer=gpu takes one GPU, trainer=ddp trainer.devices=N several",
+    "num_gpus": "trainer=gpu takes one GPU, trainer=ddp trainer.devices=N several",
     "num_workers": _NO_WORKERS,
     "persistent_workers": _NO_WORKERS,
     "pin_memory": _NO_WORKERS,
-    "ckpt_path": _say(
-        "resume=RUN_DIR continues a run, init=RUN_DIR begins with its weights; evaluate.py run=RUN_DIR tests it"
-    ),
-    "checkpoint": _say("resume=RUN_DIR continues a run, init=RUN_DIR begins with its weights"),
-    "resume_from_checkpoint": _say("resume=RUN_DIR continues a run"),
-    "pretrained": _say("init=RUN_DIR, or init=kmnist_7k, begins with trained weights"),
-    "weights": _say("init=RUN_DIR, or init=kmnist_7k, begins with trained weights"),
-    "data_dir": _key("data.root"),
-    "data_root": _key("data.root"),
-    "root": _key("data.root"),
-    "output_dir": _key("hydra.run.dir"),
-    "dataset": _key("data"),
-    "datamodule": _key("data"),
-    "network": _key("model"),
-    "net": _key("model"),
-    "arch": _key("model"),
-    "task_name": _key("name"),
-    "experiment_name": _key("name"),
-    "run_name": _key("name"),
-    "hparams_search": _say("sweep=optuna searches; sweep=NAME is a sweep of configs/sweep/"),
-    "debug": _say("trainer=debug trains a few batches; trainer.fast_dev_run=true two"),
-    "train": _say("train.py always trains, and tests the best epoch at the end"),
-    "test": _say("the best epoch is always tested, once; evaluate.py run=RUN_DIR does it again"),
-    "optimized_metric": _key("monitor"),
-    "extras": _say("--cfg job prints the whole config, and trains nothing"),
-    "paths": _say("data.root is the folder of the datasets, hydra.run.dir that of the run"),
-    "print_config": _say("--cfg job prints the whole config, and trains nothing"),
-    "cp": _say("--config-dir=DIR adds a folder with YAML files of yours"),
-    "config_path": _say("--config-dir=DIR adds a folder with YAML files of yours"),
-    "model_checkpoint": _say("best.ckpt and last.ckpt are always saved; callbacks=top_k keeps more"),
+    "ckpt_path": f"{_CHECKPOINT}; evaluate.py run=RUN_DIR tests it",
+    "checkpoint": _CHECKPOINT,
+    "resume_from_checkpoint": "resume=RUN_DIR continues a run",
+    "pretrained": "init=RUN_DIR, or init=kmnist_7k, begins with trained weights",
+    "weights": "init=RUN_DIR, or init=kmnist_7k, begins with trained weights",
+    "data_dir": "data.root",
+    "data_root": "data.root",
+    "root": "data.root",
+    "output_dir": "hydra.run.dir",
+    "dataset": "data",
+    "datamodule": "data",
+    "network": "model",
+    "net": "model",
+    "arch": "model",
+    "task_name": "name",
+    "experiment_name": "name",
+    "run_name": "name",
+    "hparams_search": "sweep=optuna searches; sweep=NAME is a sweep of configs/sweep/",
+    "debug": "trainer=debug trains a few batches; trainer.fast_dev_run=true two",
+    "train": "train.py always trains, and tests the best epoch at the end",
+    "test": "the best epoch is always tested, once; evaluate.py run=RUN_DIR does it again",
+    "optimized_metric": "monitor",
+    "extras": "--cfg job prints the whole config, and trains nothing",
+    "paths": "data.root is the folder of the datasets, hydra.run.dir that of the run",
+    "print_config": "--cfg job prints the whole config, and trains nothing",
+    "cp": "--config-dir=DIR adds a folder with YAML files of yours",
+    "config_path": "--config-dir=DIR adds a folder with YAML files of yours",
+    "model_checkpoint": "best.ckpt and last.ckpt are always saved; callbacks=top_k keeps more",
 }
-"""By the name that people type, alone or as the last part of a key."""
+"""By the name that people type, alone or as the last part of a key: the key here, which takes the same values; or where
+there is none, in several words, what to do instead."""
 
 CALLBACKS = {
     "early_stopping": "early_stopping.patience=N stops early",
@@ -102,8 +82,6 @@ def of_other_projects(key: str, value: str | None = None) -> str | None:
         value: that was given, to be repeated in the answer.
     """
     found = ELSEWHERE.get(key.rpartition(".")[2]) or ELSEWHERE.get(key.partition(".")[0])
-    if found is None:
-        return None
-    if found.key is None:
-        return found.advice
-    return f"use {found.key}" + ("" if value is None else f"={value}")
+    if found is None or " " in found:
+        return found
+    return f"use {found}" + ("" if value is None else f"={value}")

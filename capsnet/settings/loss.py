@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from ..errors import ConfigError
 from .setting import setting
 
+RECONSTRUCTION_WEIGHT = "weight of the mean squared reconstruction error; 0.392 = the paper's 0.0005 x 784 pixels"
+
 
 @dataclass
 class Margin:
@@ -13,9 +15,7 @@ class Margin:
     m_pos: float = setting(0.9, "m+: the true class's capsule should be longer than this", at_least=0, at_most=1)
     m_neg: float = setting(0.1, "m-: the other classes' capsules should be shorter than this", at_least=0, at_most=1)
     down_weight: float = setting(0.5, "λ: weight of the loss for absent classes", at_least=0)
-    reconstruction_weight: float = setting(
-        0.392, "weight of the mean squared reconstruction error; 0.392 = the paper's 0.0005 x 784 pixels", at_least=0
-    )
+    reconstruction_weight: float = setting(0.392, RECONSTRUCTION_WEIGHT, at_least=0)
 
     def check(self) -> None:
         """Raise ConfigError if the margins contradict each other."""
@@ -44,9 +44,7 @@ class CrossEntropy:
         "what activations of class capsules are taken as; Ribeiro et al. take them as logits",
         one_of=("probabilities", "logits"),
     )
-    reconstruction_weight: float = setting(
-        0.392, "weight of the mean squared reconstruction error; 0.392 = the paper's 0.0005 x 784 pixels", at_least=0
-    )
+    reconstruction_weight: float = setting(0.392, RECONSTRUCTION_WEIGHT, at_least=0)
 
     def build(self):
         from ..losses import CrossEntropyLoss
@@ -61,9 +59,7 @@ class Spread:
     first_margin: float = setting(0.2, "m at the beginning", at_least=0, at_most=1)
     last_margin: float = setting(0.9, "m when it has grown", at_least=0, at_most=1)
     growth: float = setting(0.5, "share of the training's steps during which m grows", at_least=0, at_most=1)
-    reconstruction_weight: float = setting(
-        0.392, "weight of the mean squared reconstruction error; 0.392 = the paper's 0.0005 x 784 pixels", at_least=0
-    )
+    reconstruction_weight: float = setting(0.392, RECONSTRUCTION_WEIGHT, at_least=0)
 
     def build(self):
         from ..losses import SpreadLoss

@@ -13,6 +13,9 @@ DECODER = (
     "what draws the images. dense: two hidden layers, as in the paper; convolutional: fewer parameters;"
     " light: that with half the channels; auto: dense up to 64x64 pixels"
 )
+CONV_STRIDE = (
+    "stride of the first convolution; null: what suits the images' size: 1 below 45 pixels, 2 below 63, 3 below 81"
+)
 DECODERS = ("auto", "dense", "convolutional", "light")
 WITHOUT_CAPSULES = {"routing": "none", "loss": "cross_entropy"}
 
@@ -25,12 +28,7 @@ class CapsNet:
     suits: ClassVar = {"optimizer.lr": 0.004, "optimizer.warmup_epochs": 1}
 
     conv_channels: int = setting(256, "channels of the first convolution", at_least=1)
-    conv_stride: int | None = setting(
-        1,
-        "stride of the first convolution; null: what suits the images' size: 1 below 45 pixels, 2 below 63, 3 below 81",
-        at_least=1,
-        at_most=9,
-    )
+    conv_stride: int | None = setting(1, CONV_STRIDE, at_least=1, at_most=9)
     primary_capsules: int = setting(32, "types of primary capsules", at_least=1)
     primary_dim: int = setting(8, "dimensions of a primary capsule", at_least=1)
     class_dim: int = setting(16, "dimensions of a class capsule", at_least=1)
@@ -59,12 +57,7 @@ class SmallCapsNet(CapsNet):
     suits: ClassVar = {}
 
     conv_channels: int = setting(64, "channels of the first convolution", at_least=1)
-    conv_stride: int | None = setting(
-        None,
-        "stride of the first convolution; null: what suits the images' size: 1 below 45 pixels, 2 below 63, 3 below 81",
-        at_least=1,
-        at_most=9,
-    )
+    conv_stride: int | None = setting(None, CONV_STRIDE, at_least=1, at_most=9)
     primary_capsules: int = setting(8, "types of primary capsules", at_least=1)
 
 

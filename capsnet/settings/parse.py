@@ -92,7 +92,7 @@ def config_from_dict(saved: Values, overrides: dict[str, Any] | None = None, ori
         ConfigError: a key or value is wrong.
         PluginError: an option comes from a plugin that was not given.
     """
-    if _has_interpolation(saved):  # resolving it could read environment variables
+    if "${" in str(saved):  # resolving it could read environment variables
         raise ConfigError(f"{origin or 'config'}: its config contains ${{...}}, which is not allowed in a saved config")
     overrides = overrides or {}
     values = copy.deepcopy(saved)
@@ -115,14 +115,6 @@ def config_from_dict(saved: Values, overrides: dict[str, Any] | None = None, ori
         raise PluginError(f"{origin}: add plugin={plugin}, which defines {error.group}={error.option}") from error
     check(config)
     return config
-
-
-def _has_interpolation(saved: Any) -> bool:
-    if isinstance(saved, dict):
-        return any(map(_has_interpolation, [*saved, *saved.values()]))
-    if isinstance(saved, list | tuple):
-        return any(map(_has_interpolation, saved))
-    return isinstance(saved, str) and "${" in saved
 
 
 def _check_form(values: Values) -> None:

@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from ..data.dataset import Dataset
+from ..data.dataset import Dataset, changed_files
 from ..errors import CheckpointError, ConfigError
 from ..runs.checkpoints import check_weights, network_weights, read_checkpoint
 from ..runs.folder import BEST_CHECKPOINT, LAST_CHECKPOINT
@@ -71,7 +71,7 @@ def checkpoint_to_resume(
 def _refuse_other_data(record: dict[str, Any], dataset: Dataset) -> None:
     """Raise CheckpointError if a run would continue on other images than those it began with."""
     now, before = dataset.record(), record.get("dataset", {})
-    changed = [name for name, digest in before.get("files", {}).items() if now["files"].get(name, digest) != digest]
+    changed = changed_files(before, now)
     changed += [name for name in ("train", "val") if before.get(name, now.get(name)) != now.get(name)]
     if changed:
         raise CheckpointError(f"data={dataset.name}: not the data that this run began with: {changed[0]} has changed")

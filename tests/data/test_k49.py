@@ -46,6 +46,15 @@ def test_images_and_labels_are_those_in_the_files(raw):
     assert source.official is False
 
 
+def test_files_in_folders_of_their_names_are_read_as_kaggle_gives_them(raw):
+    expected = opened(raw).test()
+    for path in list(raw.iterdir()):
+        moved = path.rename(raw / "moved")
+        path.mkdir()
+        moved.rename(path / path.name)
+    assert torch.equal(opened(raw).test().images, expected.images)
+
+
 def test_the_official_files_are_known_by_their_digests(raw, monkeypatch, caplog):
     monkeypatch.setattr(k49, "MD5", md5_of(raw))
     assert opened(raw).official is True
@@ -64,7 +73,7 @@ def test_its_classes_are_unbalanced(raw):
     [
         ("k49-train-imgs.npz", b"PK", "cannot be read"),
         ("k49-test-labels.npz", np.full(49, 49, np.uint8), "has label 49, but K49 has the classes 0 to 48"),
-        ("k49-test-labels.npz", np.zeros(48, np.uint8), "not a label for each of 49 images"),
+        ("k49-test-labels.npz", np.zeros(48, np.uint8), "48 labels, but k49-test-imgs.npz has 49 images"),
         ("k49-test-imgs.npz", np.zeros((49, 28, 27), np.uint8), "not images of 28x28 bytes"),
         ("k49-test-imgs.npz", np.zeros((49, 28, 28)), "not images of 28x28 bytes"),
         ("k49-test-imgs.npz", np.array([{"code": 1}]), "cannot be read"),

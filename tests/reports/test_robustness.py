@@ -92,7 +92,7 @@ class TestFile:
         assert read_robustness(tmp_path / "none.csv") == []
 
     @pytest.mark.parametrize(
-        "row", ["rotation,10,degrees,1.5,3", "rotation,10,degrees,nan,3", "spin,10,degrees,0.5,3", "rotation,x,,,"]
+        "row", ["rotation,10,degrees,inf,3", "rotation,10,degrees,nan,3", "spin,10,degrees,0.5,3", "rotation,x,,,"]
     )
     def test_that_is_damaged_is_refused(self, tmp_path, row):
         (tmp_path / "robustness.csv").write_text(f"distortion,level,unit,accuracy,epoch\n{row}\n")

@@ -46,6 +46,9 @@ def draw_robustness(
         units: of the levels, by distortion.
         colours: by label.
     """
+    every = [
+        value for runs in networks.values() for run in runs for levels in run.values() for value in levels.values()
+    ]
     for axes, (name, unit) in zip(grid, units.items(), strict=True):
         for label, runs in networks.items():
             measured = [run[name] for run in runs if name in run]
@@ -55,8 +58,9 @@ def draw_robustness(
             accuracies = np.array([[run[level] for level in levels] for run in measured if list(run) == levels])
             draw_band(axes, levels, accuracies, label, colours[label])
         open_axes(axes, name.capitalize(), unit)
-        axes.set_ylim(0, 1.02)
-        axes.yaxis.set_major_formatter(percent_tick)
+        if all(0 <= value <= 1 for value in every):  # a task's monitor may be no share
+            axes.set_ylim(0, 1.02)
+            axes.yaxis.set_major_formatter(percent_tick)
 
 
 def draw_band(axes: Axes, places: Sequence[float], values: np.ndarray, label: str, colour: str) -> None:
