@@ -5,7 +5,6 @@ import hashlib
 import io
 import os
 import re
-import struct
 import threading
 import warnings
 from collections.abc import Iterator, Mapping
@@ -324,34 +323,6 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
 
 
 def _decoded(content: bytes, at_least: int | None) -> Image.Image:
-    try:
-        return _decoded_as_it_is(content, at_least)
-    except BrokenPictureError:
-        raise
-    except Exception:
-        essential = _without_metadata(content)
-        if essential is None:
-            raise
-        return _decoded_as_it_is(essential, at_least)
-
-
-def _without_metadata(content: bytes) -> bytes | None:
-    """A PNG file without what is not needed to show it, such as damaged EXIF data or comments; None for other files."""
-    if not content.startswith(PNG_HEAD):
-        return None
-    kept, place = [PNG_HEAD], len(PNG_HEAD)
-    while place + 12 <= len(content):
-        (length,), kind = struct.unpack(">I", content[place : place + 4]), content[place + 4 : place + 8]
-        if kind in (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"):
-            kept.append(content[place : place + 12 + length])
-        place += 12 + length
-    return b"".join(kept)
-
-
-PNG_HEAD = b"\x89PNG\r\n\x1a\n"
-
-
-def _decoded_as_it_is(content: bytes, at_least: int | None) -> Image.Image:
     with _open(io.BytesIO(content)) as picture:
         if at_least is not None:
             picture.draft(None, (2 * at_least, 2 * at_least))

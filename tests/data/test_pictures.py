@@ -8,7 +8,6 @@ import zlib
 import numpy as np
 import pytest
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
 from capsnet.data.pictures import (
     DEEP,
@@ -114,16 +113,6 @@ def test_pictures_with_damaged_exif_data_are_read_as_they_lie(tmp_path, suffix, 
     colors().save(tmp_path / f"a.{suffix}", exif=damage, lossless=True)
     found, whole = (np.asarray(read_picture(tmp_path / f"{name}.{suffix}")) for name in ("a", "whole"))
     assert np.array_equal(found, whole)
-
-
-def test_a_png_file_whose_comments_are_damaged_is_read(tmp_path):
-    about = PngInfo()
-    about.add_text("Comment", "x" * 100, zip=True)
-    gray().save(tmp_path / "a.png", pnginfo=about)
-    content = (tmp_path / "a.png").read_bytes()
-    place = content.index(b"zTXt") + 20
-    (tmp_path / "a.png").write_bytes(content[:place] + b"\0\xff\0" + content[place + 3 :])
-    assert np.array_equal(np.asarray(read_picture(tmp_path / "a.png")), np.asarray(gray()))
 
 
 @pytest.mark.parametrize(
