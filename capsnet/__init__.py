@@ -15,10 +15,14 @@ from typing import TYPE_CHECKING, Any
 from .threads import wait_without_spinning
 
 if TYPE_CHECKING:
+    from .data.source import LabelledImages as LabelledImages
     from .data.source import Source as Source
+    from .losses import MarginLoss as MarginLoss
     from .losses import margin_loss as margin_loss
     from .losses import reconstruction_loss as reconstruction_loss
     from .networks.capsnet import CapsNet as CapsNet
+    from .networks.conv_capsules import Capsules as Capsules
+    from .networks.conv_capsules import ConvCapsules as ConvCapsules
     from .output import Output as Output
     from .output import Targets as Targets
     from .routing.dynamic import dynamic_routing as dynamic_routing
@@ -36,16 +40,20 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "CapsNet": ".networks.capsnet",
+    "Capsules": ".networks.conv_capsules",
+    "ConvCapsules": ".networks.conv_capsules",
     "Output": ".output",
     "Targets": ".output",
     "Task": ".tasks.task",
     "Source": ".data.source",
+    "LabelledImages": ".data.source",
     "dynamic_routing": ".routing.dynamic",
     "squash": ".routing.squash",
     "MatrixRouting": ".routing.matrices",
     "LayerVotes": ".routing.matrices",
     "Routed": ".routing.matrices",
     "margin_loss": ".losses",
+    "MarginLoss": ".losses",
     "reconstruction_loss": ".losses",
     "load": ".runs.trained",
     "save": ".runs.saving",
@@ -66,3 +74,7 @@ def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_MODULES[name], __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

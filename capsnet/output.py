@@ -1,6 +1,7 @@
 """What every network says about a batch of images, and what is wanted of it."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -18,6 +19,8 @@ class Output(NamedTuple):
     things of each; None for a network without a decoder."""
     activations: Tensor | None = None
     """[batch, classes], of capsules that have a pose and an activation; None for others, whose length it is."""
+    extras: dict[str, Tensor] | None = None
+    """What else a network says of each image, for a loss or a metric of your own, by name: [batch, ...] each."""
 
 
 class Targets(NamedTuple):
@@ -31,6 +34,8 @@ class Targets(NamedTuple):
     """Of the classes, [batch, classes], where images are mixed; the labels are then those of the larger shares."""
     weights: Tensor | None = None
     """Of the images in the loss of the scores, [batch]; None: all are 1."""
+    extras: dict[str, Tensor] | None = None
+    """What else the dataset knows of each image, or of the first one in an item, by name: [batch, ...] each."""
 
     @property
     def classes(self) -> Tensor:
@@ -46,7 +51,19 @@ class Targets(NamedTuple):
 
     def first(self, count: int) -> "Targets":
         """Those of the first images."""
-        return Targets(*(None if values is None else values[:count] for values in self))
+        return Targets(*(_each(values, lambda some: some[:count]) for values in self))
+
+
+def detached(output: Output) -> Output:
+    """The same values, without the way to gradients."""
+    return Output(*(_each(values, Tensor.detach) for values in output))
+
+
+def _each(values: Any, function: Callable[[Tensor], Tensor]) -> Any:
+    """A function of a tensor, of each one in a dictionary, or None of None."""
+    if isinstance(values, dict):
+        return {name: function(value) for name, value in values.items()}
+    return None if values is None else function(values)
 
 
 def confidences(output: Output, logits: bool) -> Tensor:

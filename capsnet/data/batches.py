@@ -109,6 +109,7 @@ class Batches:
         composition: Composition | None = None,
     ):
         self.images, self.labels = split.images.to(device), split.labels.to(device)
+        self.extras = {name: values.to(device) for name, values in split.extras.items()}
         self.rank, self.world_size, self.classes = rank, world_size, classes
         self.composition = composition or Composition()
         count = self._item_count(split.labels)
@@ -133,14 +134,20 @@ class Batches:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Targets]]:
         for chosen in self._shares(torch.arange(sum(self.sizes))):
-            items = {name: drawn[chosen] for name, drawn in self._plan.items()}
-            yield self.composition.compose(self._sample, items, self.classes)
+            yield self._composed(self._sample, self._plan, chosen)
 
     def take(self, numbers: Sequence[int]) -> tuple[Tensor, Targets]:
         """These items as one batch."""
         chosen = torch.tensor(numbers, dtype=torch.int64, device=self.images.device)
-        items = {name: drawn[chosen] for name, drawn in self._plan.items()}
-        return self.composition.compose(self._sample, items, self.classes)
+        return self._composed(self._sample, self._plan, chosen)
+
+    def _composed(self, sample: Sample, plan: dict[str, Tensor], chosen: Tensor) -> tuple[Tensor, Targets]:
+        """A batch of some of the items that are planned."""
+        items = {name: drawn[chosen] for name, drawn in plan.items()}
+        images, targets = self.composition.compose(sample, items, self.classes)
+        if self.extras and targets.extras is None:
+            targets = targets._replace(extras={name: values[items["row"]] for name, values in self.extras.items()})
+        return images, targets
 
     def _sample(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         return to_float(self.images[rows]), self.labels[rows]
@@ -184,7 +191,7 @@ class TrainingBatches(Batches):
         draws = self._on_device(self.augmentation.draw(count, height, width, stream))
         for batch, chosen in enumerate(self._shares(order)):
             sample = self._augmented(draws, stream, f"batch {batch}, process {self.rank}")
-            yield self.composition.compose(sample, {name: drawn[chosen] for name, drawn in plan.items()}, self.classes)
+            yield self._composed(sample, plan, chosen)
 
     def _augmented(self, draws: Draws, stream: Callable[..., torch.Generator], place: str) -> Sample:
         """Gives images augmented by their own draws, and by random numbers for the batch that has this place."""

@@ -13,7 +13,7 @@ from ..files import combined_digest
 from ..text import first_names
 from .pictures import border
 from .source import NOTHING, LabelledImages, Source, digest, read_part
-from .splits import grouped_split, stratified_split, take_rows
+from .splits import grouped_split, stratified_split
 
 log = logging.getLogger(__name__)
 
@@ -70,36 +70,36 @@ class Dataset:
         """Fill `train_split` and `val_split`. Raises DataError, and ConfigError if a split cannot be made."""
         if self.train_split is not None:
             return
-        images, labels = self._read("train")
+        images = self._read("train")
         own, groups = self.source.gives_away, self.source.groups
-        if self.limit is not None and self.limit < len(labels):
+        if self.limit is not None and self.limit < len(images.labels):
             least = 2 if self.val_size and self.source.val() is None else 1
-            chosen = self._hold_out(f"data.limit={self.limit}", labels, self.limit, least=least)[1]
-            images, labels = take_rows(images, chosen, own), labels[chosen]
+            chosen = self._hold_out(f"data.limit={self.limit}", images.labels, self.limit, least=least)[1]
+            images = images.of(chosen, own)
             groups = None if groups is None else groups[chosen]
         if self.val_size and self.source.val() is not None:
             if self.val_size != VAL_SIZE:
                 log.info("data.val_size: not used, the dataset has validation images of its own")
             self.val_split = self._read("val")
         elif self.val_size:
-            held_out = int(self.val_size) if self.val_size >= 1 else round(self.val_size * len(labels))
+            held_out = int(self.val_size) if self.val_size >= 1 else round(self.val_size * len(images.labels))
             if self.val_size == VAL_SIZE:
                 held_out = max(held_out, len(self.class_names))
-            train, val = self._hold_out(f"data.val_size={self.val_size:g}", labels, held_out, groups)
-            self.val_split = LabelledImages(images[val], labels[val])
-            images, labels = take_rows(images, train, own), labels[train]
-        self.train_split = LabelledImages(images, labels)
+            train, val = self._hold_out(f"data.val_size={self.val_size:g}", images.labels, held_out, groups)
+            self.val_split = images.of(val)
+            images = images.of(train, own)
+        self.train_split = images
         if self.source.reads_test_images_first:
             self._read("test")  # for its digest in the record
 
     def read_test_images(self) -> LabelledImages:
         """Fill `test_split`. Raises DataError."""
         if self.test_split is None:
-            images, labels = self._read("test")
-            if self.train_split is not None and images.shape[1:] != self.train_split.images.shape[1:]:
-                shapes = f"test images are {list(images.shape[1:])}, training images {list(self.image_shape)}"
+            test = self._read("test")
+            if self.train_split is not None and test.images.shape[1:] != self.train_split.images.shape[1:]:
+                shapes = f"test images are {list(test.images.shape[1:])}, training images {list(self.image_shape)}"
                 raise DataError(f"data={self.name}: {shapes}")
-            self.test_split = LabelledImages(images, labels)
+            self.test_split = test
         return self.test_split
 
     def _read(self, part: str) -> LabelledImages:

@@ -2,26 +2,39 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..errors import DataError
 from ..text import on_one_line
+from .splits import take_rows
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
-class LabelledImages(NamedTuple):
-    """Images and their classes."""
+@dataclass(frozen=True)
+class LabelledImages:
+    """Images and their classes. `images, labels = part` takes these two."""
 
     images: Tensor
     """[n, channels, height, width] uint8."""
     labels: Tensor
     """[n] int64."""
+    extras: Mapping[str, Tensor] = field(default_factory=dict)
+    """What else is known of each image, such as its writer or a pose, by name: [n, ...] each."""
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter((self.images, self.labels))
+
+    def of(self, rows: Tensor, in_place: bool = False) -> "LabelledImages":
+        """Those of some rows; `in_place` as of `take_rows`."""
+        extras = {name: values[rows] for name, values in self.extras.items()}
+        return LabelledImages(take_rows(self.images, rows, in_place), self.labels[rows], extras)
 
 
 class Source(ABC):
@@ -55,7 +68,7 @@ class Source(ABC):
 
     @abstractmethod
     def train(self) -> LabelledImages:
-        """Training images with their labels; a pair of arrays will do."""
+        """Training images with their labels; a pair of arrays will do, or these and a dictionary of extras."""
 
     @abstractmethod
     def test(self) -> LabelledImages:
@@ -116,7 +129,7 @@ def read_part(source: Source, part: str, name: str) -> LabelledImages:
     """Read a source's images and check their form.
 
     Args:
-        source: of any dataset; it returns an object with `images` and `labels`, or a pair of them.
+        source: of any dataset; it returns an object with `images`, `labels` and perhaps `extras`, or a tuple of them.
         part: "train", "val" or "test".
         name: of the dataset, for errors.
 
@@ -125,8 +138,11 @@ def read_part(source: Source, part: str, name: str) -> LabelledImages:
     """
     given: Any = getattr(source, part)()
     try:
-        images, labels = (given.images, given.labels) if hasattr(given, "images") else given
+        has_names = hasattr(given, "images")
+        images, labels, *more = (given.images, given.labels) if has_names else given
+        extras = getattr(given, "extras", NOTHING) if has_names else dict(*more)
         images, labels = torch.as_tensor(images), torch.as_tensor(labels)
+        extras = {name: torch.as_tensor(values) for name, values in extras.items()}
         labels = labels.long() if labels.dtype in (torch.uint16, torch.uint32, torch.uint64) else labels
     except (TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise DataError(f"data={name}: {part}() must give images and labels ({on_one_line(error)})") from error
@@ -143,11 +159,15 @@ def read_part(source: Source, part: str, name: str) -> LabelledImages:
     if len(labels) == 0 or labels.min() < 0 or labels.max() >= classes:
         found = f"{int(labels.min())} to {int(labels.max())}" if len(labels) else "none"
         raise DataError(f"{where} must give labels from 0 to {classes - 1}, one for each class name, not {found}")
-    return LabelledImages(images.contiguous(), labels.long())
+    for extra, values in extras.items():
+        if values.ndim == 0 or len(values) != len(images):
+            raise DataError(f"{where} must give {extra} of each of {len(images)} images, not {list(values.shape)}")
+    return LabelledImages(images.contiguous(), labels.long(), extras)
 
 
 def digest(part: LabelledImages) -> str:
-    """sha256 of the images' and labels' bytes."""
+    """sha256 of the bytes of images, labels and extras."""
     found = hashlib.sha256(part.images.numpy())
-    found.update(part.labels.numpy())
+    for values in (part.labels, *part.extras.values()):
+        found.update(values.contiguous().numpy())
     return found.hexdigest()

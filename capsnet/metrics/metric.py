@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ConfigError
-from ..output import Output, Targets, confidences
+from ..output import Output, Targets, confidences, detached
 
 AddUp = Callable[[Tensor], Tensor]
 """The sum of a tensor over all processes."""
@@ -74,8 +74,7 @@ class Measurements:
         values = torch.stack([*(value.detach().float() for value in losses.values()), one])
         sums = (values.cpu().double() if self.exact else values) * len(targets.labels)
         self._sums = sums if self._sums is None else self._sums + sums
-        output = Output(*(None if values is None else values.detach() for values in output))
-        output = output._replace(scores=confidences(output, self.logits))
+        output = detached(output)._replace(scores=confidences(output, self.logits))
         for metric in self.metrics.values():
             metric.update(output, targets)
 

@@ -113,15 +113,15 @@ def stripes():
     return Dataset(Striped(20), "stripes", val_size=4)
 
 
-def sha256(split: LabelledImages) -> str:
-    return hashlib.sha256(split[0].numpy().tobytes() + split[1].numpy().tobytes()).hexdigest()
+def sha256(images, labels) -> str:
+    return hashlib.sha256(images.numpy().tobytes() + labels.numpy().tobytes()).hexdigest()
 
 
 def test_a_source_without_digests_gets_those_of_its_images_and_labels(stripes):
     stripes.read_training_images()
     stripes.read_test_images()
     record = stripes.record()
-    expected = {"train": sha256(Striped(20).train()), "test": sha256(Striped(20).test())}
+    expected = {"train": sha256(*Striped(20).train()), "test": sha256(*Striped(20).test())}
     assert record["files"] == expected
     listed = f"{expected['test']}  test\n{expected['train']}  train\n"
     assert record["sha256"] == hashlib.sha256(listed.encode()).hexdigest()
