@@ -33,14 +33,21 @@ def margin_loss(
 
     Returns:
         Scalar: sum over the classes, mean over the batch, computed in float32 at least.
+
+    Raises:
+        ValueError: the labels have another shape, or, on a CPU, are no classes.
     """
     lengths = _at_least_float32(lengths)
+    if labels.shape != (lengths.shape if labels.is_floating_point() else lengths.shape[:1]):
+        raise ValueError(f"expected labels [batch] or [batch, classes], got {list(labels.shape)} {labels.dtype}")
     present = (m_pos - lengths).clamp(min=0).square()
     absent = down_weight * (lengths - m_neg).clamp(min=0).square()
     if labels.is_floating_point():
         of_images = torch.lerp(absent, present, labels.to(lengths.dtype)).sum(dim=1)
     else:
         is_label = labels.unsqueeze(1) == torch.arange(lengths.shape[1], device=lengths.device)
+        if lengths.device.type == "cpu" and not is_label.any(dim=1).all():  # a GPU would have to be waited for
+            raise ValueError(f"expected labels from 0 to {lengths.shape[1] - 1}, got {labels.tolist()}")
         of_images = torch.where(is_label, present, absent).sum(dim=1)
     return of_images.mean() if weights is None else (weights * of_images).mean()
 
@@ -77,13 +84,15 @@ class Progress(NamedTuple):
     steps: int
     """Steps of the whole training."""
     epoch: int
-    """Whole epochs so far."""
+    """Whole epochs so far: 0 in the first one."""
     epochs: int
     """Epochs of the whole training."""
 
 
-END = Progress(step=1, steps=1, epoch=1, epochs=1)
-"""Of a training that is over. Validation and test use it, so that the losses of different epochs can be compared."""
+LONG = 10**9
+END = Progress(step=LONG, steps=LONG, epoch=LONG, epochs=LONG)
+"""Of a training that is over, however long it was. Validation and test use it, so that the losses of different epochs
+can be compared: what changes with `step / steps`, or until some step or epoch, has come to its end."""
 
 
 class Loss:
@@ -113,26 +122,30 @@ class AdaptedLoss(Loss):
     """A function as a `Loss`.
 
     Args:
-        function: of (output, targets, progress), with these names, or of (output, images, labels), where labels under
-            mixup are class probabilities; this one may take weights=None, too, see `Targets.weights`.
+        function: of (output, targets, progress), or of (output, images, labels), where labels under mixup are class
+            probabilities; this one may take weights=None, too, see `Targets.weights`. The name `targets` or `progress`
+            tells them apart. It returns named scalars, or the loss alone.
         logits: see `Loss`.
 
     Raises:
-        ConfigError: the function returns no "loss".
+        ConfigError: the function returns no "loss", or takes one class an image where there are several.
     """
 
     def __init__(self, function: Callable[..., dict[str, Tensor]], logits: bool = False):
         self.function, self.logits = function, logits
         names = list(inspect.signature(function).parameters)
-        self.takes_targets = names[1:2] == ["targets"]
+        self.takes_targets = names[1:2] == ["targets"] or "progress" in names
         self.takes_weights = self.takes_targets or "weights" in names
 
     def __call__(self, output: Output, targets: Targets, progress: Progress = END) -> dict[str, Tensor]:
         if self.takes_targets:
             losses = self.function(output, targets, progress)
         else:
+            if targets.labels.ndim > 1:
+                raise ConfigError("loss: takes one class an image; one of (output, targets, progress) may take several")
             weights = {} if targets.weights is None else {"weights": targets.weights}
             losses = self.function(output, targets.drawn, targets.classes, **weights)
+        losses = {"loss": losses} if isinstance(losses, Tensor) else losses
         if "loss" not in losses:
             raise ConfigError("loss: what it returns must have a 'loss', which is minimized")
         return losses

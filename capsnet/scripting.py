@@ -77,7 +77,7 @@ def train(
         KeyboardInterrupt: it was interrupted; `capsnet train resume=FOLDER` continues it.
     """
     for override in overrides:
-        if override.partition("=")[0] in SINGLE_RUN:
+        if override.partition("=")[0] in SINGLE_RUN or override.startswith("-"):
             raise ConfigError(f"{override}: only the command line does this: capsnet train {override}")
     with composed(overrides, [config_dir] if config_dir is not None else []) as config:
         if config.hydra.mode == RunMode.MULTIRUN:

@@ -21,6 +21,14 @@ def test_margin_loss_is_equation_four_term_by_term():
     assert margin_loss(lengths, labels).item() == pytest.approx(total / 5)
 
 
+@pytest.mark.parametrize(
+    "labels", [[10, 1], [-1, 0], [[0, 1], [1, 0]], [0, 1, 2], [0.0, 1.0]], ids=lambda labels: str(labels)
+)
+def test_labels_that_are_no_classes_are_refused(labels):
+    with pytest.raises(ValueError, match="expected labels"):
+        margin_loss(torch.rand(2, 10), torch.tensor(labels))
+
+
 def test_lengths_beyond_both_margins_cost_nothing():
     lengths = torch.full((2, 3), 0.05)
     lengths[0, 1] = lengths[1, 2] = 0.95

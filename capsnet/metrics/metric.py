@@ -24,12 +24,10 @@ RESERVED_NAMES = {
 class Metric:
     """Something that is measured over the images of an epoch.
 
-    A metric of your own need not derive from this class. Every tensor that it keeps as an attribute is a sum: sums stay
-    on the device, and are added up over processes before `compute` is called.
+    A metric of your own need not derive from this class. Every tensor that it keeps as an attribute is a sum, and so is
+    every number that begins at 0. Sums of tensors stay on the device. Before `compute` is called, all are added up over
+    processes.
     """
-
-    several_classes = False
-    """It takes targets with several classes an image, too; otherwise a task that has such leaves it out."""
 
     def update(self, output: Output, targets: Targets) -> None:
         """Add a batch.
@@ -58,7 +56,17 @@ class Measurements:
         self.metrics, self.logits, self.exact = metrics, logits, exact
         self.names: tuple[str, ...] = ()
         """What was measured, once it was computed."""
-        self._losses: tuple[str, ...] = ()
+        self.losses: tuple[str, ...] = ()
+        """Which of them are losses."""
+        built = {option: vars(metric).items() for option, metric in metrics.items()}
+        self._counters = {
+            option: [name for name, value in own if type(value) in (int, float) and value == 0]
+            for option, own in built.items()
+        }
+        self._lists = {
+            option: [name for name, value in own if isinstance(value, list) and not value]
+            for option, own in built.items()
+        }
         self._sums: Tensor | None = None  # of the losses over the images, and the number of images
 
     def update(self, losses: dict[str, Tensor], output: Output, targets: Targets) -> None:
@@ -69,9 +77,9 @@ class Measurements:
         """
         if reserved := RESERVED_NAMES & losses.keys():
             raise ConfigError(f"loss: what it returns must not have {min(reserved)!r}; choose another name")
-        self._losses = tuple(losses)
+        self.losses = tuple(losses)
         one = torch.ones((), device=output.scores.device)
-        values = torch.stack([*(value.detach().float() for value in losses.values()), one])
+        values = torch.stack([*(torch.as_tensor(value).detach().to(one) for value in losses.values()), one])
         sums = (values.cpu().double() if self.exact else values) * len(targets.labels)
         self._sums = sums if self._sums is None else self._sums + sums
         output = detached(output)._replace(scores=confidences(output, self.logits))
@@ -90,12 +98,10 @@ class Measurements:
         assert self._sums is not None
         if add_up is not None:
             self._sums = add_up(self._sums)
-            for metric in self.metrics.values():
-                for name, value in vars(metric).items():
-                    if isinstance(value, Tensor):
-                        setattr(metric, name, add_up(value))
+            for option, metric in self.metrics.items():
+                self._add_up(option, metric, add_up)
         *totals, images = self._sums.tolist()
-        measured = dict(zip(self._losses, (total / images for total in totals), strict=True))
+        measured = dict(zip(self.losses, (total / images for total in totals), strict=True))
         for option, metric in self.metrics.items():
             values = {name: float(value) for name, value in metric.compute().items()}
             if both := measured.keys() & values.keys():
@@ -103,3 +109,16 @@ class Measurements:
             measured |= values
         self.names = tuple(measured)
         return measured
+
+    def _add_up(self, option: str, metric: Any, add_up: AddUp) -> None:
+        """Replace a metric's sums by those over all processes."""
+        assert self._sums is not None
+        for name, value in vars(metric).items():
+            if isinstance(value, Tensor):
+                setattr(metric, name, add_up(value))
+            elif name in self._counters[option]:
+                setattr(metric, name, float(add_up(self._sums.new_tensor(value, dtype=torch.float64))))
+            elif value and name in self._lists[option]:
+                raise ConfigError(
+                    f"metrics={option}: keeps a list, {name}, which cannot be added up over processes; keep a tensor"
+                )

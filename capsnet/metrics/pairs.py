@@ -26,8 +26,6 @@ class Pairs(Metric):
             pairs are measured apart. None: there are no such pairs.
     """
 
-    several_classes = True
-
     def __init__(self, held_out: Callable[[int], Tensor] | None = None):
         self.held_out = held_out
         self.sums: Tensor | None = None  # of images, exact matches and shares of classes; seen and held out, [3, 2]

@@ -131,6 +131,8 @@ class Monitor(NamedTuple):
     name: str
     """Such as val/accuracy."""
     lower_is_better: bool
+    unknown: bool = False
+    """Nobody has declared it, so it must be a loss."""
 
     def is_better(self, value: float, than: float) -> bool:
         return value < than if self.lower_is_better else value > than
@@ -148,16 +150,19 @@ def monitor_of(config: Config) -> Monitor:
 
 
 def monitor_named(monitor: str | None, task: Any) -> Monitor:
-    """What `monitor=NAME` means. Lower losses are better, and higher metrics unless their option says so.
+    """What `monitor=NAME` means. Lower losses are better, and higher metrics unless their option or the task says so.
 
     Args:
         monitor: such as balanced_accuracy or val/loss; None: the task's own.
         task: its option.
     """
     split, _, name = (monitor or task.monitor).rpartition("/")
-    option = COMBINABLE["metrics"].get(measured_by(name))
-    lower = getattr(option, "lower_is_better", False) if option else name not in _names(task.monitor, task)
-    return Monitor(f"{split or 'val'}/{name}", lower)
+    full = f"{split or 'val'}/{name}"
+    if (metric := measured_by(name)) is not None:
+        return Monitor(full, getattr(COMBINABLE["metrics"][metric], "lower_is_better", False))
+    if name in _names(task.monitor, task):
+        return Monitor(full, name in getattr(task, "lower_is_better", ()))
+    return Monitor(full, lower_is_better=True, unknown=True)
 
 
 def measured_by(name: str) -> str | None:
@@ -183,7 +188,14 @@ def build_metrics(config: Config) -> dict[str, Any]:
     monitored = measured_by(monitor_of(config).name.rpartition("/")[2])
     if monitored is not None and monitored not in options:
         options[monitored] = COMBINABLE["metrics"][monitored]()
-    return {name: option.build() for name, option in options.items()}
+    several = getattr(config.task, "several_classes", False)
+    fitting = {name: option for name, option in options.items() if not several or takes_several_classes(option)}
+    return {name: option.build() for name, option in fitting.items()}
+
+
+def takes_several_classes(metric: Any) -> bool:
+    """Does the metric of an option take targets with several classes an image?"""
+    return getattr(metric, "several_classes", False)
 
 
 def name_setting(group: str) -> Setting:
@@ -353,5 +365,5 @@ def _check_several_classes(config: Config) -> None:
             f"data.class_weights={config.data.class_weights}: is for one class an image, and task={task} has several"
         )
     for name, option in config.metrics.options.items():
-        if name not in type(config.metrics).default and not getattr(option, "several_classes", False):
+        if name not in type(config.metrics).default and not takes_several_classes(option):
             raise ConfigError(f"metrics={name}: is for one class an image, and task={task} has several")

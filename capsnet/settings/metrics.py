@@ -59,7 +59,7 @@ class Calibration:
 
 
 # A class says `lower_is_better = True` if the lowest value is best, and `also = (NAME, ...)` if its metric measures
-# more than its own name.
+# more than its own name. It says `several_classes = True` if its metric takes targets with several classes an image.
 OPTIONS: dict[str, type] = {
     "accuracy": Accuracy,
     "balanced_accuracy": BalancedAccuracy,

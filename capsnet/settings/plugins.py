@@ -19,6 +19,9 @@ from .config import ALL_OPTIONS, COMBINABLE, OPTIONS, SHARED, section_class, set
 from .optimizer import Optimizer
 
 BUILDERS = ("build", "build_matrices")  # a routing of matrices may have the second one only
+PLAIN = (int, float, str, bool)
+ATTRIBUTES = ("capsules", "matrices", "logits", "monitor", "lower_is_better", "several_classes")
+"""What an option's class says of itself; any other plain attribute is a setting whose type was forgotten."""
 
 
 class Plugin(NamedTuple):
@@ -104,7 +107,7 @@ def _check_form(options: Any, plugin: str) -> None:
             if name in ALL_OPTIONS[group]:
                 raise PluginError(f"{where}: {group}={name} exists already; choose another name")
             builds = any(callable(getattr(option, method, None)) for method in BUILDERS)
-            if not dataclasses.is_dataclass(option) or not builds:
+            if not isinstance(option, type) or not dataclasses.is_dataclass(option) or not builds:
                 raise PluginError(f"{where}: must be a dataclass with a method build(...)")
             if group == "optimizer" and not issubclass(option, Optimizer):
                 raise PluginError(f"{where}: must derive from capsnet.Optimizer")
@@ -123,6 +126,12 @@ def _check_settings(group: str, name: str, option: type, where: str) -> None:
     except Exception as error:  # evaluating type hints and defaults can raise anything
         raise PluginError(f"{where}: {type(error).__name__}: {on_one_line(error)[:200]}") from error
     taken = {"name", *(field.name for field in dataclasses.fields(SHARED[group]))} if group in SHARED else {"name"}
+    if group == "task" and not isinstance(getattr(option, "monitor", None), str):
+        raise PluginError(f'{where}: must say what tells the best epoch: monitor = "NAME"')
+    for attribute, value in vars(option).items():
+        if type(value) in PLAIN and attribute not in (*hints, *ATTRIBUTES) and not attribute.startswith("_"):
+            kind = type(value).__name__
+            raise PluginError(f"{where}: {attribute} has no type, so it is no setting: {attribute}: {kind} = {value!r}")
     for field in dataclasses.fields(option):
         if group in OPTIONS and field.name in taken:
             raise PluginError(f"{where}: leave out {field.name}: every option of {group} has it")
@@ -135,4 +144,4 @@ def _is_plain(hint: Any) -> bool:
     if get_origin(hint) is not None:
         plain_origin = get_origin(hint) in (list, dict, tuple, Union, types.UnionType)
         return plain_origin and all(_is_plain(part) for part in get_args(hint) if part is not Ellipsis)
-    return hint in (int, float, str, bool, type(None), Any, list, dict, tuple)
+    return hint in (*PLAIN, type(None), Any, list, dict, tuple)

@@ -54,5 +54,6 @@ class Overlap:
 
 
 # A class says `monitor = NAME` for what tells the best epoch unless `monitor=` does, and `also = (NAME, ...)` for what
-# else it measures, all of which are better if they are higher; `several_classes = True` if an image has several.
+# else it measures; all are better if they are higher, but for those in `lower_is_better = (NAME, ...)`. It says
+# `several_classes = True` if an image has several.
 OPTIONS: dict[str, type] = {"classify": Classify, "overlap": Overlap}

@@ -157,9 +157,8 @@ class Overlap(Task):
         return output.scores.sigmoid() if logits and output.capsules is None else output.scores
 
     def metrics(self, chosen: Mapping[str, Any], class_counts: Sequence[int] | None = None) -> dict[str, Any]:
-        """Exact match and characters one by one; and those that were chosen and take several classes an image."""
-        fitting = {name: metric for name, metric in chosen.items() if getattr(metric, "several_classes", False)}
-        return {"pairs": Pairs(self.held_out if self.held_out_pairs else None), **fitting}
+        """Exact match and characters one by one; and those that were chosen."""
+        return {"pairs": Pairs(self.held_out if self.held_out_pairs else None), **chosen}
 
     def details(self, output: Output, targets: Targets, logits: bool) -> dict[str, Tensor]:
         """True classes; the two that were named, in the same order, and their scores; how much the ink overlaps; and

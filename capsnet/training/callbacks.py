@@ -122,6 +122,12 @@ class EpochLog(Callback):
         is_tested_only = self.monitor.name.startswith("val/") and not measured["val"].names
         if self.monitor.name not in self.columns and not is_tested_only:
             raise ConfigError(f"monitor={self.monitor.name}: is not measured; there are {', '.join(metrics)}")
+        name = self.monitor.name.partition("/")[2]
+        if self.monitor.unknown and name not in measured["train"].losses:
+            raise ConfigError(
+                f"monitor={name}: is no loss, and no metric says whether higher is better: list it in `also` of the"
+                " dataclass of its metric, or of the task"
+            )
 
     def _keep_best(self, trainer: pl.Trainer, metrics: dict[str, float]) -> None:
         """Is this epoch the best so far? One that is cut short is not, unless it is the only one."""

@@ -10,7 +10,7 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ from filelock import FileLock
 from torch import Tensor, nn
 
 from ..data.cache import user_cache
+from ..data.source import NOTHING
 from ..files import make_folder, read_json, write_json
 from ..losses import END
 from ..networks.fourier import FourierConv2d, choose_fourier, worth_fourier
@@ -87,7 +88,14 @@ def ruled_decision(settings: Trainer) -> Decision:
     return Decision(rule._replace(**_set(settings)), "by rule")
 
 
-def decide(config: Config, module: Any, single_shape: tuple[int, int, int], num_classes: int, batch: int) -> Decision:
+def decide(
+    config: Config,
+    module: Any,
+    single_shape: tuple[int, int, int],
+    num_classes: int,
+    batch: int,
+    extras: Mapping[str, Tensor] = NOTHING,
+) -> Decision:
     """The fastest choice for the training of a module on this machine, or the one that is set.
 
     Args:
@@ -96,12 +104,13 @@ def decide(config: Config, module: Any, single_shape: tuple[int, int, int], num_
         single_shape: (channels, height, width) of the dataset's images.
         num_classes: number of classes.
         batch: images in a step of this process.
+        extras: of the dataset's images, at least as many as a batch has.
     """
     settings = config.trainer
     ruled = ruled_decision(settings)
     if not _on_cpu(settings) or ruled.choice.precision not in ("32-true", "bf16-mixed"):
         return ruled
-    steps = Steps(module, single_shape, num_classes, batch)
+    steps = Steps(module, single_shape, num_classes, batch, extras)
     possible = candidates(settings, bool(steps.worth_fourier))
     if len(possible) == 1:
         return Decision(possible[0], "set")
@@ -160,13 +169,22 @@ def simplest_of_the_fastest(possible: list[Choice], times: dict[str, float]) -> 
 class Steps:
     """Training steps of a module on random images, in the form of each candidate."""
 
-    def __init__(self, module: Any, single_shape: tuple[int, int, int], num_classes: int, batch: int):
+    def __init__(
+        self,
+        module: Any,
+        single_shape: tuple[int, int, int],
+        num_classes: int,
+        batch: int,
+        extras: Mapping[str, Tensor] = NOTHING,
+    ):
         self.module, self.batch, task = module, batch, module.task
         self.worth_fourier = worth_fourier(module.network, torch.zeros(1, *task.image_shape(single_shape)), batch)
         labels = torch.arange(max(batch, num_classes)) % num_classes
         pictures = torch.rand(len(labels), *single_shape, generator=torch.Generator().manual_seed(0))
         items = {name: drawn[:batch] for name, drawn in task.plan(labels, num_classes).items()}
-        self.images, self.targets = task.compose(lambda rows: (pictures[rows], labels[rows]), items, num_classes)
+        self.images, targets = task.compose(lambda rows: (pictures[rows], labels[rows]), items, num_classes)
+        given = {name: values[: len(self.images)] for name, values in extras.items()}
+        self.targets = targets._replace(extras=given) if given and targets.extras is None else targets
 
     def ms_per_image(self, possible: list[Choice]) -> dict[str, float]:
         """Of each choice, as many as there is time for; the layouts that mostly lose come last."""

@@ -37,6 +37,7 @@ from .allocation import freed_memory_kept
 from .callbacks import Checkpoints, EpochLog
 from .choices import Decision, apply, decide, recorded_decision, ruled_decision
 from .datamodule import KMNISTDataModule
+from .label_forms import refuse_without_probabilities, refuse_without_weights
 from .launch_environment import started_by_launcher
 from .loggers import (
     StepCurves,
@@ -48,7 +49,6 @@ from .loggers import (
 )
 from .memory import available_memory, memory_errors_in_one_line, memory_line, memory_need, refuse_too_large
 from .module import CapsNetModule
-from .probabilities import refuse_without_probabilities
 from .processes import OneMachine, further_processes, share_of_threads
 from .resuming import Resumption, checkpoint_to_resume
 from .run_log import run_log
@@ -219,7 +219,9 @@ def _build_module(config: Config, dataset: Dataset) -> CapsNetModule:
     except (RuntimeError, MemoryError, OverflowError) as error:
         raise ConfigError(f"model: a network of this size cannot be built here ({on_one_line(error)[:200]})") from error
     if config.augment.mixup:
-        refuse_without_probabilities(config, module, dataset.image_shape, len(dataset.class_names))
+        refuse_without_probabilities(config, module, dataset)
+    if config.data.class_weights is not None:
+        refuse_without_weights(config, module, dataset)
     return module
 
 
@@ -232,7 +234,8 @@ def _decide(config: Config, module: CapsNetModule, dataset: Dataset, computing: 
     processes = config.trainer.devices if isinstance(config.trainer.devices, int) else 1
     batch = min(-(-config.data.batch_size // processes), dataset.counts["train"])
     with share_of_threads(processes):
-        return decide(config, module, dataset.image_shape, len(dataset.class_names), batch)
+        extras = dataset.train_split.extras if dataset.train_split else {}
+        return decide(config, module, dataset.image_shape, len(dataset.class_names), batch, extras)
 
 
 def _foreign(earlier: dict[str, Any], objects: Sequence[Any], named: Sequence[str] | None) -> list[str]:

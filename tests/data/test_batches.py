@@ -232,3 +232,18 @@ class TestMixup:
         shifted = by_label(training(augmentation=Augmentation(max_shift=2)))
         images, labels = self.of_each_image(training(augmentation=self.MIXUP))
         torch.testing.assert_close(images, torch.einsum("bn,nchw->bchw", labels, shifted))
+
+
+def test_what_else_is_known_of_an_image_comes_with_it_in_every_batch():
+    numbers = torch.arange(COUNT)
+    split = LabelledImages(SPLIT.images, SPLIT.labels, {"writer": numbers % 7, "pose": torch.rand(COUNT, 4, 4)})
+    shared = {"classes": COUNT, "composition": Classify()}
+    shuffled = TrainingBatches(
+        split, 8, augmentation=UNCHANGED, seed=0, epoch=lambda: 0, rank=1, world_size=2, **shared
+    )
+    for batches in (Batches(split, 8, **shared), shuffled):
+        for _, targets in batches:
+            assert torch.equal(targets.extras["writer"], targets.labels % 7)
+            assert torch.equal(targets.extras["pose"], split.extras["pose"][targets.labels])
+            assert torch.equal(targets.first(1).extras["pose"], targets.extras["pose"][:1])
+    assert next(iter(Batches(SPLIT, 8, **shared)))[1].extras is None

@@ -35,6 +35,25 @@ def test_no_image_is_in_two_splits_and_none_is_lost():
     assert images_of(data.train_split, data.val_split) == images_of(whole.train_split)
 
 
+def test_what_else_is_known_of_an_image_stays_with_it_when_images_are_held_out():
+    class Numbered(Source):
+        class_names = ("a", "b")
+
+        def train(self):
+            numbers = torch.arange(40)
+            images = numbers.to(torch.uint8).view(-1, 1, 1, 1).repeat(1, 1, 3, 3)
+            return LabelledImages(images, numbers % 2, {"number": numbers})
+
+        def test(self):
+            return self.train()
+
+    data = Dataset(Numbered(), "numbered", val_size=10, limit=30)
+    data.read_training_images()
+    assert data.counts == {"train": 20, "val": 10}
+    for split in (data.train_split, data.val_split):
+        assert torch.equal(split.extras["number"], split.images[:, 0, 0, 0].long())
+
+
 def test_test_images_do_not_depend_on_the_seed():
     assert torch.equal(digits(seed=0).read_test_images().images, digits(seed=1).read_test_images().images)
 

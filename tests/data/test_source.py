@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from capsnet import Source
+from capsnet import LabelledImages, Source
 from capsnet.data.source import as_source, digest, read_part
 from capsnet.errors import DataError
 
@@ -102,10 +102,18 @@ def test_a_pair_or_an_object_with_images_and_labels_is_read(given):
     assert images.is_contiguous()
 
 
+@pytest.mark.parametrize(
+    "given", [(IMAGES, LABELS, {"pose": [1, 2, 3, 4]}), LabelledImages(IMAGES, LABELS, {"pose": torch.arange(1, 5)})]
+)
+def test_what_else_is_known_of_the_images_is_read_too(given):
+    assert read(given).extras["pose"].tolist() == [1, 2, 3, 4]
+
+
 @pytest.mark.parametrize("part", ["train", "test"])
 @pytest.mark.parametrize(
     ("given", "message"),
     [
+        ((IMAGES, LABELS, {"pose": [1, 2]}), r"pose of each of 4 images, not \[2\]"),
         ((IMAGES[:, 0], LABELS), r"images \[n, channels, height, width\] uint8, not \[4, 5, 6\] torch.uint8"),
         ((IMAGES / 255, LABELS), r"images .* uint8, not \[4, 3, 5, 6\] torch.float32"),
         ((IMAGES.numpy().astype(np.uint16), LABELS), "images .* uint8, not .* torch.uint16"),

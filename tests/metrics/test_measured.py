@@ -95,6 +95,50 @@ def test_metrics_see_probabilities_in_place_of_logits_and_lengths_as_they_are(sc
     torch.testing.assert_close(measurements.metrics["seen"].scores, expected)
 
 
+def of_two_processes(metric, scores, labels):
+    """What the first of two processes computes, each of which has seen half of the images."""
+    both = [Measurements({"mine": metric()}, logits=False) for _ in range(2)]
+    for rank, measurements in enumerate(both):
+        half = wanted(labels[rank::2], scores)
+        measurements.update({"loss": torch.ones(())}, Output(scores[rank::2]), half)
+    sums: list = []
+    both[1].compute(lambda value: sums.append(value) or value)
+    return both[0].compute(lambda value: value + sums.pop(0))
+
+
+def test_numbers_that_begin_at_zero_are_added_up_over_processes_and_others_stay(scored):
+    class Share:
+        def __init__(self):
+            self.right, self.images, self.factor = 0, 0, 2
+
+        def update(self, output, targets):
+            self.right = self.right + (output.scores.argmax(1) == targets.labels).sum()
+            self.images += len(targets.labels)
+
+        def compute(self):
+            return {"share": self.factor * self.right / self.images, "images": self.images}
+
+    scores, labels = scored
+    found = of_two_processes(Share, scores, labels)
+    assert found["images"] == IMAGES
+    assert found["share"] == pytest.approx(2 * float((scores.argmax(1) == labels).float().mean()))
+
+
+def test_a_metric_that_keeps_a_list_is_refused_with_several_processes(scored):
+    class Listing:
+        def __init__(self):
+            self.scores = []
+
+        def update(self, output, targets):
+            self.scores.append(output.scores)
+
+        def compute(self):
+            return {"listed": len(self.scores)}
+
+    with pytest.raises(ConfigError, match="metrics=mine: keeps a list, scores, which cannot be added up"):
+        of_two_processes(Listing, *scored)
+
+
 def test_two_metrics_of_one_name_are_refused(scored):
     class Loss:
         def update(self, output, targets):

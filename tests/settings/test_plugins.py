@@ -330,6 +330,15 @@ class TestMalformed:
             (TINY.replace('"tiny"', '"cnn"'), "OPTIONS['model']['cnn']: model=cnn exists already; choose another name"),
             (option("int"), "OPTIONS['model']['tiny']: must be a dataclass with a method build(...)"),
             (option("3"), "OPTIONS['model']['tiny']: must be a dataclass with a method build(...)"),
+            (option("Tiny()"), "OPTIONS['model']['tiny']: must be a dataclass with a method build(...)"),
+            (
+                with_fields("iters = 2"),
+                "OPTIONS['model']['tiny']: iters has no type, so it is no setting: iters: int = 2",
+            ),
+            (
+                TINY.replace("model", "task"),
+                "OPTIONS['task']['tiny']: must say what tells the best epoch: monitor = \"NAME\"",
+            ),
             (TINY.replace("build", "make"), "OPTIONS['model']['tiny']: must be a dataclass with a method build(...)"),
             (option('Tiny, "small": Tiny'), "OPTIONS['model']['tiny']: each name needs a dataclass of its own"),
             (TINY.replace("size", "name"), "OPTIONS['model']['tiny']: leave out name: every option of model has it"),

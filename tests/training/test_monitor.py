@@ -1,6 +1,7 @@
 """Claims about the monitored metric, and about losses that change while a training goes on."""
 
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from capsnet.errors import ConfigError
 from capsnet.losses import END, AdaptedLoss, Progress, margin_loss
 from capsnet.metrics.accuracy import Accuracy
 from capsnet.output import Output, Targets
-from capsnet.settings.config import OPTIONS, monitor_of
+from capsnet.settings.config import COMBINABLE, OPTIONS, monitor_named, monitor_of
 from capsnet.training.run import train
 
 
@@ -55,6 +56,43 @@ def test_a_metric_that_is_not_measured_cannot_be_monitored(tmp_path):
         train(digits_config(monitor="charm"), tmp_path)
 
 
+class Tops:
+    def __init__(self):
+        self.right = self.images = 0
+
+    def update(self, output, targets):
+        self.right = self.right + (output.scores.argmax(1) == targets.labels).sum()
+        self.images += len(targets.labels)
+
+    def compute(self):
+        return {"tops": self.right / self.images, "top_of_all": self.right / self.images}
+
+
+@dataclass
+class TopsOption:
+    """The share of right answers, by two names."""
+
+    def build(self):
+        return Tops()
+
+
+def test_a_name_that_is_no_loss_and_that_nobody_has_declared_cannot_be_monitored(tmp_path, monkeypatch):
+    monkeypatch.setitem(COMBINABLE["metrics"], "tops", TopsOption)
+    config = digits_config(metrics="[accuracy,tops]", monitor="top_of_all", trainer__max_epochs=1)
+    with pytest.raises(ConfigError, match="monitor=top_of_all: is no loss, and no metric says whether higher is"):
+        train(config, tmp_path / "unknown")
+    monkeypatch.setattr(TopsOption, "also", ("top_of_all",), raising=False)
+    results = train(config, tmp_path / "known")
+    assert results.metrics["val/top_of_all"] == pytest.approx(results.metrics["val/accuracy"])
+
+
+def test_a_task_says_which_of_its_metrics_are_better_if_lower():
+    task = SimpleNamespace(monitor="angle_error", also=("class_right",), lower_is_better=("angle_error",))
+    assert [monitor_named(name, task).lower_is_better for name in (None, "class_right", "val/loss")] == [
+        *(True, False, True)
+    ]
+
+
 def test_every_chosen_metric_is_a_column_and_in_the_record(tmp_path):
     results = train(digits_config(metrics="[accuracy,f1,calibration]"), tmp_path)
     rows = table(tmp_path / "metrics.csv")
@@ -83,6 +121,66 @@ def test_a_loss_knows_how_far_the_training_is_and_is_that_of_the_end_in_validati
     half = steps // 2
     assert trained == [Progress(step, steps, step // half, 2) for step in range(steps)]
     assert set(scored) == {END}
+
+
+@pytest.mark.parametrize(
+    "schedule", [lambda progress: progress.step / progress.steps, lambda progress: min(1, progress.epoch / 3)]
+)
+def test_in_validation_and_test_every_schedule_has_come_to_its_end(schedule):
+    assert schedule(END) == 1
+
+
+def test_a_loss_may_be_the_scalar_alone_and_its_parts_plain_numbers(tmp_path, monkeypatch):
+    @dataclass
+    class Plain:
+        """The margin loss, from a function."""
+
+        def build(self):
+            return lambda output, target, progress: margin_loss(output.scores, target.labels)
+
+    @dataclass
+    class Parts:
+        """The margin loss, and a number beside it."""
+
+        def build(self):
+            return lambda output, targets, progress: {
+                "loss": margin_loss(output.scores, targets.labels),
+                "weight": 0.25,
+            }
+
+    monkeypatch.setitem(OPTIONS["loss"], "plain", Plain)
+    monkeypatch.setitem(OPTIONS["loss"], "parts", Parts)
+    once = {"trainer__max_epochs": 1}
+    plain = train(digits_config(loss="plain", **once), tmp_path / "plain").metrics
+    parts = train(digits_config(loss="parts", **once), tmp_path / "parts").metrics
+    assert parts["test/loss"] == plain["test/loss"] > 0
+    assert parts["val/weight"] == 0.25
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"augment__mixup": 0.4}, "loss=labels_alone cannot take class probabilities"),
+        ({"data__class_weights": "balanced"}, "loss=labels_alone does not look at targets.weights"),
+    ],
+)
+def test_a_loss_that_looks_at_labels_alone_is_refused_where_more_is_asked_for(tmp_path, monkeypatch, asked, message):
+    @dataclass
+    class LabelsAlone:
+        """The margin loss of the labels."""
+
+        def build(self):
+            return lambda output, targets, progress: {"loss": margin_loss(output.scores, targets.labels)}
+
+    monkeypatch.setitem(OPTIONS["loss"], "labels_alone", LabelsAlone)
+    with pytest.raises(ConfigError, match=message):
+        train(digits_config(loss="labels_alone", **asked), tmp_path)
+
+
+def test_a_loss_of_one_class_an_image_says_so_where_there_are_several():
+    targets = Targets(torch.tensor([[1, 2]]), torch.ones(1, 2, 1, 3, 3))
+    with pytest.raises(ConfigError, match="takes one class an image"):
+        AdaptedLoss(lambda output, images, labels: {"loss": output.scores.sum()})(Output(torch.rand(1, 4)), targets)
 
 
 def test_a_plain_function_of_images_and_labels_is_a_loss_too():

@@ -1,0 +1,78 @@
+"""Can a network and a loss take class probabilities as labels, as mixup makes them, and a loss weights of images?"""
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..data.dataset import Dataset
+from ..errors import ConfigError
+from ..losses import END
+from ..output import Output, Targets
+from ..settings.config import Config, name_of
+from ..text import on_one_line
+
+ROUNDING = {"rtol": 1e-4, "atol": 1e-4}
+
+
+def refuse_without_probabilities(config: Config, module: Any, dataset: Dataset) -> None:
+    """Raise ConfigError if a module's network or loss cannot take class probabilities.
+
+    Both are tried on a few images: probabilities of 0 and 1 have to give what the classes themselves give. The random
+    numbers of the run stay as if nothing had been tried.
+    """
+    with _tried(module, dataset) as (images, targets, output):
+        labels, num_classes = targets.labels, len(dataset.class_names)
+        probabilities = F.one_hot(labels, num_classes).float()
+        mixed = targets._replace(labels=(labels + 1) % num_classes, probabilities=probabilities)  # labels do not count
+        for group, compute in {
+            "model": lambda true: module.network(images, true),
+            "loss": lambda true: module.loss(output, targets if true is labels else mixed, END).values(),
+        }.items():
+            if reason := _difference(compute, labels, probabilities):
+                name = f"{group}={name_of(group, getattr(config, group))}"
+                refused = f"{name} cannot take class probabilities as labels ({reason})"
+                raise ConfigError(f"augment.mixup={config.augment.mixup:g}: {refused}")
+
+
+def refuse_without_weights(config: Config, module: Any, dataset: Dataset) -> None:
+    """Raise ConfigError if a module's loss is the same with weights of 0, so that it does not look at them."""
+    with _tried(module, dataset) as (_, targets, output):
+        weightless = targets._replace(weights=torch.zeros(len(targets.labels)))
+        if torch.equal(module.loss(output, targets, END)["loss"], module.loss(output, weightless, END)["loss"]):
+            loss, weights = name_of("loss", config.loss), config.data.class_weights
+            raise ConfigError(f"data.class_weights={weights}: loss={loss} does not look at targets.weights")
+
+
+@contextlib.contextmanager
+def _tried(module: Any, dataset: Dataset) -> Iterator[tuple[Tensor, Targets, Output]]:
+    """A few random images with labels, and what a module's network says of them."""
+    num_classes = len(dataset.class_names)
+    count = 3 if num_classes == 2 else 2  # not the number of classes, so that no shapes fit by chance
+    labels = torch.arange(count) % num_classes
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        module.network.eval()
+        images = torch.rand(count, *dataset.image_shape)
+        extras = dataset.train_split.extras if dataset.train_split else {}
+        targets = Targets(labels, images, extras={name: values[:count] for name, values in extras.items()} or None)
+        yield images, targets, module.network(images, labels)
+        module.network.train()
+
+
+def _difference(compute: Callable[[Tensor], Iterable[Tensor | None]], labels: Tensor, probabilities: Tensor) -> str:
+    """Why probabilities do not do what classes do; empty if they do."""
+    torch.manual_seed(0)
+    expected = compute(labels)
+    torch.manual_seed(0)
+    try:
+        for one, other in zip(expected, compute(probabilities), strict=True):
+            if one is not None:
+                torch.testing.assert_close(other.float(), one.float(), **ROUNDING)
+    except AssertionError:
+        return "they change what it computes"
+    except Exception as error:
+        return on_one_line(error)[:200]
+    return ""
