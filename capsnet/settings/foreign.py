@@ -72,7 +72,10 @@ def _made(group: str, name: str, entry: dict[str, Any], kind: type) -> Any:
         package = PACKAGES.get(entry["_target_"].rpartition(".")[2])
         if package is not None and isinstance(error.__cause__, ImportError):
             raise ConfigError(f"{group}={name}: needs another package: pip install {package}") from error
-        raise ConfigError(f"{group}={name}: {on_one_line(error.__cause__ or error)[:300]}") from error
+        reason = on_one_line(error.__cause__ or error)[:300]
+        if isinstance(error.__cause__, ModuleNotFoundError):
+            reason += "; a file of yours has to be in a folder of PYTHONPATH, or beside your plugin"
+        raise ConfigError(f"{group}={name}: {reason}") from error
     if not isinstance(made, kind):
         raise ConfigError(f"{group}={name}: {entry['_target_']} makes no {kind.__name__} of Lightning's")
     return made
