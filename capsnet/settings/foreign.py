@@ -73,7 +73,7 @@ def _made(group: str, name: str, entry: dict[str, Any], kind: type) -> Any:
         if package is not None and isinstance(error.__cause__, ImportError):
             raise ConfigError(f"{group}={name}: needs another package: pip install {package}") from error
         reason = on_one_line(error.__cause__ or error)[:300]
-        if isinstance(error.__cause__, ModuleNotFoundError):
+        if isinstance(error.__cause__, ImportError):
             reason += "; a file of yours has to be in a folder of PYTHONPATH, or beside your plugin"
         raise ConfigError(f"{group}={name}: {reason}") from error
     if not isinstance(made, kind):
