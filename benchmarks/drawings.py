@@ -18,6 +18,7 @@ from torch import Tensor
 
 from capsnet.data.batches import to_float
 from capsnet.runs.opened import open_run
+from capsnet.runs.shipped import find_run
 
 BATCH = 250
 COLUMNS = 20
@@ -32,7 +33,7 @@ def gradients(images: Tensor) -> Tensor:
 @torch.no_grad()
 def drawn(run: str) -> tuple[Tensor, Tensor, Tensor]:
     """The test images of a run, what its decoder draws of them, and their labels."""
-    opened = open_run(Path(run))
+    opened = open_run(find_run(run))
     if opened.test_images is None:
         sys.exit(f"{run}: {opened.why_no_test_images}")
     network, labels = opened.model.network.cpu(), opened.test_images.labels
@@ -57,7 +58,7 @@ def sheet(rows: dict[str, Tensor]) -> Figure:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="folder of a run, or NAME=FOLDER")
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="folder of a run, a model that comes with the project, or NAME=FOLDER")
     parser.add_argument("--plot", type=Path, required=True, help="the picture")
     arguments = parser.parse_args()
     print_headline("cpu")
