@@ -58,7 +58,9 @@ def sheet(rows: dict[str, Tensor]) -> Figure:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="folder of a run, a model that comes with the project, or NAME=FOLDER")
+    parser.add_argument(
+        "runs", nargs="+", metavar="RUN", help="folder of a run, a model that comes with the project, or NAME=FOLDER"
+    )
     parser.add_argument("--plot", type=Path, required=True, help="the picture")
     arguments = parser.parse_args()
     print_headline("cpu")
