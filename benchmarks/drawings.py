@@ -58,9 +58,7 @@ def sheet(rows: dict[str, Tensor]) -> Figure:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "runs", nargs="+", metavar="RUN", help="a run, kmnist_7k, or NAME=RUN"
-    )
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="a run, kmnist_7k, or NAME=RUN")
     parser.add_argument("--plot", type=Path, required=True, help="the picture")
     arguments = parser.parse_args()
     print_headline("cpu")
