@@ -12,7 +12,7 @@ demo: .venv/ready
 	@echo "Explore what the capsules know, in the browser: $(BIN)/python -m capsnet.explore $(RUN)"
 
 test: .venv/ready
-	$(BIN)/python -m pytest --numprocesses 3
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile
 
 test-slow: .venv/ready
 	$(BIN)/python -m pytest -m slow --numprocesses 3 --dist loadgroup
