@@ -17,7 +17,7 @@ from .splits import take_rows
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LabelledImages:
     """Images and their classes. `images, labels = part` takes these two."""
 

@@ -58,7 +58,7 @@ class Measurements:
         """What was measured, once it was computed."""
         self.losses: tuple[str, ...] = ()
         """Which of them are losses."""
-        built = {option: vars(metric).items() for option, metric in metrics.items()}
+        built = {option: _attributes(metric).items() for option, metric in metrics.items()}
         self._counters = {
             option: [name for name, value in own if type(value) in (int, float) and value == 0]
             for option, own in built.items()
@@ -113,12 +113,17 @@ class Measurements:
     def _add_up(self, option: str, metric: Any, add_up: AddUp) -> None:
         """Replace a metric's sums by those over all processes."""
         assert self._sums is not None
-        for name, value in vars(metric).items():
-            if isinstance(value, Tensor):
+        for name, value in _attributes(metric).items():
+            if name in self._counters[option]:  # a number in one process may be a tensor in another
+                setattr(metric, name, add_up(torch.as_tensor(value).to(self._sums.device, torch.float64)))
+            elif isinstance(value, Tensor):
                 setattr(metric, name, add_up(value))
-            elif name in self._counters[option]:
-                setattr(metric, name, float(add_up(self._sums.new_tensor(value, dtype=torch.float64))))
-            elif value and name in self._lists[option]:
+            elif name in self._lists[option]:
                 raise ConfigError(
                     f"metrics={option}: keeps a list, {name}, which cannot be added up over processes; keep a tensor"
                 )
+
+
+def _attributes(metric: Any) -> dict[str, Any]:
+    """What a metric keeps; nothing of one with `__slots__`."""
+    return dict(getattr(metric, "__dict__", {}))

@@ -1,5 +1,7 @@
 """The report on a trained network: its scores on the test images, and figures of them."""
 
+import copy
+import itertools
 import logging
 import math
 import re
@@ -287,7 +289,15 @@ def measure_scores(
         config: says which metrics.
         class_names: of the dataset.
     """
-    measured = score_outputs(outputs_of_scores(scores, batches), task, task.metrics(build_metrics(config)))
+    (output, targets), *_ = itertools.islice(outputs_of_scores(scores, batches), 1)
+    metrics = task.metrics(build_metrics(config))
+    for name, metric in list(metrics.items()):
+        try:
+            copy.deepcopy(metric).update(output, targets)
+        except (TypeError, KeyError, AttributeError) as error:
+            log.warning("metrics=%s: needs more than scores, so it is left out here (%s)", name, error)
+            del metrics[name]
+    measured = score_outputs(outputs_of_scores(scores, batches), task, metrics)
     return task.report(measured.tested(batches, class_names)) | measured.measured
 
 

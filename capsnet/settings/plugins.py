@@ -128,6 +128,9 @@ def _check_settings(group: str, name: str, option: type, where: str) -> None:
     taken = {"name", *(field.name for field in dataclasses.fields(SHARED[group]))} if group in SHARED else {"name"}
     if group == "task" and not isinstance(getattr(option, "monitor", None), str):
         raise PluginError(f'{where}: must say what tells the best epoch: monitor = "NAME"')
+    for attribute in ("also", *(("lower_is_better",) if group == "task" else ())):
+        if not isinstance(getattr(option, attribute, ()), tuple | list):
+            raise PluginError(f'{where}: {attribute} must list names: {attribute} = ("NAME",)')
     for attribute, value in vars(option).items():
         if type(value) in PLAIN and attribute not in (*hints, *ATTRIBUTES) and not attribute.startswith("_"):
             kind = type(value).__name__

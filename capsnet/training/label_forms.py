@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..data.batches import Batches
 from ..data.dataset import Dataset
 from ..errors import ConfigError
 from ..losses import END
@@ -49,16 +50,17 @@ def refuse_without_weights(config: Config, module: Any, dataset: Dataset) -> Non
 
 @contextlib.contextmanager
 def _tried(module: Any, dataset: Dataset) -> Iterator[tuple[Tensor, Targets, Output]]:
-    """A few random images with labels, and what a module's network says of them."""
-    num_classes = len(dataset.class_names)
+    """What the task makes of a few training images, and what a module's network says of them."""
+    assert dataset.train_split is not None
+    num_classes, labels = len(dataset.class_names), dataset.train_split.labels
     count = 3 if num_classes == 2 else 2  # not the number of classes, so that no shapes fit by chance
-    labels = torch.arange(count) % num_classes
+    first = torch.stack([(labels == label).nonzero()[0, 0] for label in labels.unique()[:count]])
+    rows = torch.cat([first, first])[:count]
+    few = Batches(dataset.train_split.of(rows), count, classes=num_classes, composition=module.task)
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         module.network.eval()
-        images = torch.rand(count, *dataset.image_shape)
-        extras = dataset.train_split.extras if dataset.train_split else {}
-        targets = Targets(labels, images, extras={name: values[:count] for name, values in extras.items()} or None)
-        yield images, targets, module.network(images, labels)
+        images, targets = few.take(range(count))
+        yield images, targets, module.network(images, targets.labels)
         module.network.train()
 
 

@@ -124,6 +124,24 @@ def test_numbers_that_begin_at_zero_are_added_up_over_processes_and_others_stay(
     assert found["share"] == pytest.approx(2 * float((scores.argmax(1) == labels).float().mean()))
 
 
+def test_a_counter_that_became_a_tensor_in_one_process_alone_is_added_up(scored):
+    class OfClassZero:
+        def __init__(self):
+            self.found = 0
+
+        def update(self, output, targets):
+            if (zeros := targets.labels == 0).any():
+                self.found = self.found + zeros.sum()
+
+        def compute(self):
+            return {"found": self.found}
+
+    scores, labels = scored
+    labels[::2] = 1
+    labels[1] = 0  # which the second process alone has
+    assert of_two_processes(OfClassZero, scores, labels)["found"] == int((labels == 0).sum())
+
+
 def test_a_metric_that_keeps_a_list_is_refused_with_several_processes(scored):
     class Listing:
         def __init__(self):

@@ -339,6 +339,7 @@ class TestMalformed:
                 TINY.replace("model", "task"),
                 "OPTIONS['task']['tiny']: must say what tells the best epoch: monitor = \"NAME\"",
             ),
+            (with_fields('also = "other"'), "OPTIONS['model']['tiny']: also must list names: also = (\"NAME\",)"),
             (TINY.replace("build", "make"), "OPTIONS['model']['tiny']: must be a dataclass with a method build(...)"),
             (option('Tiny, "small": Tiny'), "OPTIONS['model']['tiny']: each name needs a dataclass of its own"),
             (TINY.replace("size", "name"), "OPTIONS['model']['tiny']: leave out name: every option of model has it"),

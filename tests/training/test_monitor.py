@@ -7,6 +7,7 @@ import pytest
 import torch
 from conftest import digits_config, record_of, table
 
+from capsnet import LabelledImages, MarginLoss, Source
 from capsnet.errors import ConfigError
 from capsnet.losses import END, AdaptedLoss, Progress, margin_loss
 from capsnet.metrics.accuracy import Accuracy
@@ -175,6 +176,45 @@ def test_a_loss_that_looks_at_labels_alone_is_refused_where_more_is_asked_for(tm
     monkeypatch.setitem(OPTIONS["loss"], "labels_alone", LabelsAlone)
     with pytest.raises(ConfigError, match=message):
         train(digits_config(loss="labels_alone", **asked), tmp_path)
+
+
+def test_a_loss_of_extras_may_be_asked_for_weights_and_mixtures(tmp_path, monkeypatch):
+    class Halves(Source):
+        class_names = ("dark", "bright")
+
+        def train(self):
+            numbers = torch.arange(40)
+            images = (100 * (numbers % 2) + numbers).to(torch.uint8).view(-1, 1, 1, 1).repeat(1, 1, 20, 20)
+            return LabelledImages(images, numbers % 2, {"number": numbers / 40})
+
+        test = train
+
+    @dataclass
+    class HalvesOption:
+        """Dark and bright images with a number each."""
+
+        def build(self):
+            return Halves()
+
+    @dataclass
+    class WithNumber:
+        """The margin loss, and the mean of a number."""
+
+        def build(self):
+            margin = MarginLoss()
+
+            def loss(output, targets, progress):
+                losses = margin(output, targets, progress)
+                return losses | {"loss": losses["loss"] + targets.extras["number"].mean()}
+
+            return loss
+
+    monkeypatch.setitem(OPTIONS["data"], "halves", HalvesOption)
+    monkeypatch.setitem(OPTIONS["loss"], "with_number", WithNumber)
+    asked = {"data": "halves", "data__limit": None, "loss": "with_number", "trainer__max_epochs": 1}
+    more = {"data__class_weights": "balanced", "augment__mixup": 0.4, "data__val_size": 8}
+    results = train(digits_config(**asked, **more), tmp_path)
+    assert results.metrics["val/loss"] > results.metrics["val/margin_loss"]
 
 
 def test_a_loss_of_one_class_an_image_says_so_where_there_are_several():
