@@ -212,7 +212,7 @@ def test_a_loss_of_extras_may_be_asked_for_weights_and_mixtures(tmp_path, monkey
     monkeypatch.setitem(OPTIONS["data"], "halves", HalvesOption)
     monkeypatch.setitem(OPTIONS["loss"], "with_number", WithNumber)
     asked = {"data": "halves", "data__limit": None, "loss": "with_number", "trainer__max_epochs": 1}
-    more = {"data__class_weights": "balanced", "augment__mixup": 0.4, "data__val_size": 8}
+    more = {"data__class_weights": "balanced", "augment__mixup": 0.4, "data__val_size": 8, "data__batch_size": 16}
     results = train(digits_config(**asked, **more), tmp_path)
     assert results.metrics["val/loss"] > results.metrics["val/margin_loss"]
 
