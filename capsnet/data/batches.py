@@ -1,7 +1,7 @@
 """Batches for training and evaluation: cut by index from tensors on the device, and augmented as a whole."""
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -77,6 +77,19 @@ class Composition:
         return images, Targets(labels, images)
 
 
+def with_extras(targets: Targets, extras: Mapping[str, Tensor], rows: Tensor) -> Targets:
+    """What is wanted of a batch, with what else is known of each item's first image, unless a task has said so.
+
+    Args:
+        targets: of the batch.
+        extras: of all single images, by name.
+        rows: of the first images, [batch].
+    """
+    if not extras or targets.extras is not None:
+        return targets
+    return targets._replace(extras={name: values[rows] for name, values in extras.items()})
+
+
 class Batches:
     """Iterates over batches: images [batch, channels, height, width], float32 in [0, 1], and their targets.
 
@@ -145,9 +158,7 @@ class Batches:
         """A batch of some of the items that are planned."""
         items = {name: drawn[chosen] for name, drawn in plan.items()}
         images, targets = self.composition.compose(sample, items, self.classes)
-        if self.extras and targets.extras is None:
-            targets = targets._replace(extras={name: values[items["row"]] for name, values in self.extras.items()})
-        return images, targets
+        return images, with_extras(targets, self.extras, items["row"])
 
     def _sample(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         return to_float(self.images[rows]), self.labels[rows]

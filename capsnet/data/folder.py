@@ -87,12 +87,13 @@ class Folder(Source):
         self.root, self.test_size, self.channels, self.skip_broken = user_path(root), test_size, channels, skip_broken
         self.group = None if group is None else re.compile(group)
         self.size = None if image_size is None else (image_size, image_size)
-        self.cache = None if cache is None else user_path(cache)
         if cache == "auto":
             own = user_cache()
             self.cache = own and own / "folder"
             if own is None:
                 warn_not_kept("~", "there is no home folder")
+        else:
+            self.cache = None if cache is None else user_path(cache)
         self.title = printable(self.root.absolute().name)
         self.class_names: tuple[str, ...] = ()
         self.class_characters: tuple[str, ...] | None = None

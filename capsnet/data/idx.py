@@ -31,6 +31,23 @@ log = logging.getLogger(__name__)
 DOWNLOAD_TIMEOUT = 15  # seconds without an answer from an address
 
 
+def idx_array(path: Path, content: bytes, rank: int, remedy: str) -> np.ndarray:
+    """The uint8 numbers in an IDX file, an array of this rank. Raises DataError unless the file is one, and whole."""
+    if content[:4] != bytes((0, 0, 8, rank)):
+        found = content[:4].hex() or "nothing"
+        raise DataError(f"{path}: not the expected IDX file (it begins with {found}, expected 0000080{rank}); {remedy}")
+    head = 4 + 4 * rank
+    if len(content) < head:
+        raise DataError(f"{path}: cut off after {len(content):,} bytes; {remedy}")
+    shape = struct.unpack(f">{rank}I", content[4:head])
+    if len(content) != (expected := head + math.prod(shape)):
+        state = "cut off" if len(content) < expected else "too long"
+        raise DataError(f"{path}: {state}, {len(content):,} bytes instead of {expected:,}; {remedy}")
+    if 0 in shape:
+        raise DataError(f"{path}: is empty (shape {list(shape)}); {remedy}")
+    return np.frombuffer(bytearray(content), dtype=np.uint8, offset=head).reshape(shape)
+
+
 class IdxSource(Source):
     """A dataset in MNIST's file format, read by torchvision from `root/NAME/raw`.
 
@@ -43,6 +60,9 @@ class IdxSource(Source):
         class_characters: the same in their own script.
         digests: "algorithm:hex digest" of the official release's files, by name.
     """
+
+    array = staticmethod(idx_array)
+    """Reads the numbers in a file."""
 
     def __init__(
         self,
@@ -89,11 +109,6 @@ class IdxSource(Source):
                 self.raw,
                 ", ".join(f"{name} ({counts[name]:,})" for name in differing),
             )
-
-    @staticmethod
-    def array(path: Path, content: bytes, rank: int, remedy: str) -> np.ndarray:
-        """The numbers in a file. Raises DataError."""
-        return idx_array(path, content, rank, remedy)
 
     def _may_be_official(self, name: str, content: bytes) -> bool:
         algorithm, _, digest = self.digests.get(name, "").partition(":")
@@ -223,14 +238,14 @@ class Part(NamedTuple):
 
 
 def read_parts(
-    pairs: Sequence[Sequence[Path]], remedy: Callable[[Path], str], array: Callable[..., np.ndarray] | None = None
+    pairs: Sequence[Sequence[Path]], remedy: Callable[[Path], str], array: Callable[..., np.ndarray] = idx_array
 ) -> tuple[list[Part], dict[Path, bytes]]:
     """What pairs of files have, those for training first, and the files' unpacked content.
 
     Args:
         pairs: a file of images and one of labels, each.
         remedy: says what to do about a file that cannot be used.
-        array: reads a file's numbers, as `idx_array` does, which is the default.
+        array: reads a file's numbers, as `idx_array` does.
 
     Raises:
         DataError: a file cannot be read, images and labels are not as many, or test images have another size.
@@ -238,12 +253,8 @@ def read_parts(
     contents = {path: _content(path, remedy(path)) for pair in pairs for path in pair}
     parts = []
     for files in pairs:
-        part = Part(
-            *(
-                (array or idx_array)(path, contents[path], rank, remedy(path))
-                for path, rank in zip(files, (3, 1), strict=True)
-            )
-        )
+        ranks = zip(files, (3, 1), strict=True)
+        part = Part(*(array(path, contents[path], rank, remedy(path)) for path, rank in ranks))
         if len(part.images) != len(part.labels):
             counts = f"{len(part.labels):,} labels, but {files[0].name} has {len(part.images):,} images"
             raise DataError(f"{files[1]}: {counts}; {remedy(files[1])}")
@@ -282,23 +293,6 @@ def _content(path: Path, remedy: str) -> bytes:
         raise DataError(f"{there}: is compressed and damaged ({on_one_line(error)}); {remedy}") from error
     except OSError as error:
         raise DataError(f"{there}: cannot be read ({error.strerror}); {remedy}") from error
-
-
-def idx_array(path: Path, content: bytes, rank: int, remedy: str) -> np.ndarray:
-    """The uint8 numbers in an IDX file, an array of this rank. Raises DataError unless the file is one, and whole."""
-    if content[:4] != bytes((0, 0, 8, rank)):
-        found = content[:4].hex() or "nothing"
-        raise DataError(f"{path}: not the expected IDX file (it begins with {found}, expected 0000080{rank}); {remedy}")
-    head = 4 + 4 * rank
-    if len(content) < head:
-        raise DataError(f"{path}: cut off after {len(content):,} bytes; {remedy}")
-    shape = struct.unpack(f">{rank}I", content[4:head])
-    if len(content) != (expected := head + math.prod(shape)):
-        state = "cut off" if len(content) < expected else "too long"
-        raise DataError(f"{path}: {state}, {len(content):,} bytes instead of {expected:,}; {remedy}")
-    if 0 in shape:
-        raise DataError(f"{path}: is empty (shape {list(shape)}); {remedy}")
-    return np.frombuffer(bytearray(content), dtype=np.uint8, offset=head).reshape(shape)
 
 
 @contextlib.contextmanager

@@ -1,7 +1,6 @@
 """The report on a trained network: its scores on the test images, and figures of them."""
 
 import copy
-import itertools
 import logging
 import math
 import re
@@ -289,7 +288,7 @@ def measure_scores(
         config: says which metrics.
         class_names: of the dataset.
     """
-    (output, targets), *_ = itertools.islice(outputs_of_scores(scores, batches), 1)
+    output, targets = next(outputs_of_scores(scores, batches))
     metrics = task.metrics(build_metrics(config))
     for name, metric in list(metrics.items()):
         try:

@@ -18,6 +18,7 @@ import torch
 from filelock import FileLock
 from torch import Tensor, nn
 
+from ..data.batches import with_extras
 from ..data.cache import user_cache
 from ..data.source import NOTHING
 from ..files import make_folder, read_json, write_json
@@ -183,8 +184,7 @@ class Steps:
         pictures = torch.rand(len(labels), *single_shape, generator=torch.Generator().manual_seed(0))
         items = {name: drawn[:batch] for name, drawn in task.plan(labels, num_classes).items()}
         self.images, targets = task.compose(lambda rows: (pictures[rows], labels[rows]), items, num_classes)
-        given = {name: values[: len(self.images)] for name, values in extras.items()}
-        self.targets = targets._replace(extras=given) if given and targets.extras is None else targets
+        self.targets = with_extras(targets, extras, items["row"])
 
     def ms_per_image(self, possible: list[Choice]) -> dict[str, float]:
         """Of each choice, as many as there is time for; the layouts that mostly lose come last."""

@@ -234,8 +234,9 @@ def _decide(config: Config, module: CapsNetModule, dataset: Dataset, computing: 
     processes = config.trainer.devices if isinstance(config.trainer.devices, int) else 1
     batch = min(-(-config.data.batch_size // processes), dataset.counts["train"])
     with share_of_threads(processes):
-        extras = dataset.train_split.extras if dataset.train_split else {}
-        return decide(config, module, dataset.image_shape, len(dataset.class_names), batch, extras)
+        assert dataset.train_split is not None
+        known = (dataset.image_shape, len(dataset.class_names), batch, dataset.train_split.extras)
+        return decide(config, module, *known)
 
 
 def _foreign(earlier: dict[str, Any], objects: Sequence[Any], named: Sequence[str] | None) -> list[str]:
