@@ -2,6 +2,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := outputs/demo/$(shell date +%Y-%m-%d_%H-%M-%S)
 
+# Without bytecode, each program compiles PyTorch and Lightning anew: nine seconds.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test test-slow bench audit lint format
 
 demo: .venv/ready
