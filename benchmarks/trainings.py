@@ -8,6 +8,7 @@ import argparse
 import csv
 import hashlib
 import math
+import re
 import signal
 import statistics
 import subprocess
@@ -78,7 +79,8 @@ class Trainings:
             chosen = " ".join(one for one in settings if not one.startswith("data.root=")).replace(f"{REPO}/", "")
             if any(row["settings"] == chosen for row in self.rows()):
                 continue
-            folder = self.folder / f"{'_'.join(map(str, names.values()))}_{digest(chosen)}".replace(" ", "_")
+            name = "_".join(re.sub(r"[^\w.-]+", "_", str(value)) for value in names.values())
+            folder = self.folder / f"{name}_{hashlib.sha256(chosen.encode()).hexdigest()[:8]}"
             record = train(folder, settings, self.deadline)
             if record is None:
                 print("out of time: call this again to go on")
@@ -151,10 +153,6 @@ def put_aside(folder: Path) -> Path:
     if folder.exists():
         folder.rename(folder.with_name(f"{folder.name}_stopped_{time.time_ns()}"))
     return folder
-
-
-def digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def rounded(value: Any) -> Any:
