@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from capsnet.cli.program import INTERRUPTED
 from capsnet.files import read_json
-from capsnet.runs.folder import LAST_CHECKPOINT, RECORD_FILE
+from capsnet.runs.folder import RECORD_FILE
 
 REPO = Path(__file__).parents[1]
 RECORDED = ("parameters", "epochs", "train_seconds", "train_images_per_second", "device", "precision", "git_commit")
@@ -126,11 +126,10 @@ class Trainings:
 
 def train(folder: Path, settings: list[str], deadline: float) -> Row | None:
     """Train, or go on with a training; gives its record, or None if there was no time to complete it."""
-    if not completed(folder):
-        if (folder / LAST_CHECKPOINT).exists():
-            given = [f"resume={folder}", *(one for one in settings if one.startswith("plugin="))]
-        else:
-            given = [*settings, f"hydra.run.dir={put_aside(folder)}"]
+    if not completed(folder) and time.monotonic() < deadline:
+        begun = (folder / RECORD_FILE).exists()
+        plugins = [one for one in settings if one.startswith("plugin=")]
+        given = [f"resume={folder}", *plugins] if begun else [*settings, f"hydra.run.dir={folder}"]
         process = subprocess.Popen([sys.executable, REPO / "train.py", *given], stdout=subprocess.DEVNULL)
         try:
             process.wait(None if math.isinf(deadline) else max(0, deadline - time.monotonic()))
@@ -146,13 +145,6 @@ def train(folder: Path, settings: list[str], deadline: float) -> Row | None:
 
 def completed(folder: Path) -> bool:
     return (folder / RECORD_FILE).exists() and read_json(folder / RECORD_FILE)["status"] == "completed"
-
-
-def put_aside(folder: Path) -> Path:
-    """The folder; a training there that was stopped in its first epoch, and so cannot go on, gets another name."""
-    if folder.exists():
-        folder.rename(folder.with_name(f"{folder.name}_stopped_{time.time_ns()}"))
-    return folder
 
 
 def rounded(value: Any) -> Any:

@@ -90,8 +90,7 @@ class Progress(NamedTuple):
     """Epochs of the whole training."""
 
 
-LONG = 10**6
-END = Progress(step=LONG, steps=LONG, epoch=LONG, epochs=LONG)
+END = Progress(step=10**6, steps=10**6, epoch=10**6, epochs=10**6)
 """Of a training that is over, however long it was. Validation and test use it, so that the losses of different epochs
 can be compared: what changes with `step / steps`, or until some step or epoch, has come to its end."""
 

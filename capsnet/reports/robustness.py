@@ -15,7 +15,7 @@ from ..errors import CheckpointError
 from ..files import write_csv
 from ..settings.config import COMBINABLE
 from ..tasks.task import Task
-from ..text import columns, percent
+from ..text import columns, shown
 from .distortions import DISTORTIONS, UNITS
 from .scores import score_outputs
 
@@ -101,5 +101,5 @@ def robustness_table(points: Sequence[Point]) -> str:
     tables = []
     for name, accuracies in by_distortion(points).items():
         head = [f"{name} ({UNITS[name]})", *(f"{level:g}" for level in accuracies)]
-        tables.append(columns([head, ["", *map(percent, accuracies.values())]]))
+        tables.append(columns([head, ["", *(shown("", value) for value in accuracies.values())]]))
     return "\n".join(tables)

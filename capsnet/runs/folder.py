@@ -61,7 +61,7 @@ def locked(folder: Path) -> Iterator[None]:
 def refuse_existing_run(run_dir: Path) -> None:
     """Raise ConfigError if a folder already has a run."""
     if (run_dir / RECORD_FILE).exists():
-        raise ConfigError(f"{run_dir}: already has a run; choose another folder")
+        raise ConfigError(f"{run_dir}: already has a run; choose another folder, or go on by resume={run_dir}")
 
 
 def refuse_foreign_files(folder: Path, sweep: bool = False) -> None:
