@@ -1,12 +1,15 @@
 """In which of the four settings of the 2017 paper's own code lies its accuracy? Each alone, and all together.
 
     python benchmarks/authors_settings.py                      the small CapsNet on KMNIST-7k, 10 epochs, three seeds
-    python benchmarks/authors_settings.py model=capsnet        the whole one; further settings as well
+    python benchmarks/authors_settings.py --model capsnet      the whole one
 
 All training images, shifts by up to two pixels; the test is of the last epoch.
 """
 
-from trainings import Trainings, parser_of
+import argparse
+from collections.abc import Iterator
+
+from trainings import Row, Trainings, parse, parser_of
 
 CHANGES = {
     "routing.bias": ["routing.bias=true"],
@@ -18,20 +21,25 @@ ROWS = {"none": [], **CHANGES, "all": [setting for change in CHANGES.values() fo
 SCORES = {"test_accuracy": "test/accuracy", "reconstruction_loss": "test/reconstruction_loss"}
 
 
-def main() -> None:
+def planned(arguments: argparse.Namespace) -> Iterator[tuple[Row, list[str]]]:
+    common = ["data=kmnist_7k", f"model={arguments.model}", "data.val_size=0", "augment=shift"]
+    for seed in arguments.seeds:
+        for change, settings in ROWS.items():
+            budget = [f"trainer.max_epochs={arguments.epochs}", f"seed={seed}"]
+            yield {"change": change, "model": arguments.model, "seed": seed}, [*common, *budget, *settings]
+
+
+def parser() -> argparse.ArgumentParser:
     parser = parser_of(__doc__, "outputs/benchmarks/authors_settings")
+    parser.add_argument("--model", choices=["small_capsnet", "capsnet"], default="small_capsnet")
     parser.add_argument("--epochs", type=int, default=10)
-    arguments = parser.parse_intermixed_args()
-    common = ["data=kmnist_7k", "model=small_capsnet", "data.val_size=0", "augment=shift"]
-    common += [f"trainer.max_epochs={arguments.epochs}", *arguments.more]
-    scores = {name: lambda record, key=key: record["metrics"][key] for name, key in SCORES.items()}
-    trainings = Trainings(arguments, ("change", "seed"), scores)
-    if not arguments.table:
-        trainings.run(
-            ({"change": change, "seed": seed}, [*common, f"seed={seed}", *settings])
-            for seed in arguments.seeds
-            for change, settings in ROWS.items()
-        )
+    return parser
+
+
+def main() -> None:
+    arguments = parse(parser())
+    trainings = Trainings(arguments, ("change", "model", "seed"), SCORES)
+    trainings.run(planned(arguments))
     print(trainings.table("none"))
 
 

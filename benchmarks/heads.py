@@ -4,13 +4,16 @@
     python benchmarks/heads.py --experiment best --seeds 0 1 2
 
 Heads: capsules with dynamic and with uniform routing; the mean over the map with a squashed vector for each class,
-margin loss and decoder, without a capsule layer; the mean over the map with softmax. All have the learning rate of the
+margin loss and decoder, without a capsule layer; the mean over the map with softmax. The capsules read the map by
+learned weights for each place, the controls by a plain mean. All have the learning rate that was chosen for the
 capsules. The experiments train on all images and test the last epoch.
 """
 
+import argparse
+from collections.abc import Iterator
 from pathlib import Path
 
-from trainings import Trainings, parser_of
+from trainings import Row, Trainings, parse, parser_of
 
 PLUGIN = f"plugin={Path(__file__).with_name('res_heads.py')}"
 HEADS = {
@@ -23,28 +26,27 @@ EXPERIMENTS = {"fast": "experiment=fast", "best": "experiment=thorough"}
 """`best` is `thorough` with ResCapsNet and a convolutional decoder."""
 
 
-def settings_of(experiment: str, head: str) -> list[str]:
-    draws = experiment == "best" and head != "softmax"
-    return [EXPERIMENTS[experiment], *HEADS[head], *(["model.decoder=convolutional"] if draws else [])]
+def planned(arguments: argparse.Namespace) -> Iterator[tuple[Row, list[str]]]:
+    for seed in arguments.seeds:
+        for head in arguments.heads:
+            drawn = arguments.experiment == "best" and head != "softmax"
+            decoder = ["model.decoder=convolutional"] if drawn else []
+            settings = [EXPERIMENTS[arguments.experiment], *HEADS[head], *decoder, f"seed={seed}"]
+            yield {"head": head, "experiment": arguments.experiment, "seed": seed}, settings
 
 
-def main() -> None:
+def parser() -> argparse.ArgumentParser:
     parser = parser_of(__doc__, "outputs/benchmarks/heads")
     parser.add_argument("--experiment", choices=list(EXPERIMENTS), default="fast")
     parser.add_argument("--heads", nargs="+", choices=list(HEADS), default=list(HEADS))
     parser.set_defaults(seeds=range(5))
-    arguments = parser.parse_intermixed_args()
-    scores = {"test_accuracy": lambda record: record["metrics"]["test/accuracy"]}
-    trainings = Trainings(arguments, ("head", "experiment", "seed"), scores)
-    if not arguments.table:
-        trainings.run(
-            (
-                {"head": head, "experiment": arguments.experiment, "seed": seed},
-                [*settings_of(arguments.experiment, head), f"seed={seed}", "figures=false", *arguments.more],
-            )
-            for seed in arguments.seeds
-            for head in arguments.heads
-        )
+    return parser
+
+
+def main() -> None:
+    arguments = parse(parser())
+    trainings = Trainings(arguments, ("head", "experiment", "seed"), {"test_accuracy": "test/accuracy"})
+    trainings.run(planned(arguments))
     print(trainings.table("softmax"))
 
 

@@ -11,9 +11,9 @@ epoch: no image is held out to choose by. All get the same images, epochs and ba
 
 import argparse
 import itertools
-from pathlib import Path
+from collections.abc import Iterator
 
-from trainings import Trainings, parser_of
+from trainings import Row, Trainings, parse, parser_of
 
 STRIDE_2 = ("model=res_capsnet", "model.width=32", "model.blocks=1", "model.stride=2")
 """The network of `experiment=fast`: a fifth of the work of the default ResCapsNet."""
@@ -37,43 +37,37 @@ KINDS = {"pairs": "task.held_out_pairs=0.2", "single": "task.train=single"}
 SCORES = {"exact_match": "test/exact_match", "per_character": "test/per_character",
           "held_out_pairs": "test/held_out_exact_match"}  # fmt: skip
 """Columns. The first and the last are exact matches, of the pairs of classes that were trained and of the others."""
-CONTROL = "capsule_loss_cnn"
 
 
 def settings_of(arguments: argparse.Namespace, network: str, kind: str, seed: int) -> list[str]:
-    data = {
-        "data": arguments.data,
-        "data.root": arguments.root and arguments.root.resolve(),
-        "data.limit": arguments.limit,
-    }
-    return [
-        *(f"{key}={value}" for key, value in data.items() if value is not None),
-        *(f"seed={seed}", *NETWORKS[network], "task=overlap", KINDS[kind], "data.val_size=0"),
-        *(f"data.batch_size={arguments.batch_size}", "optimizer.schedule=cosine"),
-        *(f"trainer.max_epochs={arguments.epochs}", *arguments.more),
-    ]
+    limit = [f"data.limit={arguments.limit}"] if arguments.limit else []
+    settings = [f"data={arguments.data}", *limit, f"seed={seed}", *NETWORKS[network], "task=overlap", KINDS[kind]]
+    settings += ["data.val_size=0", f"data.batch_size={arguments.batch_size}", "optimizer.schedule=cosine"]
+    return [*settings, f"trainer.max_epochs={arguments.epochs}"]
 
 
-def main() -> None:
+def planned(arguments: argparse.Namespace) -> Iterator[tuple[Row, list[str]]]:
+    for seed, kind, network in itertools.product(arguments.seeds, KINDS, arguments.networks):
+        names = {"network": network, "trained_on": kind, "data": arguments.data, "seed": seed}
+        yield names, settings_of(arguments, network, kind, seed)
+
+
+def parser() -> argparse.ArgumentParser:
     parser = parser_of(__doc__, "outputs/benchmarks/overlap")
     parser.add_argument("--data", default="kmnist_7k")
-    parser.add_argument("--root", type=Path, help="folder of the data, for a dataset that has one")
     parser.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--limit", type=int, help="use only so many training images")
     parser.add_argument("--batch-size", type=int, default=64)
-    arguments = parser.parse_intermixed_args()
-    scores = {name: lambda record, key=key: record["metrics"].get(key) for name, key in SCORES.items()}
-    trainings = Trainings(arguments, ("network", "trained_on", "data", "seed"), scores)
-    if not arguments.table:
-        trainings.run(
-            (
-                {"network": network, "trained_on": kind, "data": arguments.data, "seed": seed},
-                settings_of(arguments, network, kind, seed),
-            )
-            for seed, kind, network in itertools.product(arguments.seeds, KINDS, arguments.networks)
-        )
-    print(trainings.table(CONTROL))
+    parser.add_argument("--control", default="capsule_loss_cnn", help="the network that others are compared with")
+    return parser
+
+
+def main() -> None:
+    arguments = parse(parser())
+    trainings = Trainings(arguments, ("network", "trained_on", "data", "seed"), SCORES)
+    trainings.run(planned(arguments))
+    print(trainings.table(arguments.control))
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ class SoftmaxHead(nn.Module):
 
 
 class VectorHead(CapsuleNetwork):
-    """The trunk, the mean over its last map, and the head of `CapsuleLossCNN`: a squashed vector for each class."""
+    """The trunk, the mean over its last map, and a squashed vector for each class, as in `CapsuleLossCNN`."""
 
     def __init__(self, image_shape, num_classes, width, blocks, stride, class_dim, decoder):
         super().__init__()

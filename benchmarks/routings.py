@@ -7,9 +7,10 @@ Trainings are `experiment=comparison`, with `optimizer.lr` as `LEARNING_RATES` b
 """
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
 
-from trainings import Trainings, parser_of
+from trainings import Row, Trainings, parse, parser_of
 
 from capsnet.settings.routing import OPTIONS
 
@@ -36,7 +37,19 @@ def cases(arguments: argparse.Namespace) -> dict[str, list[str]]:
     return found
 
 
-def main() -> None:
+def planned(arguments: argparse.Namespace) -> Iterator[tuple[Row, list[str]]]:
+    budget = ["experiment=comparison", f"trainer.max_epochs={arguments.epochs}", "logger=none"]
+    budget += [f"data.limit={arguments.limit}"] if arguments.limit else []
+    for seed in arguments.seeds:
+        for name, chosen in cases(arguments).items():
+            yield {"routing": name, "seed": seed}, [*chosen, *budget, f"optimizer.lr={rate_of(name)}", f"seed={seed}"]
+
+
+def rate_of(name: str) -> float:
+    return LEARNING_RATES.get(name.partition(",")[0], DEFAULT_LEARNING_RATE)
+
+
+def parser() -> argparse.ArgumentParser:
     parser = parser_of(__doc__, "outputs/benchmarks/routings")
     known = [PLAIN, *(name for name, option in OPTIONS.items() if hasattr(option, "build_matrices"))]
     parser.add_argument("--routings", nargs="+", default=known, choices=known)
@@ -45,25 +58,14 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=58, help="of the plain trunk; 24 suits types 4 8 8")
     parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--limit", type=int, default=None, help="training images")
-    arguments = parser.parse_intermixed_args()
-    budget = ["experiment=comparison", f"trainer.max_epochs={arguments.epochs}", "figures=false", "logger=none"]
-    budget += [f"data.limit={arguments.limit}"] if arguments.limit else []
-    scores = {name: lambda record, key=key: record["metrics"][key] for name, key in SCORES.items()}
-    trainings = Trainings(arguments, ("routing", "seed"), scores)
-    if not arguments.table:
-        trainings.run(
-            (
-                {"routing": name, "seed": seed},
-                [*chosen, *budget, f"optimizer.lr={rate_of(name)}", f"seed={seed}", *arguments.more],
-            )
-            for seed in arguments.seeds
-            for name, chosen in cases(arguments).items()
-        )
+    return parser
+
+
+def main() -> None:
+    arguments = parse(parser())
+    trainings = Trainings(arguments, ("routing", "seed"), SCORES)
+    trainings.run(planned(arguments))
     print(trainings.table(PLAIN))
-
-
-def rate_of(name: str) -> float:
-    return LEARNING_RATES.get(name.partition(",")[0], DEFAULT_LEARNING_RATE)
 
 
 if __name__ == "__main__":

@@ -3,47 +3,54 @@
     python benchmarks/table1.py --root DIR --seconds 3600 --out outputs/table1      MNIST in DIR/MNIST/raw
     python benchmarks/table1.py --data kmnist_7k --out outputs/table1_kmnist         no files needed
 
-Each row is `experiment=sabour_2017` with what the row says, trained on all training images. The test is of the last
-epoch: nothing is chosen by it. All rows get the same epochs. The paper trains far longer than a processor can.
+Each row is `experiment=sabour_2017` with what the row says, and the CNN the same training with cross-entropy, on all
+training images. The test is of the last epoch: nothing is chosen by it. All rows get the same epochs. The paper trains
+far longer than a processor can; `--model small_capsnet` has a quarter of the channels and trains ten times as fast.
 """
 
-from pathlib import Path
+import argparse
+from collections.abc import Iterator
 
-from trainings import Trainings, parser_of
+from trainings import Row, Trainings, parse, parser_of
 
 ALONE = "loss.reconstruction_weight=0"
-ROWS: dict[str, tuple[list[str], float]] = {
-    "CapsNet, 3 iterations, reconstruction": (["routing.iters=3"], 0.25),
-    "CapsNet, 1 iteration": (["routing.iters=1", ALONE], 0.34),
-    "CapsNet, 1 iteration, reconstruction": (["routing.iters=1"], 0.29),
-    "CapsNet, 3 iterations": (["routing.iters=3", ALONE], 0.35),
-    "CNN": (["model=cnn", "routing=none", "loss=cross_entropy"], 0.39),
+ROWS: dict[str, list[str]] = {
+    "CapsNet, 3 iterations, reconstruction": ["routing.iters=3"],
+    "CapsNet, 1 iteration": ["routing.iters=1", ALONE],
+    "CapsNet, 1 iteration, reconstruction": ["routing.iters=1"],
+    "CapsNet, 3 iterations": ["routing.iters=3", ALONE],
+    "CNN": [],
 }
-"""The settings of each row of the table, and the paper's test error in percent. The first two carry its claim."""
+"""What each row changes. The first two carry the paper's claim."""
+PAPER = dict(zip(ROWS, (0.25, 0.34, 0.29, 0.35, 0.39), strict=True))
+"""The paper's test errors on MNIST, in percent."""
+CNN = ["model=cnn", "augment=shift", "data.batch_size=128", "optimizer.lr_decay=0.991", "optimizer.warmup_epochs=0"]
+
+
+def planned(arguments: argparse.Namespace) -> Iterator[tuple[Row, list[str]]]:
+    budget = [f"data={arguments.data}", "data.val_size=0", f"trainer.max_epochs={arguments.epochs}"]
+    for seed in arguments.seeds:
+        for row in arguments.rows:
+            network = CNN if row == "CNN" else ["experiment=sabour_2017", f"model={arguments.model}"]
+            names = {"network": row, "model": arguments.model, "data": arguments.data, "seed": seed}
+            yield names, [*network, *ROWS[row], *budget, f"seed={seed}"]
+
+
+def parser() -> argparse.ArgumentParser:
+    parser = parser_of(__doc__, "outputs/table1")
+    parser.add_argument("--data", default="mnist")
+    parser.add_argument("--model", choices=["capsnet", "small_capsnet"], default="capsnet")
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS))
+    return parser
 
 
 def main() -> None:
-    parser = parser_of(__doc__, "outputs/table1")
-    parser.add_argument("--root", type=Path, help="the folder that has MNIST/raw; without it, as data.root says")
-    parser.add_argument("--data", default="mnist")
-    parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS))
-    arguments = parser.parse_intermixed_args()
-    common = ["experiment=sabour_2017", f"data={arguments.data}", "data.val_size=0", "figures=false"]
-    common += [f"data.root={arguments.root.resolve()}"] if arguments.root else []
-    common += [f"trainer.max_epochs={arguments.epochs}", *arguments.more]
-    errors = {"test_error": lambda record: 1 - record["metrics"]["test/accuracy"]}
-    trainings = Trainings(arguments, ("network", "paper_error_percent", "data", "seed"), errors)
-    if not arguments.table:
-        trainings.run(
-            (
-                {"network": row, "paper_error_percent": ROWS[row][1], "data": arguments.data, "seed": seed},
-                [*common, f"seed={seed}", *ROWS[row][0]],
-            )
-            for seed in arguments.seeds
-            for row in arguments.rows
-        )
-    print(trainings.table())
+    arguments = parse(parser())
+    trainings = Trainings(arguments, ("network", "model", "data", "seed"), {"test_accuracy": "test/accuracy"})
+    trainings.run(planned(arguments))
+    print(trainings.table("CapsNet, 1 iteration"))
+    print("the paper's test errors on MNIST: " + "; ".join(f"{row}: {error} %" for row, error in PAPER.items()))
 
 
 if __name__ == "__main__":

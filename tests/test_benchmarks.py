@@ -43,21 +43,3 @@ def test_held_out_styles_are_a_dataset_with_every_image_in_one_of_two_parts(tmp_
         counts[config["name"]] = dataset.counts
     assert sum(counts["idx"].values()) == counts["digits"]["train"]
     assert 0.15 * counts["digits"]["train"] <= counts["idx"]["test"] < 0.8 * counts["digits"]["train"]
-
-
-def test_a_table_of_trainings_has_a_row_for_each_and_repeats_none(tmp_path):
-    arguments = ["--data", "digits", "--limit", "100", "--epochs", "1", "--seeds", "0", "--networks", "small_cnn"]
-    done = run_command("benchmarks/overlap.py", *arguments, "--out", "runs", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    rows = (tmp_path / "runs/rows.csv").read_text()
-    assert [line.split(",")[:4] for line in rows.splitlines()[1:]] == [
-        ["small_cnn", "pairs", "digits", "0"],
-        ["small_cnn", "single", "digits", "0"],
-    ]
-    again = run_command(
-        "benchmarks/overlap.py", *arguments, "--out", "elsewhere", "--csv", "runs/rows.csv", cwd=tmp_path
-    )
-    assert again.returncode == 0, again.stderr
-    assert (tmp_path / "runs/rows.csv").read_text() == rows
-    assert not (tmp_path / "elsewhere").exists()
-    assert "| small_cnn | single | digits | 1 | 161,578 | 1 |" in again.stdout
