@@ -21,12 +21,11 @@ from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from ..errors import ConfigError, PluginError
-from ..text import either
 from . import CONFIGS
 from .config import ALL_OPTIONS, COMBINABLE, OPTIONS, Config, fields_of, settings_of, suits_of
 from .foreign import SECTIONS
 from .hints import CALLBACKS
-from .parse import config_from_omegaconf, explain, flat, quoted
+from .parse import config_from_omegaconf, explain, flat, options_hint, quoted
 from .plugins import load_plugin
 
 PATH_KEYS = ("data.root", "data.cache", "data.labels", "plugin", "init")
@@ -316,10 +315,10 @@ def explain_hydra(error: Exception, arguments: Sequence[str]) -> str:
         options = error.options or sorted(option_names(group))  # Hydra lists none for one of several
         if group == "callbacks" and option in CALLBACKS:
             return f"{group}={option}: no such option; {CALLBACKS[option]}"
-        if option.lower() in options:
-            option += str(error.missing_cfg_file).removeprefix(missing)  # a slash, as behind the name of a folder
-            return f"{group}={option}: no such option; did you mean {group}={option.lower().rstrip('/')}?"
-        return f"{group}={option}: no such option; choose {either(options)}" if options else flat(str(error))
+        if not options:
+            return flat(str(error))
+        given = option + str(error.missing_cfg_file).removeprefix(missing)  # a slash, as behind the name of a folder
+        return f"{group}={given}: no such option; {options_hint(group, option, options)}"
     cause = error.__cause__
     if isinstance(cause, OmegaConfBaseException) and cause.full_key and not str(cause.full_key).startswith("hydra."):
         key = str(cause.full_key)

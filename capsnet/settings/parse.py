@@ -57,9 +57,18 @@ class _UnknownOptionError(ConfigError):
 
     def __init__(self, group: str, option: Any, key: str | None = None):
         given = "null" if option is None else option
-        choice = f"choose {either(ALL_OPTIONS[group])}" if ALL_OPTIONS[group] else "only a plugin adds options here"
-        super().__init__(f"{key or group}={given}: no such option; {choice}")
+        super().__init__(
+            f"{key or group}={given}: no such option; {options_hint(group, str(given), ALL_OPTIONS[group])}"
+        )
         self.group, self.option = group, option
+
+
+def options_hint(group: str, given: str, options: Iterable[str]) -> str:
+    """What may have been meant by a name that is none of a group's options, or which there are."""
+    options = list(options)
+    if near := difflib.get_close_matches(given.lower(), options, n=1, cutoff=0.8):
+        return f"did you mean {group}={near[0]}?"
+    return f"choose {either(options)}" if options else "only a plugin adds options here"
 
 
 def config_from_omegaconf(composed: DictConfig) -> Config:

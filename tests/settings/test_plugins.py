@@ -262,7 +262,7 @@ class TestCombined:
                 "augment.ink.strength=x: Value 'x' of type 'str' could not be converted to Float",
             ),
             ({"ink": {"strenth": 1}}, "augment.ink.strenth=1: no such key; did you mean augment.ink.strength?"),
-            ({"inks": {}}, "augment=inks: no such option; choose ink or specks"),
+            ({"inks": {}}, "augment=inks: no such option; did you mean augment=ink"),
             ({"ink": 3}, "augment.ink=3: set its keys one by one, such as augment.ink.KEY=VALUE"),
         ],
     )
