@@ -1,4 +1,4 @@
-"""In which of the four settings of the 2017 paper's own code lies its accuracy? Each alone, and all together.
+"""Do the four settings of the 2017 paper's own code help? Each alone, and all together.
 
     python benchmarks/authors_settings.py                      the small CapsNet on KMNIST-7k, 10 epochs, three seeds
     python benchmarks/authors_settings.py --model capsnet      the whole one
@@ -7,9 +7,8 @@ All training images, shifts by up to two pixels; the test is of the last epoch.
 """
 
 import argparse
-from collections.abc import Iterator
 
-from trainings import Row, Trainings, parse, parser_of
+from trainings import Planned, main, parser_of
 
 CHANGES = {
     "routing.bias": ["routing.bias=true"],
@@ -21,7 +20,7 @@ ROWS = {"none": [], **CHANGES, "all": [setting for change in CHANGES.values() fo
 SCORES = {"test_accuracy": "test/accuracy", "reconstruction_loss": "test/reconstruction_loss"}
 
 
-def planned(arguments: argparse.Namespace) -> Iterator[tuple[Row, list[str]]]:
+def planned(arguments: argparse.Namespace) -> Planned:
     common = ["data=kmnist_7k", f"model={arguments.model}", "data.val_size=0", "augment=shift"]
     for seed in arguments.seeds:
         for change, settings in ROWS.items():
@@ -30,18 +29,11 @@ def planned(arguments: argparse.Namespace) -> Iterator[tuple[Row, list[str]]]:
 
 
 def parser() -> argparse.ArgumentParser:
-    parser = parser_of(__doc__, "outputs/benchmarks/authors_settings")
+    parser = parser_of(__doc__, "outputs/benchmarks/authors_settings", "none")
     parser.add_argument("--model", choices=["small_capsnet", "capsnet"], default="small_capsnet")
     parser.add_argument("--epochs", type=int, default=10)
     return parser
 
 
-def main() -> None:
-    arguments = parse(parser())
-    trainings = Trainings(arguments, ("change", "model", "seed"), SCORES)
-    trainings.run(planned(arguments))
-    print(trainings.table("none"))
-
-
 if __name__ == "__main__":
-    main()
+    main(parser(), planned, ("change", "model", "seed"), SCORES)

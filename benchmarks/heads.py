@@ -1,4 +1,4 @@
-"""What part have the capsules in the accuracy of ResCapsNet? The same trunk and training with other heads.
+"""How much of ResCapsNet's accuracy is due to its capsules? The same trunk and training with other heads.
 
     python benchmarks/heads.py                              `experiment=fast`, five seeds
     python benchmarks/heads.py --experiment best --seeds 0 1 2
@@ -10,10 +10,9 @@ capsules. The experiments train on all images and test the last epoch.
 """
 
 import argparse
-from collections.abc import Iterator
 from pathlib import Path
 
-from trainings import Row, Trainings, parse, parser_of
+from trainings import Planned, main, parser_of
 
 PLUGIN = f"plugin={Path(__file__).with_name('res_heads.py')}"
 HEADS = {
@@ -26,7 +25,7 @@ EXPERIMENTS = {"fast": "experiment=fast", "best": "experiment=thorough"}
 """`best` is `thorough` with ResCapsNet and a convolutional decoder."""
 
 
-def planned(arguments: argparse.Namespace) -> Iterator[tuple[Row, list[str]]]:
+def planned(arguments: argparse.Namespace) -> Planned:
     for seed in arguments.seeds:
         for head in arguments.heads:
             drawn = arguments.experiment == "best" and head != "softmax"
@@ -36,19 +35,12 @@ def planned(arguments: argparse.Namespace) -> Iterator[tuple[Row, list[str]]]:
 
 
 def parser() -> argparse.ArgumentParser:
-    parser = parser_of(__doc__, "outputs/benchmarks/heads")
+    parser = parser_of(__doc__, "outputs/benchmarks/heads", "softmax")
     parser.add_argument("--experiment", choices=list(EXPERIMENTS), default="fast")
     parser.add_argument("--heads", nargs="+", choices=list(HEADS), default=list(HEADS))
     parser.set_defaults(seeds=range(5))
     return parser
 
 
-def main() -> None:
-    arguments = parse(parser())
-    trainings = Trainings(arguments, ("head", "experiment", "seed"), {"test_accuracy": "test/accuracy"})
-    trainings.run(planned(arguments))
-    print(trainings.table("softmax"))
-
-
 if __name__ == "__main__":
-    main()
+    main(parser(), planned, ("head", "experiment", "seed"), {"test_accuracy": "test/accuracy"})

@@ -11,9 +11,8 @@ epoch: no image is held out to choose by. All get the same images, epochs and ba
 
 import argparse
 import itertools
-from collections.abc import Iterator
 
-from trainings import Row, Trainings, parse, parser_of
+from trainings import Planned, main, parser_of
 
 STRIDE_2 = ("model=res_capsnet", "model.width=32", "model.blocks=1", "model.stride=2")
 """The network of `experiment=fast`: a fifth of the work of the default ResCapsNet."""
@@ -40,35 +39,25 @@ SCORES = {"exact_match": "test/exact_match", "per_character": "test/per_characte
 
 
 def settings_of(arguments: argparse.Namespace, network: str, kind: str, seed: int) -> list[str]:
-    limit = [f"data.limit={arguments.limit}"] if arguments.limit else []
-    settings = [f"data={arguments.data}", *limit, f"seed={seed}", *NETWORKS[network], "task=overlap", KINDS[kind]]
+    settings = [f"data={arguments.data}", f"seed={seed}", *NETWORKS[network], "task=overlap", KINDS[kind]]
     settings += ["data.val_size=0", f"data.batch_size={arguments.batch_size}", "optimizer.schedule=cosine"]
     return [*settings, f"trainer.max_epochs={arguments.epochs}"]
 
 
-def planned(arguments: argparse.Namespace) -> Iterator[tuple[Row, list[str]]]:
+def planned(arguments: argparse.Namespace) -> Planned:
     for seed, kind, network in itertools.product(arguments.seeds, KINDS, arguments.networks):
         names = {"network": network, "trained_on": kind, "data": arguments.data, "seed": seed}
         yield names, settings_of(arguments, network, kind, seed)
 
 
 def parser() -> argparse.ArgumentParser:
-    parser = parser_of(__doc__, "outputs/benchmarks/overlap")
+    parser = parser_of(__doc__, "outputs/benchmarks/overlap", "capsule_loss_cnn")
     parser.add_argument("--data", default="kmnist_7k")
     parser.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
     parser.add_argument("--epochs", type=int, default=20)
-    parser.add_argument("--limit", type=int, help="use only so many training images")
     parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--control", default="capsule_loss_cnn", help="the network that others are compared with")
     return parser
 
 
-def main() -> None:
-    arguments = parse(parser())
-    trainings = Trainings(arguments, ("network", "trained_on", "data", "seed"), SCORES)
-    trainings.run(planned(arguments))
-    print(trainings.table(arguments.control))
-
-
 if __name__ == "__main__":
-    main()
+    main(parser(), planned, ("network", "trained_on", "data", "seed"), SCORES)

@@ -5,37 +5,40 @@ from typing import ClassVar
 
 from torch import nn
 
-from capsnet import Output, setting, squash
+from capsnet import Output, setting
+from capsnet.networks.capsule_loss_cnn import CapsuleLossCNN
 from capsnet.networks.capsule_network import CapsuleNetwork
 from capsnet.networks.decoder import DECODERS
 from capsnet.networks.res_capsnet import STAGES, ResCapsNet
 
 
-class SoftmaxHead(nn.Module):
-    """The trunk, the mean over its last map, and a linear layer."""
+def pooled(image_shape, num_classes, width, blocks, stride):
+    """ResCapsNet's trunk and the mean over its last map, and how many features that has."""
+    stem = ResCapsNet(image_shape, num_classes, width, blocks, stride).stem
+    return nn.Sequential(stem, nn.AdaptiveAvgPool2d(1), nn.Flatten()), width * 2 ** (STAGES - 1)
 
-    def __init__(self, image_shape, num_classes, width, blocks, stride):
+
+class SoftmaxHead(nn.Module):
+    """The pooled trunk, and a linear layer."""
+
+    def __init__(self, image_shape, num_classes, **sizes):
         super().__init__()
-        self.stem = ResCapsNet(image_shape, num_classes, width, blocks, stride).stem
-        self.classify = nn.Linear(width * 2 ** (STAGES - 1), num_classes)
+        self.trunk, features = pooled(image_shape, num_classes, **sizes)
+        self.classify = nn.Linear(features, num_classes)
 
     def forward(self, images, labels=None):
-        return Output(self.classify(self.stem(images).mean((2, 3))))
+        return Output(self.classify(self.trunk(images)))
 
 
-class VectorHead(CapsuleNetwork):
-    """The trunk, the mean over its last map, and a squashed vector for each class, as in `CapsuleLossCNN`."""
+class VectorHead(CapsuleLossCNN):
+    """`CapsuleLossCNN` behind the pooled trunk, with PyTorch's first weights."""
 
-    def __init__(self, image_shape, num_classes, width, blocks, stride, class_dim, decoder):
-        super().__init__()
+    def __init__(self, image_shape, num_classes, class_dim, decoder, **sizes):
+        CapsuleNetwork.__init__(self)  # its parent's would make the trunk of the small CNN
         self.image_shape, self.class_dim = tuple(image_shape), class_dim
-        self.stem = ResCapsNet(image_shape, num_classes, width, blocks, stride).stem
-        self.vectors = nn.Linear(width * 2 ** (STAGES - 1), num_classes * class_dim)
+        self.trunk, features = pooled(image_shape, num_classes, **sizes)
+        self.vectors = nn.Linear(features, num_classes * class_dim)
         self.decoder = DECODERS[decoder](num_classes, class_dim, self.image_shape, 0.0)
-
-    def encode(self, images):
-        vectors = self.vectors(self.stem(images).mean((2, 3)))
-        return squash(vectors.float().unflatten(1, (-1, self.class_dim)))
 
 
 @dataclass

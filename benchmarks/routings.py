@@ -1,16 +1,15 @@
 """All routings of matrices behind one trunk: accuracy on KMNIST-7k beside parameters, and what no capsules give.
 
     python benchmarks/routings.py                                  every routing at 1, 2 and 3 iterations, three seeds
-    python benchmarks/routings.py --seeds 0 --iters 3 --limit 1000 --epochs 5 data.batch_size=32    a shorter one
+    python benchmarks/routings.py --seeds 0 --iters 3 --epochs 5 data.limit=1000 data.batch_size=32    a shorter one
 
 Trainings are `experiment=comparison`, with `optimizer.lr` as `LEARNING_RATES` below has it.
 """
 
 import argparse
-from collections.abc import Iterator
 from pathlib import Path
 
-from trainings import Row, Trainings, parse, parser_of
+from trainings import Planned, main, parser_of
 
 from capsnet.settings.routing import OPTIONS
 
@@ -37,9 +36,8 @@ def cases(arguments: argparse.Namespace) -> dict[str, list[str]]:
     return found
 
 
-def planned(arguments: argparse.Namespace) -> Iterator[tuple[Row, list[str]]]:
+def planned(arguments: argparse.Namespace) -> Planned:
     budget = ["experiment=comparison", f"trainer.max_epochs={arguments.epochs}", "logger=none"]
-    budget += [f"data.limit={arguments.limit}"] if arguments.limit else []
     for seed in arguments.seeds:
         for name, chosen in cases(arguments).items():
             yield {"routing": name, "seed": seed}, [*chosen, *budget, f"optimizer.lr={rate_of(name)}", f"seed={seed}"]
@@ -50,23 +48,15 @@ def rate_of(name: str) -> float:
 
 
 def parser() -> argparse.ArgumentParser:
-    parser = parser_of(__doc__, "outputs/benchmarks/routings")
+    parser = parser_of(__doc__, "outputs/benchmarks/routings", PLAIN)
     known = [PLAIN, *(name for name, option in OPTIONS.items() if hasattr(option, "build_matrices"))]
     parser.add_argument("--routings", nargs="+", default=known, choices=known)
     parser.add_argument("--iters", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--types", type=int, nargs=3, default=[8, 16, 16], help="of capsules in the three layers")
     parser.add_argument("--width", type=int, default=58, help="of the plain trunk; 24 suits types 4 8 8")
     parser.add_argument("--epochs", type=int, default=15)
-    parser.add_argument("--limit", type=int, default=None, help="training images")
     return parser
 
 
-def main() -> None:
-    arguments = parse(parser())
-    trainings = Trainings(arguments, ("routing", "seed"), SCORES)
-    trainings.run(planned(arguments))
-    print(trainings.table(PLAIN))
-
-
 if __name__ == "__main__":
-    main()
+    main(parser(), planned, ("routing", "seed"), SCORES)

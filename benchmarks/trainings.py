@@ -14,7 +14,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,9 @@ from typing import Any
 from tqdm import tqdm
 
 from capsnet.cli.program import INTERRUPTED
-from capsnet.files import read_json
+from capsnet.errors import CheckpointError
 from capsnet.runs.folder import RECORD_FILE
+from capsnet.runs.record import completed_record
 
 REPO = Path(__file__).parents[1]
 RECORDED = ("parameters", "epochs", "train_seconds", "train_images_per_second", "device", "precision", "git_commit")
@@ -33,9 +34,24 @@ STOPPED = (INTERRUPTED, -signal.SIGTERM, -signal.SIGINT)
 """Exit codes of a training that a signal has ended; the last two, before it began."""
 
 Row = dict[str, Any]
+Planned = Iterable[tuple[Row, list[str]]]
+"""Names and settings of each training."""
 
 
-def parser_of(description: str, out: str) -> argparse.ArgumentParser:
+def main(
+    parser: argparse.ArgumentParser,
+    planned: Callable[[argparse.Namespace], Planned],
+    names: Sequence[str],
+    scores: dict[str, str],
+) -> None:
+    """Train what is planned, and print the table. See `Trainings`."""
+    arguments = parse(parser)
+    trainings = Trainings(arguments, names, scores)
+    trainings.run(planned(arguments))
+    print(trainings.table(arguments.control))
+
+
+def parser_of(description: str, out: str, control: str) -> argparse.ArgumentParser:
     """The arguments that all such programs have."""
     parser = argparse.ArgumentParser(
         description=description,
@@ -48,6 +64,7 @@ def parser_of(description: str, out: str) -> argparse.ArgumentParser:
     parser.add_argument("--csv", type=Path, help="file of the rows; by default rows.csv in --out")
     parser.add_argument("--root", type=Path, help="folder of the data, for a dataset that has one")
     parser.add_argument("--table", action="store_true", help="train nothing; print the table of the file's rows")
+    parser.add_argument("--control", default=control, help="the row that others are compared with")
     return parser
 
 
@@ -85,14 +102,11 @@ class Trainings:
                 raise SystemExit(f"{self.path}: has other columns; give another --csv")
             return list({row["settings"]: row for row in reader}.values())
 
-    def run(self, planned: Iterable[tuple[Row, list[str]]]) -> None:
-        """Train what is not in the file yet, until there is no time left. One that fails does not keep the others.
-
-        Args:
-            planned: names and settings of each training.
+    def run(self, planned: Planned) -> None:
+        """Train what is not in the file yet, until there is no time left. If one fails, the others are trained still.
 
         Raises:
-            SystemExit: a training failed, or all were interrupted.
+            SystemExit: a training failed, or Ctrl-C ended one.
         """
         if self.arguments.table:
             return
@@ -107,8 +121,8 @@ class Trainings:
             folder = self.folder / f"{name}_{hashlib.sha256(written.encode()).hexdigest()[:8]}"
             root = [f"data.root={self.arguments.root.resolve()}"] if self.arguments.root else []
             code = train(folder, [*settings, *root], deadline)
-            if completed(folder):
-                self._add(names, written, read_json(folder / RECORD_FILE))
+            if (record := record_of(folder)) is not None:
+                self._add(names, written, record)
             elif code in (0, *STOPPED):
                 print("out of time: call this again to go on")
                 return
@@ -168,7 +182,7 @@ def train(folder: Path, settings: list[str], deadline: float) -> int:
     Raises:
         SystemExit: Ctrl-C, after the training has ended by it.
     """
-    if completed(folder) or time.monotonic() > deadline:
+    if record_of(folder) is not None or time.monotonic() > deadline:
         return 0
     begun = (folder / RECORD_FILE).exists()
     plugins = [one for one in settings if one.startswith("plugin=")]
@@ -184,8 +198,12 @@ def train(folder: Path, settings: list[str], deadline: float) -> int:
         raise SystemExit(INTERRUPTED) from None
 
 
-def completed(folder: Path) -> bool:
-    return (folder / RECORD_FILE).exists() and read_json(folder / RECORD_FILE)["status"] == "completed"
+def record_of(folder: Path) -> Row | None:
+    """The record of a run that was trained to its end."""
+    try:
+        return completed_record(folder)
+    except CheckpointError:
+        return None
 
 
 def rounded(value: Any) -> Any:

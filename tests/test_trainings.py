@@ -29,7 +29,9 @@ folder.mkdir(parents=True)
 (folder / "results.json").write_text(json.dumps(record))
 print(given["seed"], file=Path("asked").open("a"))
 """
-PROGRAMS = ("overlap", "table1", "authors_settings", "routings", "heads")
+PROGRAMS = [
+    path.stem for path in sorted((REPO / "benchmarks").glob("*.py")) if "from trainings import" in path.read_text()
+]
 
 
 def planned(models=ACCURACIES):
@@ -48,7 +50,7 @@ def table_of(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     def made(*arguments):
-        parsed = trainings.parse(trainings.parser_of("", "out"), arguments)
+        parsed = trainings.parse(trainings.parser_of("", "out", control="plain"), arguments)
         return trainings.Trainings(parsed, ("network", "seed"), {"accuracy": "test/accuracy", "loss": "test/loss"})
 
     return made
@@ -130,4 +132,4 @@ def test_a_training_for_which_there_is_no_time_is_not_begun(tmp_path):
     assert trainings.train(tmp_path / "run", settings, deadline=0) == 0
     assert not (tmp_path / "run").exists()
     assert trainings.train(tmp_path / "run", settings, math.inf) == 0
-    assert trainings.completed(tmp_path / "run")
+    assert trainings.record_of(tmp_path / "run")

@@ -101,5 +101,5 @@ def robustness_table(points: Sequence[Point]) -> str:
     tables = []
     for name, accuracies in by_distortion(points).items():
         head = [f"{name} ({UNITS[name]})", *(f"{level:g}" for level in accuracies)]
-        tables.append(columns([head, ["", *(shown("", value) for value in accuracies.values())]]))
+        tables.append(columns([head, ["", *(shown("accuracy", value) for value in accuracies.values())]]))
     return "\n".join(tables)

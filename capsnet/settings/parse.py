@@ -4,7 +4,7 @@ import copy
 import dataclasses
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, get_origin, get_type_hints
 
 import yaml
@@ -63,9 +63,8 @@ class _UnknownOptionError(ConfigError):
         self.group, self.option = group, option
 
 
-def options_hint(group: str, given: str, options: Iterable[str]) -> str:
+def options_hint(group: str, given: str, options: Collection[str]) -> str:
     """What may have been meant by a name that is none of a group's options, or which there are."""
-    options = list(options)
     if near := difflib.get_close_matches(given.lower(), options, n=1, cutoff=0.8):
         return f"did you mean {group}={near[0]}?"
     return f"choose {either(options)}" if options else "only a plugin adds options here"
