@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := outputs/demo/$(shell date +%Y-%m-%d_%H-%M-%S)
 
-# Without bytecode, each program compiles PyTorch and Lightning anew: nine seconds.
+# Where Python may not keep its bytecode, each program compiles PyTorch and Lightning anew, for nine seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test test-slow bench audit lint format
