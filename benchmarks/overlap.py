@@ -1,6 +1,6 @@
 """Who takes two overlapping characters apart? Networks side by side on `task=overlap`.
 
-    python benchmarks/overlap.py                                       KMNIST-7k, 20 epochs, three seeds
+    python benchmarks/overlap.py                                       KMNIST-7k, 10 epochs, three seeds
     python benchmarks/overlap.py --data mnist --root DIR --seeds 0     MultiMNIST
     python benchmarks/overlap.py --networks small_cnn capsule_loss_cnn --epochs 5 --seeds 0
 
@@ -54,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
     parser = parser_of(__doc__, "outputs/benchmarks/overlap", "capsule_loss_cnn")
     parser.add_argument("--data", default="kmnist_7k")
     parser.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
-    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--batch-size", type=int, default=64)
     return parser
 

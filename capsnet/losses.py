@@ -1,4 +1,4 @@
-"""What networks are trained on: the margin loss on capsule lengths, and the reconstruction loss."""
+"""What networks are trained on: margin loss, spread loss or cross-entropy of the scores; the reconstruction loss."""
 
 import inspect
 from collections.abc import Callable
@@ -70,7 +70,7 @@ def reconstruction_loss(reconstruction: Tensor, images: Tensor) -> Tensor:
     return error.square().mean()
 
 
-LEAST_PROBABILITY = 1e-7  # of an activation in the cross-entropy, so that the gradient is finite
+LEAST_PROBABILITY, MOST_PROBABILITY = 1e-30, 1 - 1e-7  # of an activation in the cross-entropy: finite in float32
 
 
 def _at_least_float32(values: Tensor) -> Tensor:
@@ -198,7 +198,7 @@ class CrossEntropyLoss(Loss):
     def __call__(self, output: Output, targets: Targets, progress: Progress = END) -> dict[str, Tensor]:
         scores, weights = _at_least_float32(output.scores), targets.weights
         if output.activations is not None and self.activations == "probabilities":
-            present = scores.clamp(LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)
+            present = scores.clamp(LEAST_PROBABILITY, MOST_PROBABILITY)
             scores = present.log() if targets.labels.ndim == 1 else present.logit()
         if targets.labels.ndim == 2:
             presence = targets.presence(scores.shape[1]).to(scores.dtype)

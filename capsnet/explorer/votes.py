@@ -13,7 +13,7 @@ from ..networks.capsnet import PrimaryCapsules
 from ..networks.efficient_capsnet import WholeMapCapsules
 from ..networks.matrix_capsnet import MatrixCapsNet
 from ..networks.pooled_capsnet import PooledCapsules
-from ..routing.coupling import RoutingStep, routing_steps
+from ..routing.steps import RoutingStep
 from ..runs.trained import TrainedModel
 
 
@@ -79,13 +79,13 @@ def vote_maps(model: TrainedModel, image: Tensor, label: int) -> VoteMaps | None
         label: the class.
 
     Returns:
-        None if the network has no routing, or one whose coupling is not known here.
+        None if the network has no routing, or one without a method `steps`.
     """
     network = model.network
     if isinstance(network, MatrixCapsNet):
         return _matrix_vote_maps(network, image.to(model.device), label)
     routing, primary = getattr(network, "routing", None), getattr(network, "primary", None)
-    if not isinstance(routing, nn.Module):
+    if not isinstance(routing, nn.Module) or not hasattr(routing, "steps"):
         return None
     with _inputs_of(routing, primary) as inputs:
         model.output(image[None])
@@ -93,9 +93,7 @@ def vote_maps(model: TrainedModel, image: Tensor, label: int) -> VoteMaps | None
         return None
     with torch.no_grad():
         u = inputs[routing][0].float()
-        steps = routing_steps(routing, u)
-        if steps is None:
-            return None
+        steps = routing.steps(u)
         places = _places(network, primary, inputs.get(primary), u)
         vote_steps = [_step(routing, step, u, label, places, image.shape[1:]) for step in steps]
     grid = tuple(vote_steps[0].push.shape) if places else None

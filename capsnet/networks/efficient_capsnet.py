@@ -44,7 +44,7 @@ class WholeMapCapsules(nn.Module):
         super().__init__()
         self.dim = dim
         gain = min(1.0, usual_places / (height * width))
-        # In checkpoints only where it matters, so that those of larger images from before it are refused.
+        # Not in checkpoints of usual images, where it is 1.
         self.register_buffer("gain", torch.tensor(gain), persistent=gain < 1)
         self.weight = nn.Parameter(torch.empty(channels, height, width))
         nn.init.normal_(self.weight, std=1 / (gain * math.sqrt(height * width)))

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..output import Output
 from ..routing.em import EMRouting
@@ -122,18 +123,24 @@ class MatrixCapsNet(nn.Module):
         self.layers = nn.ModuleList([first, second, classes])
         self.classifier = None if own else nn.Linear(POSE, 1)
         self.decoder = None if decoder is None else DECODERS[decoder](num_classes, POSE, self.image_shape, dropout)
-        if classes.routing.adjusts:
-            self._adjust(primary_capsules, sides)
+        self._adjust(primary_capsules, sides)
 
     @torch.no_grad()
     def _adjust(self, types: int, sides: list[int]) -> None:
-        """Let the routing of each layer adjust its first weights to what random primary capsules make of it."""
+        """Let the routing of each layer adjust its first weights, and the running statistics of its normalizations, to
+        what random primary capsules make of it."""
+        norms = {norm: norm.momentum for norm in self.layers.modules() if isinstance(norm, _BatchNorm)}
+        for norm in norms:
+            norm.momentum = 1.0
         generator = torch.Generator().manual_seed(0)
         poses = torch.randn(RANDOM_IMAGES, types, *sides, SIDE, SIDE, generator=generator)
         capsules = Capsules(poses, torch.randn(poses.shape[:4], generator=generator).sigmoid())
         for layer in self.layers:
             layer.routing.adjust(layer.layer_votes(capsules))
             capsules = layer(capsules)
+        for norm, momentum in norms.items():
+            norm.momentum = momentum
+            norm.num_batches_tracked.zero_()
 
     @property
     def routing(self) -> nn.Module:

@@ -17,7 +17,6 @@ from .layout import channels_last
 LARGEST_MAP = 32  # rows and columns that the halving convolutions leave at most
 HALVING_CHANNELS = (16, 32)  # of the first of several halvings, and of each further one
 BLOCKS = ((32,), (64, 64, 128))  # channels of 3x3 convolutions, with pooling between the blocks
-LEAST_SIDE = 4
 
 
 class PooledCapsules(nn.Module):
@@ -51,7 +50,7 @@ class PooledCapsNet(CapsuleNetwork):
     Larger pictures are first halved by convolutions with stride 2, each of which sees every pixel.
 
     Args:
-        image_shape: (channels, height, width); height and width at least 4.
+        image_shape: (channels, height, width).
         num_classes: number of class capsules.
         features: channels of the last convolution, which are read as primary capsules.
         primary_dim: dimensions of a primary capsule; it divides the features.
@@ -61,7 +60,7 @@ class PooledCapsNet(CapsuleNetwork):
         routing: makes the routing from primary to class capsules, see `build_routing`.
 
     Raises:
-        ValueError: the image is too small, or a value is out of range.
+        ValueError: a value is out of range.
     """
 
     def __init__(
@@ -77,8 +76,6 @@ class PooledCapsNet(CapsuleNetwork):
     ):
         super().__init__()
         channels, height, width = self.image_shape = tuple(image_shape)
-        if min(height, width) < LEAST_SIDE:
-            raise ValueError(f"images of {height}x{width} pixels are too small: pooling needs at least 4x4")
         if features % primary_dim:
             raise ValueError(f"model.primary_dim={primary_dim}: must divide model.features={features}")
         halvings = max(0, math.ceil(math.log2(max(height, width) / LARGEST_MAP)))

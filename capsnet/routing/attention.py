@@ -8,11 +8,13 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from .squash import steep_squash
+from .steps import RoutingStep
 from .transformation import TransformationMatrices
 from .votes import Votes, VotesGradient, check_shapes, computing_types
 
 GAIN = 0.25  # the first class capsules are about 0.2 long: `steep_squash` leaves more of a length than `squash` does
 CLASSES_AT_FULL_SCALE = 10
+SCALES = {"in_dim": 2, "out_dim": 3}  # axes of W
 
 
 class AttentionRouting(TransformationMatrices):
@@ -36,6 +38,14 @@ class AttentionRouting(TransformationMatrices):
         """[batch, in_caps, in_dim] -> [batch, out_caps, out_dim], lengths in [0, 1]."""
         return attention_routing(u, self.weight, self.prior, self.scale)
 
+    def steps(self, u: Tensor) -> list[RoutingStep]:
+        """The only one on one image, u [in_caps, in_dim]."""
+        votes = self.votes(u)
+        agreement = torch.einsum("oie,oe->oi", votes, votes.sum(1)) / scale_of(self.weight, self.scale)
+        coupling = agreement.softmax(dim=0) + self.prior
+        sums = torch.einsum("oi,oie->oe", coupling, votes)
+        return [RoutingStep(coupling, sums, steep_squash(sums))]
+
 
 def attention_routing(u: Tensor, weight: Tensor, prior: Tensor, scale: str = "in_dim") -> Tensor:
     """Route input capsules to output capsules by self-attention of their votes (Mazzia et al. 2021, section 3.2).
@@ -57,7 +67,7 @@ def attention_routing(u: Tensor, weight: Tensor, prior: Tensor, scale: str = "in
         Output capsules v, [batch, out_caps, out_dim], lengths in [0, 1].
 
     Raises:
-        ValueError: the shapes do not fit each other.
+        ValueError: the shapes do not fit each other, or the scale is another word.
     """
     check_shapes(u, weight)
     if prior.shape != weight.shape[:2]:
@@ -70,7 +80,9 @@ def attention_routing(u: Tensor, weight: Tensor, prior: Tensor, scale: str = "in
 
 def scale_of(weight: Tensor, scale: str) -> float:
     """What the agreement of votes is divided by; `weight` as in `attention_routing`."""
-    return math.sqrt(weight.shape[2] if scale == "in_dim" else weight.shape[3])
+    if scale not in SCALES:
+        raise ValueError(f"scale={scale!r}: must be one of {', '.join(SCALES)}")
+    return math.sqrt(weight.shape[SCALES[scale]])
 
 
 class _AttentionSum(torch.autograd.Function):

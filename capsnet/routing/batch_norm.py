@@ -1,6 +1,5 @@
 """Batch normalization of what a routing gives, by type of capsule."""
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -22,10 +21,3 @@ class BatchNorm(nn.BatchNorm1d):
         else:
             normalized = super().forward(by_type)
         return normalized.unflatten(2, (values.shape[1], -1)).transpose(1, 2).view_as(values)
-
-    @torch.no_grad()
-    def start_from(self, values: Tensor) -> None:
-        """Begin the running statistics with those of some numbers, where these are far from 0 and 1."""
-        by_type = values.transpose(1, 2).flatten(2)
-        self.running_mean.copy_(by_type.mean((0, 2)))
-        self.running_var.copy_(by_type.var((0, 2)))

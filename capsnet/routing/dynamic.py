@@ -7,8 +7,9 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from .squash import squash, squash_backward
+from .steps import RoutingStep
 from .transformation import TransformationMatrices
-from .votes import Votes, VotesGradient, check_shapes, computing_types
+from .votes import Votes, VotesGradient, check_iters, check_shapes, computing_types
 
 AUTHORS_BIAS = 0.1  # with which the paper's authors begin
 
@@ -35,14 +36,24 @@ class DynamicRouting(TransformationMatrices):
         leaky: bool = False,
     ):
         super().__init__(in_caps, in_dim, out_caps, out_dim)
-        if iters < 1:
-            raise ValueError(f"iters={iters}: routing needs at least 1 iteration")
+        check_iters(iters)
         self.iters, self.leaky = iters, leaky
         self.bias = nn.Parameter(torch.full((out_caps, out_dim), AUTHORS_BIAS)) if bias else None
 
     def forward(self, u: Tensor) -> Tensor:
         """[batch, in_caps, in_dim] -> [batch, out_caps, out_dim], lengths in [0, 1)."""
         return dynamic_routing(u, self.weight, self.iters, self.bias, self.leaky)
+
+    def steps(self, u: Tensor) -> list[RoutingStep]:
+        """The iterations on one image, u [in_caps, in_dim]."""
+        votes, steps = self.votes(u), []
+        logits = votes.new_zeros(len(votes) + self.leaky, votes.shape[1])
+        for _ in range(self.iters):
+            coupling = logits.softmax(dim=0)[: len(votes)]
+            sums = torch.einsum("oi,oie->oe", coupling, votes) + (0 if self.bias is None else self.bias)
+            steps.append(RoutingStep(coupling, sums, squash(sums)))
+            logits[: len(votes)] += torch.einsum("oie,oe->oi", votes, steps[-1].capsules)
+        return steps
 
 
 def dynamic_routing(
@@ -74,8 +85,7 @@ def dynamic_routing(
     Raises:
         ValueError: `iters` is below 1, or the shapes do not fit each other.
     """
-    if iters < 1:
-        raise ValueError(f"iters={iters}: routing needs at least 1 iteration")
+    check_iters(iters)
     check_shapes(u, weight)
     dtype, factor_dtype = computing_types(u, weight)
     with torch.autocast(u.device.type, enabled=False):

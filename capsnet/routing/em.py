@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from .batch_norm import BatchNorm
 from .matrices import LayerVotes, MatrixRouting, Routed
 from .vote_sums import VoteSums
+from .votes import check_iters
 from .windows import Windows, log_total
 
 STARTS = ("parents", "types", "all_parents")
@@ -90,8 +91,6 @@ class EMRouting(MatrixRouting):
         """β_a of the paper, [types]."""
         return self.bias / inverse_temperature(self.iters, self.form["final_lambda"])
 
-    adjusts = True
-
     @torch.no_grad()
     def adjust(self, votes: LayerVotes) -> None:
         """Let half of the capsules be active, as the paper's authors do."""
@@ -99,10 +98,6 @@ class EMRouting(MatrixRouting):
         for _ in range(ROUNDS):  # log-odds of activations that are near 0 or 1 are cut off
             logits = self.bias - scale * self._route(votes, costs=True).activations
             self.bias -= logits.clamp(-14, 14).mean((0, 1))
-        if self.batch_norm:
-            poses, activations, _ = self(votes)
-            self.pose_norm.start_from(poses)
-            self.activation_norm.start_from(activations)
 
     def forward(self, votes: LayerVotes, iters: int | None = None) -> Routed:
         """As of `MatrixRouting`; with batch normalization, the activations are -cost, until `finish`.
@@ -121,8 +116,9 @@ class EMRouting(MatrixRouting):
         return self.pose_norm(poses), self.activation_norm(activations).sigmoid()
 
     def _route(self, votes: LayerVotes, iters: int | None = None, costs: bool = False) -> Routed:
+        iters = self.iters if iters is None else iters
         return em_routing(
-            *(votes.votes, votes.activations, self.beta_u, self.beta_a, votes.windows, iters or self.iters),
+            *(votes.votes, votes.activations, self.beta_u, self.beta_a, votes.windows, iters),
             **self.form,
             costs=costs,
         )
@@ -152,8 +148,10 @@ def em_routing(
 ) -> Routed:
     """Parents as Gaussian clusters of votes, by expectation maximization (Hinton et al. 2018, procedure 1).
 
-    With the defaults, this is the procedure to the letter, but that parents of all positions compete for a child only
-    if `windows` says which children they share. The E-step is computed in log space. Computes in float32 at least.
+    With the defaults, this is the procedure, read so that a child begins with the same share for all parents that it
+    votes for; by the letters of line 2, it is 1 / all capsules of the layer, which is start="all_parents". Parents of
+    all positions compete for a child only if `windows` says which children they share. The E-step is computed in log
+    space. Computes in float32 at least.
 
     The authors' release differs: start="types", competition="positions", final_lambda=0.02, damping=0.1,
     variance_floor=5e-4, mass_floor=1e-7, sum_floor=1e-7 is what it does in convolutional layers of stride 1, with
@@ -162,8 +160,8 @@ def em_routing(
     Args:
         votes: [batch, positions, types, dim, children].
         activations: of the children, [batch, positions, children].
-        beta_u: cost of describing a vote, [types].
-        beta_a: cost of leaving a parent inactive, [types].
+        beta_u: -β_u is what a vote costs while its parent is inactive, [types].
+        beta_a: -β_a is the fixed cost of an active parent, [types].
         windows: which child each one is; None: each votes for parents at one position only.
         iters: iterations, at least 1.
         final_lambda: λ of iteration t is `final_lambda` * (1 - 0.95^t).
@@ -178,7 +176,11 @@ def em_routing(
 
     Returns:
         Means, activations, and R_ij of the last iteration, which are not yet multiplied by the children's activations.
+
+    Raises:
+        ValueError: `iters` is below 1, or `start` or `competition` is another word.
     """
+    check_iters(iters)
     dtype = torch.promote_types(votes.dtype, torch.float32)
     with torch.autocast(votes.device.type, enabled=False):
         votes, activations = votes.to(dtype), activations.to(dtype).unsqueeze(2)
@@ -187,13 +189,13 @@ def em_routing(
         mean = torch.zeros_like(sums.centre)
         for iteration in range(1, iters + 1):
             coupled = (shares * activations).expand(votes.shape[0], -1, votes.shape[2], -1)
-            got = coupled.sum(3).unsqueeze(3)  # [batch, positions, types, 1]
-            mass = got + mass_floor
+            received = coupled.sum(3).unsqueeze(3)  # [batch, positions, types, 1]
+            mass = received + mass_floor
             known = mass.clamp(min=LEAST_MASS)
             first, second = sums.moments(coupled)
-            mean = (1 - damping) * (first + got * sums.centre) / known + damping * mean
+            mean = (1 - damping) * (first + received * sums.centre) / known + damping * mean
             offset = mean - sums.centre
-            variance = (second - offset * (2 * first - offset * got)) / known
+            variance = (second - offset * (2 * first - offset * received)) / known
             variance = (variance.clamp(min=0) + variance_floor).clamp(min=LEAST_VARIANCE)
             log_deviations = variance.log().sum(3) / 2
             cost = mass.squeeze(3) * (votes.shape[3] * beta_u + log_deviations)
@@ -213,6 +215,8 @@ def em_routing(
 
 def start_of(votes: Tensor, windows: Windows | None, start: str) -> Tensor:
     """R of the first iteration, [1, positions, 1, children] or a form that broadcasts to it."""
+    if start not in STARTS:
+        raise ValueError(f"start={start!r}: must be one of {', '.join(STARTS)}")
     _, positions, types, _, children = votes.shape
     if start == "types" or windows is None:
         return votes.new_full((1, positions, 1, children), 1 / types)

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .matrices import LayerVotes, MatrixRouting, Routed
+from .steps import RoutingStep
 from .transformation import TransformationMatrices
 from .vote_sums import over_children, row_times
-from .votes import CoupledVotes, TotalVotes, check_shapes, computing_types
+from .votes import CoupledVotes, TotalVotes, check_iters, check_shapes, computing_types
 from .windows import Windows, log_total
 
 
@@ -52,8 +53,9 @@ class InvertedMatrixRouting(MatrixRouting):
         Args:
             before: poses of the parents from an earlier pass, [batch, positions, types, dim], or None.
         """
+        iters = self.iters if iters is None else iters
         return inverted_routing(
-            *(votes.votes, self.norm.weight, self.norm.bias, votes.windows, iters or self.iters, before),
+            *(votes.votes, self.norm.weight, self.norm.bias, votes.windows, iters, before),
             competition=self.competition,
         )
 
@@ -81,7 +83,11 @@ def inverted_routing(
 
     Returns:
         Poses; activations, which are 1; and the coupling of the last pass.
+
+    Raises:
+        ValueError: `iters` is below 1, or `competition` is another word.
     """
+    check_iters(iters)
     dtype = torch.promote_types(votes.dtype, torch.float32)
     with torch.autocast(votes.device.type, enabled=False):
         votes, pose = votes.to(dtype), None if before is None else before.to(dtype)
@@ -112,8 +118,7 @@ class InvertedRouting(TransformationMatrices):
 
     def __init__(self, in_caps: int, in_dim: int, out_caps: int, out_dim: int, iters: int = 3):
         super().__init__(in_caps, in_dim, out_caps, out_dim)
-        if iters < 1:
-            raise ValueError(f"iters={iters}: routing needs at least 1 iteration")
+        check_iters(iters)
         self.iters = iters
         self.norm = nn.LayerNorm(out_dim)
         self.classifier = nn.Linear(out_dim, 1)
@@ -129,6 +134,18 @@ class InvertedRouting(TransformationMatrices):
         lengths = torch.linalg.vector_norm(poses, dim=-1, keepdim=True)
         return poses / lengths.clamp(min=1e-12) * self.classifier(poses).sigmoid()
 
+    def steps(self, u: Tensor) -> list[RoutingStep]:
+        """The passes on one image, u [in_caps, in_dim]."""
+        votes, steps = self.votes(u), []
+        logits = votes.new_zeros(votes.shape[:2])
+        for _ in range(self.iters):
+            coupling = logits.softmax(dim=0)
+            sums = torch.einsum("oi,oie->oe", coupling, votes)
+            poses = self.norm(sums)
+            steps.append(RoutingStep(coupling, sums, self.as_capsules(poses)))
+            logits = torch.einsum("oie,oe->oi", votes, poses) / math.sqrt(sums.shape[1])
+        return steps
+
 
 def inverted_attention(u: Tensor, weight: Tensor, norm_weight: Tensor, norm_bias: Tensor, iters: int = 3) -> Tensor:
     """Poses of output capsules by inverted dot-product attention (Tsai et al. 2020), of vectors.
@@ -143,7 +160,11 @@ def inverted_attention(u: Tensor, weight: Tensor, norm_weight: Tensor, norm_bias
 
     Returns:
         Poses, [batch, out_caps, out_dim].
+
+    Raises:
+        ValueError: `iters` is below 1, or the shapes do not fit each other.
     """
+    check_iters(iters)
     check_shapes(u, weight)
     dtype, factor_dtype = computing_types(u, weight)
     with torch.autocast(u.device.type, enabled=False):

@@ -50,11 +50,8 @@ class MatrixRouting(nn.Module):
     vote_size = 1.0
     """How large votes are at first, if poses have size 1. It decides the first weights of a layer's matrices."""
 
-    adjusts = False
-    """Its first weights depend on votes, which `adjust` is shown when the network is built."""
-
     def adjust(self, votes: LayerVotes) -> None:
-        """Choose first weights that suit random votes. Called if it says `adjusts`."""
+        """Choose first weights that suit random votes, when the network is built."""
 
     def forward(self, votes: LayerVotes, iters: int | None = None) -> Routed:
         """Parents of some images.

@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from .dynamic import dynamic_routing
+from .squash import squash
+from .steps import RoutingStep
 from .transformation import TransformationMatrices
 
 
@@ -30,3 +32,8 @@ class StaticRouting(TransformationMatrices):
         """[batch, in_caps, in_dim] -> [batch, out_caps, out_dim], lengths in [0, 1)."""
         weight = self.weight * (self.coupling * len(self.weight))[..., None, None]
         return dynamic_routing(u, weight, iters=1)  # which multiplies each vote with 1 / out_caps
+
+    def steps(self, u: Tensor) -> list[RoutingStep]:
+        """The only one on one image, u [in_caps, in_dim]."""
+        sums = torch.einsum("oi,oie->oe", self.coupling, self.votes(u))
+        return [RoutingStep(self.coupling, sums, squash(sums))]

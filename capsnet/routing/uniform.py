@@ -1,16 +1,13 @@
 """No routing at all: every input capsule counts the same for every output capsule."""
 
-from torch import Tensor
-
-from .dynamic import dynamic_routing
+from .dynamic import DynamicRouting
 from .inverted import InvertedMatrixRouting
-from .transformation import TransformationMatrices
 
 
-class UniformRouting(TransformationMatrices):
+class UniformRouting(DynamicRouting):
     """Output capsules from equal coupling coefficients, 1 / out_caps: the baseline that routings are compared with.
 
-    This is what the first iteration of dynamic routing computes.
+    This is the first iteration of dynamic routing.
 
     Args:
         in_caps, in_dim: number and dimensions of the input capsules.
@@ -18,11 +15,7 @@ class UniformRouting(TransformationMatrices):
     """
 
     def __init__(self, in_caps: int, in_dim: int, out_caps: int, out_dim: int):
-        super().__init__(in_caps, in_dim, out_caps, out_dim)
-
-    def forward(self, u: Tensor) -> Tensor:
-        """[batch, in_caps, in_dim] -> [batch, out_caps, out_dim], lengths in [0, 1)."""
-        return dynamic_routing(u, self.weight, iters=1)
+        super().__init__(in_caps, in_dim, out_caps, out_dim, iters=1)
 
 
 class UniformMatrixRouting(InvertedMatrixRouting):

@@ -9,6 +9,7 @@ from .batch_norm import BatchNorm
 from .em import start_of
 from .matrices import LayerVotes, MatrixRouting, Routed
 from .vote_sums import VoteSums
+from .votes import check_iters
 from .windows import Windows, log_total
 
 
@@ -25,7 +26,6 @@ class VariationalBayesRouting(MatrixRouting):
     """
 
     vote_size = 0.05  # the prior's deviation is about 0.25: clusters overlap at first, see `EMRouting`
-    adjusts = True
 
     def __init__(
         self,
@@ -43,16 +43,11 @@ class VariationalBayesRouting(MatrixRouting):
         self.pose_norm = BatchNorm(types)
         self.activation_norm = BatchNorm(types)
 
-    def adjust(self, votes: LayerVotes) -> None:
-        """Begin the running statistics of small votes where they are, not at 1."""
-        poses, activations, _ = self(votes)
-        self.pose_norm.start_from(poses)
-        self.activation_norm.start_from(activations)
-
     def forward(self, votes: LayerVotes, iters: int | None = None) -> Routed:
         """As of `MatrixRouting`; the activations are logits, until `finish`."""
+        iters = self.iters if iters is None else iters
         return vb_routing(
-            *(votes.votes, votes.activations, self.beta_u, self.beta_a, votes.windows, iters or self.iters),
+            *(votes.votes, votes.activations, self.beta_u, self.beta_a, votes.windows, iters),
             clamp=self.clamp,
             competition=self.competition,
         )
@@ -90,7 +85,11 @@ def vb_routing(
     Returns:
         Posterior means m; the logits of the activations, before batch normalization; and R_ij of the last iteration,
         which are not yet multiplied by the children's activations.
+
+    Raises:
+        ValueError: `iters` is below 1, or `competition` is another word.
     """
+    check_iters(iters)
     dtype = torch.promote_types(votes.dtype, torch.float32)
     with torch.autocast(votes.device.type, enabled=False):
         votes, activations = votes.to(dtype), activations.to(dtype).unsqueeze(2)

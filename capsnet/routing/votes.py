@@ -182,6 +182,12 @@ class CoupledVotes(torch.autograd.Function):
             return gradient.u, gradient.weight, capsules_grad.permute(2, 0, 1), None
 
 
+def check_iters(iters: int) -> None:
+    """Raise ValueError if there is no iteration."""
+    if iters < 1:
+        raise ValueError(f"iters={iters}: routing needs at least 1 iteration")
+
+
 def check_shapes(u: Tensor, weight: Tensor) -> None:
     """Raise ValueError if input capsules and transformation matrices do not fit each other."""
     if u.ndim != 3 or weight.ndim != 4 or u.shape[1:] != weight.shape[1:3]:

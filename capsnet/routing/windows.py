@@ -99,7 +99,12 @@ def log_total(logits: Tensor, windows: Windows | None, competition: str = "paren
 
     Returns:
         [batch, positions, types or 1, children].
+
+    Raises:
+        ValueError: `competition` is another word.
     """
+    if competition not in COMPETITIONS:
+        raise ValueError(f"competition={competition!r}: must be one of {', '.join(COMPETITIONS)}")
     if competition == "positions":
         if windows is None:
             return logits

@@ -33,6 +33,7 @@ class Optimizer:
     lr_decay: float = _setting(
         0.8, "factor on the learning rate after each epoch, of schedule=exponential", above=0, at_most=1
     )
+    min_lr: float = _setting(0.0, "below which the learning rate does not fall, of schedule=exponential", at_least=0)
     schedule: str = _setting(
         "exponential",
         "exponential: falls by lr_decay after each epoch; cosine: falls along a cosine, to 0 at the end; one_cycle:"
@@ -70,6 +71,10 @@ class Optimizer:
         """Raise ConfigError if two settings contradict each other."""
         if self.schedule == "one_cycle" and self.warmup_epochs:
             raise ConfigError("optimizer.schedule=one_cycle: has a warm-up of its own; set optimizer.warmup_epochs=0")
+        if self.min_lr > self.lr:
+            raise ConfigError(f"optimizer.min_lr={self.min_lr:g}: is above optimizer.lr={self.lr:g}")
+        if self.min_lr and self.schedule != "exponential":
+            raise ConfigError(f"optimizer.min_lr={self.min_lr:g}: belongs to optimizer.schedule=exponential")
 
     def build(self, parameters: Iterable, fused: bool, epochs: int, steps: int | None = None) -> tuple[Any, Any]:
         """The optimizer and the schedule of its learning rate.
@@ -111,7 +116,7 @@ class Optimizer:
         since = unit - warmup
         if self.schedule == "cosine":
             return _cosine(1, 0, since / max(1, total - warmup))
-        return self.lr_decay ** (since / units_per_epoch)
+        return max(self.lr_decay ** (since / units_per_epoch), self.min_lr / self.lr)
 
 
 def _one_cycle(step: int, steps: int) -> float:

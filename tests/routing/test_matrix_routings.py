@@ -8,9 +8,10 @@ from torch import nn
 
 from capsnet.networks.conv_capsules import Capsules, ConvCapsules
 from capsnet.networks.matrix_capsnet import MatrixCapsNet
+from capsnet.routing.attention import attention_routing
 from capsnet.routing.batch_norm import BatchNorm
 from capsnet.routing.em import em_routing, inverse_temperature
-from capsnet.routing.inverted import inverted_routing
+from capsnet.routing.inverted import inverted_attention, inverted_routing
 from capsnet.routing.matrices import LayerVotes
 from capsnet.routing.self_routing import self_routing
 from capsnet.routing.vb import digamma, vb_routing
@@ -42,6 +43,23 @@ def sums_over_parents(shares, windows):
             for kind in range(total.shape[1]):
                 total[:, kind, child] += shares[:, position, :, kind * windows.places + place].sum(1)
     return total
+
+
+def test_words_that_are_none_of_the_options_and_no_iterations_are_refused():
+    votes, activations, *betas = problem()
+    seen = WINDOWS.of(activations)
+    for wrong in ({"start": "type"}, {"competition": "all"}, {"iters": 0}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            em_routing(votes, seen, *betas, WINDOWS, **wrong)
+    with pytest.raises(ValueError, match="iters"):
+        vb_routing(votes, seen, *betas, WINDOWS, 0)
+    with pytest.raises(ValueError, match="iters"):
+        inverted_routing(votes, torch.ones(DIM), torch.zeros(DIM), WINDOWS, 0)
+    u, weight, norm = torch.rand(2, 6, 4), torch.rand(3, 6, 4, 5), (torch.ones(5), torch.zeros(5))
+    with pytest.raises(ValueError, match="iters"):
+        inverted_attention(u, weight, *norm, 0)
+    with pytest.raises(ValueError, match="scale='sqrt'"):
+        attention_routing(u, weight, torch.zeros(3, 6), "sqrt")
 
 
 @pytest.mark.parametrize("stride", [1, 2, 3])

@@ -36,6 +36,13 @@ def test_the_learning_rate_rises_in_even_steps_and_then_follows_its_schedule(sch
     assert rates(option, 6) == pytest.approx([0.2, 0.4, 0.6, *after])
 
 
+def test_the_learning_rate_falls_to_the_least_one_and_stays():
+    assert rates(Adam(lr=0.8, lr_decay=0.5, min_lr=0.3), 4) == pytest.approx([0.8, 0.4, 0.3, 0.3])
+    for wrong in ({"lr": 0.1}, {"lr": 0.8, "schedule": "cosine"}):
+        with pytest.raises(ConfigError, match=r"optimizer\.min_lr=0.3"):
+            Adam(**wrong, min_lr=0.3).check()
+
+
 @pytest.mark.parametrize("schedule", ["exponential", "cosine"])
 def test_a_warm_up_may_take_the_whole_training(schedule):
     assert rates(Adam(lr=0.4, schedule=schedule, warmup_epochs=1), 1) == [0.2]
