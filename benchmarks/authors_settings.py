@@ -22,6 +22,7 @@ SCORES = {"test_accuracy": "test/accuracy", "reconstruction_loss": "test/reconst
 
 def planned(arguments: argparse.Namespace) -> Planned:
     common = ["data=kmnist_7k", f"model={arguments.model}", "data.val_size=0", "augment=shift"]
+    common += ["optimizer.lr=0.001", "optimizer.warmup_epochs=0"]
     for seed in arguments.seeds:
         for change, settings in ROWS.items():
             budget = [f"trainer.max_epochs={arguments.epochs}", f"seed={seed}"]

@@ -54,8 +54,6 @@ class CapsNet:
 class SmallCapsNet(CapsNet):
     """CapsNet with a quarter of the channels, and a stride that suits the images' size: for images of your own."""
 
-    suits: ClassVar = {}
-
     conv_channels: int = setting(64, "channels of the first convolution", at_least=1)
     conv_stride: int | None = setting(None, CONV_STRIDE, at_least=1, at_most=9)
     primary_capsules: int = setting(8, "types of primary capsules", at_least=1)
