@@ -20,16 +20,25 @@ if TYPE_CHECKING:
     from .losses import MarginLoss as MarginLoss
     from .losses import margin_loss as margin_loss
     from .losses import reconstruction_loss as reconstruction_loss
+    from .losses import spread_loss as spread_loss
     from .networks.capsnet import CapsNet as CapsNet
     from .networks.conv_capsules import Capsules as Capsules
     from .networks.conv_capsules import ConvCapsules as ConvCapsules
+    from .networks.efficient_capsnet import EfficientCapsNet as EfficientCapsNet
+    from .networks.matrix_capsnet import MatrixCapsNet as MatrixCapsNet
+    from .networks.res_capsnet import ResCapsNet as ResCapsNet
     from .output import Output as Output
     from .output import Targets as Targets
+    from .routing.attention import attention_routing as attention_routing
     from .routing.dynamic import dynamic_routing as dynamic_routing
+    from .routing.em import em_routing as em_routing
+    from .routing.inverted import inverted_routing as inverted_routing
     from .routing.matrices import LayerVotes as LayerVotes
     from .routing.matrices import MatrixRouting as MatrixRouting
     from .routing.matrices import Routed as Routed
+    from .routing.self_routing import self_routing as self_routing
     from .routing.squash import squash as squash
+    from .routing.vb import vb_routing as vb_routing
     from .runs.saving import save as save
     from .runs.trained import load as load
     from .scripting import train as train
@@ -40,6 +49,9 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "CapsNet": ".networks.capsnet",
+    "EfficientCapsNet": ".networks.efficient_capsnet",
+    "ResCapsNet": ".networks.res_capsnet",
+    "MatrixCapsNet": ".networks.matrix_capsnet",
     "Capsules": ".networks.conv_capsules",
     "ConvCapsules": ".networks.conv_capsules",
     "Output": ".output",
@@ -48,12 +60,18 @@ _MODULES = {
     "Source": ".data.source",
     "LabelledImages": ".data.source",
     "dynamic_routing": ".routing.dynamic",
+    "attention_routing": ".routing.attention",
+    "em_routing": ".routing.em",
+    "vb_routing": ".routing.vb",
+    "inverted_routing": ".routing.inverted",
+    "self_routing": ".routing.self_routing",
     "squash": ".routing.squash",
     "MatrixRouting": ".routing.matrices",
     "LayerVotes": ".routing.matrices",
     "Routed": ".routing.matrices",
     "margin_loss": ".losses",
     "MarginLoss": ".losses",
+    "spread_loss": ".losses",
     "reconstruction_loss": ".losses",
     "load": ".runs.trained",
     "save": ".runs.saving",

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from .errors import ConfigError
 from .output import Output, Targets
+from .transforms import in_transform, one_hot
 
 
 def margin_loss(
@@ -46,7 +47,7 @@ def margin_loss(
         of_images = torch.lerp(absent, present, labels.to(lengths.dtype)).sum(dim=1)
     else:
         is_label = labels.unsqueeze(1) == torch.arange(lengths.shape[1], device=lengths.device)
-        waits = lengths.device.type != "cpu" or torch.compiler.is_compiling()
+        waits = lengths.device.type != "cpu" or torch.compiler.is_compiling() or in_transform()
         if not waits and not is_label.any(dim=1).all():
             raise ValueError(f"expected labels from 0 to {lengths.shape[1] - 1}, got {labels.tolist()}")
         of_images = torch.where(is_label, present, absent).sum(dim=1)
@@ -128,12 +129,23 @@ class AdaptedLoss(Loss):
         logits: see `Loss`.
 
     Raises:
-        ConfigError: the function returns no "loss", or takes one class an image where there are several.
+        ConfigError: the function takes something else, returns no "loss", or no scalars; or it takes one class an image
+            where there are several.
     """
 
     def __init__(self, function: Callable[..., dict[str, Tensor]], logits: bool = False):
         self.function, self.logits = function, logits
-        names = list(inspect.signature(function).parameters)
+        if not callable(function):
+            raise ConfigError(f"loss: build must return a function, or a capsnet.losses.Loss; got {function!r}")
+        signature = inspect.signature(function.forward if isinstance(function, torch.nn.Module) else function)
+        names = list(signature.parameters)
+        try:
+            signature.bind(None, None, None)
+        except TypeError:
+            takes = f"it takes {signature}"
+            raise ConfigError(
+                f"loss: must take (output, targets, progress), or (output, images, labels); {takes}"
+            ) from None
         self.takes_targets = names[1:2] == ["targets"] or "progress" in names
         self.takes_weights = self.takes_targets or "weights" in names
 
@@ -148,6 +160,8 @@ class AdaptedLoss(Loss):
         losses = {"loss": losses} if isinstance(losses, Tensor) else losses
         if "loss" not in losses:
             raise ConfigError("loss: what it returns must have a 'loss', which is minimized")
+        if several := [name for name, value in losses.items() if torch.as_tensor(value).ndim]:
+            raise ConfigError(f"loss: {several[0]!r} must be a scalar, the mean over the batch")
         return losses
 
 
@@ -237,7 +251,7 @@ def spread_loss(scores: Tensor, labels: Tensor, margin: float = 0.9, weights: Te
         true, other = labels.to(scores.dtype), ~torch.eye(classes, dtype=torch.bool, device=scores.device)
         pairs = true.unsqueeze(2) * other
     else:
-        true = F.one_hot(labels.view(len(labels), -1), classes).amax(1).to(scores.dtype)
+        true = one_hot(labels.view(len(labels), -1), classes).amax(1).to(scores.dtype)
         pairs = true.unsqueeze(2) * (1 - true).unsqueeze(1)
     of_images = (pairs * costs).sum((1, 2))
     return of_images.mean() if weights is None else (weights * of_images).mean()

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from torch import Tensor
-from torch.nn import functional as F
+
+from .transforms import one_hot
 
 
 class Output(NamedTuple):
@@ -46,7 +47,7 @@ class Targets(NamedTuple):
         """T of the margin loss, [batch, classes] floating point: the share of each class in an image."""
         if self.probabilities is not None:
             return self.probabilities
-        shares = F.one_hot(self.labels, num_classes).float()
+        shares = one_hot(self.labels, num_classes).float()
         return shares if shares.ndim == 2 else shares.amax(1)
 
     def first(self, count: int) -> "Targets":

@@ -58,7 +58,7 @@ class Run:
 
 def train(
     *overrides: str,
-    callbacks: Sequence[Callback] = (),
+    callbacks: Callback | Sequence[Callback] = (),
     logger: Logger | Sequence[Logger] = (),
     config_dir: str | Path | None = None,
 ) -> Run:
@@ -76,7 +76,15 @@ def train(
         DivergedError: the loss became NaN or infinite.
         KeyboardInterrupt: it was interrupted; `capsnet train resume=FOLDER` continues it.
     """
+    callbacks = [callbacks] if isinstance(callbacks, Callback) else list(callbacks)
+    loggers = [logger] if isinstance(logger, Logger) else list(logger)
+    for name, kind, given in (("callbacks", Callback, callbacks), ("logger", Logger, loggers)):
+        if not all(isinstance(one, kind) for one in given):
+            raise ConfigError(f"{name}: takes Lightning's objects; options are chosen by name, as in '{name}=NAME'")
     for override in overrides:
+        if len(several := override.split()) > 1 and all("=" in one for one in several):
+            separate = ", ".join(f'"{one}"' for one in several)
+            raise ConfigError(f"{override}: give each setting by itself: {separate}")
         if override.partition("=")[0] in SINGLE_RUN or override.startswith("-"):
             raise ConfigError(f"{override}: only the command line does this: capsnet train {override}")
     with composed(overrides, [config_dir] if config_dir is not None else []) as config:
@@ -97,10 +105,9 @@ def train(
             if callbacks and isinstance(typed.trainer.devices, int) and typed.trainer.devices > 1:
                 raise ConfigError("callbacks: with several processes, name them in YAML files, by callbacks=NAME")
             made = instantiated(typed)
-            given = [*callbacks, *([logger] if isinstance(logger, Logger) else logger)]
             made["callbacks"] += callbacks
-            made["loggers"] += given[len(callbacks) :]
-            made["foreign"] += [f"{type(one).__module__}.{type(one).__qualname__}" for one in given]
+            made["loggers"] += loggers
+            made["foreign"] += [f"{type(one).__module__}.{type(one).__qualname__}" for one in [*callbacks, *loggers]]
             save_config(folder, OmegaConf.to_container(without_hydra(config)), list(overrides))
             with _lines_shown():
                 results = runner.train(typed, folder, list(overrides), **made)

@@ -82,7 +82,8 @@ class Measurements:
         values = torch.stack([*(torch.as_tensor(value).detach().to(one) for value in losses.values()), one])
         sums = (values.cpu().double() if self.exact else values) * len(targets.labels)
         self._sums = sums if self._sums is None else self._sums + sums
-        output = detached(output)._replace(scores=confidences(output, self.logits))
+        output = detached(output)
+        output = output._replace(scores=confidences(output, self.logits))
         for metric in self.metrics.values():
             metric.update(output, targets)
 

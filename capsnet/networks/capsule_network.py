@@ -62,4 +62,6 @@ def build_routing(routing: Any, in_caps: int, in_dim: int, out_caps: int, out_di
         in_caps, in_dim: number and dimensions of the input capsules.
         out_caps, out_dim: number and dimensions of the output capsules.
     """
+    if isinstance(routing, str):
+        raise ValueError(f"routing={routing!r}: give the class, such as capsnet.routing.dynamic.DynamicRouting")
     return getattr(routing, "build", routing)(in_caps, in_dim, out_caps, out_dim)

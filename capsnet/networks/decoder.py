@@ -5,7 +5,8 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+
+from ..transforms import one_hot
 
 HIDDEN_UNITS = (512, 1024)  # Sabour et al. 2017, figure 2
 FIRST_UNITS = 256  # of the convolutional decoder
@@ -143,5 +144,5 @@ def masked(capsules: Tensor, labels: Tensor) -> Tensor:
     Returns:
         [batch, classes * dim], 0 for all other capsules.
     """
-    weights = labels if labels.is_floating_point() else F.one_hot(labels, capsules.shape[1])
+    weights = labels if labels.is_floating_point() else one_hot(labels, capsules.shape[1])
     return (capsules * weights.to(capsules.dtype).unsqueeze(-1)).flatten(1)

@@ -5,12 +5,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
+from ..transforms import in_transform
 from .squash import steep_squash
 from .steps import RoutingStep
 from .transformation import TransformationMatrices
-from .votes import Votes, VotesGradient, check_shapes, computing_types
+from .votes import Votes, VotesGradient, check_shapes, computing_types, plain_gradients, votes_of
 
 GAIN = 0.25  # the first class capsules are about 0.2 long: `steep_squash` leaves more of a length than `squash` does
 CLASSES_AT_FULL_SCALE = 10
@@ -39,12 +39,8 @@ class AttentionRouting(TransformationMatrices):
         return attention_routing(u, self.weight, self.prior, self.scale)
 
     def steps(self, u: Tensor) -> list[RoutingStep]:
-        """The only one on one image, u [in_caps, in_dim]."""
-        votes = self.votes(u)
-        agreement = torch.einsum("oie,oe->oi", votes, votes.sum(1)) / scale_of(self.weight, self.scale)
-        coupling = agreement.softmax(dim=0) + self.prior
-        sums = torch.einsum("oi,oie->oe", coupling, votes)
-        return [RoutingStep(coupling, sums, steep_squash(sums))]
+        """The only one, slowly: see `attention_step`."""
+        return [attention_step(u, self.weight, self.prior, self.scale)]
 
 
 def attention_routing(u: Tensor, weight: Tensor, prior: Tensor, scale: str = "in_dim") -> Tensor:
@@ -54,8 +50,8 @@ def attention_routing(u: Tensor, weight: Tensor, prior: Tensor, scale: str = "in
     coupling coefficients, to which the prior is added.
 
     Neither the votes nor their products are ever formed: since Σ_k û_ij · û_kj = û_ij · Σ_k û_kj, the logits are the
-    agreement of each vote with the sum of all, as in one iteration of dynamic routing. The gradient cannot be
-    differentiated again. Types are as in `dynamic_routing`.
+    agreement of each vote with the sum of all, as in one iteration of dynamic routing. Types are as in
+    `dynamic_routing`; what is to be differentiated twice takes `attention_step`.
 
     Args:
         u: input capsules, [batch, in_caps, in_dim].
@@ -74,8 +70,29 @@ def attention_routing(u: Tensor, weight: Tensor, prior: Tensor, scale: str = "in
         raise ValueError(f"prior must be [out_caps, in_caps], {list(weight.shape[:2])}, got {list(prior.shape)}")
     dtype, factor_dtype = computing_types(u, weight)
     with torch.autocast(u.device.type, enabled=False):
-        root = scale_of(weight, scale)
-        return steep_squash(_AttentionSum.apply(u.to(dtype), weight.to(dtype), prior.to(dtype), root, factor_dtype))
+        u, weight, prior, root = u.to(dtype), weight.to(dtype), prior.to(dtype), scale_of(weight, scale)
+        if in_transform():
+            return attention_step(u, weight, prior, scale).capsules
+        return steep_squash(_AttentionSum.apply(u, weight, prior, root, factor_dtype))
+
+
+def attention_step(u: Tensor, weight: Tensor, prior: Tensor, scale: str = "in_dim") -> RoutingStep:
+    """`attention_routing` by plain operations, with the votes formed.
+
+    Args:
+        u: input capsules, [..., in_caps, in_dim].
+        weight, prior, scale: as of `attention_routing`.
+    """
+    coupling, sums = _coupled(u, weight, prior, scale_of(weight, scale))
+    return RoutingStep(coupling, sums, steep_squash(sums))
+
+
+def _coupled(u: Tensor, weight: Tensor, prior: Tensor, root: float) -> tuple[Tensor, Tensor]:
+    """Coupling coefficients [..., out_caps, in_caps], and the sums of the votes [..., out_caps, out_dim]."""
+    votes = votes_of(u, weight)
+    agreement = torch.einsum("...oie,...oe->...oi", votes, votes.sum(-2)) / root
+    coupling = agreement.softmax(-2) + prior
+    return coupling, torch.einsum("...oi,...oie->...oe", coupling, votes)
 
 
 def scale_of(weight: Tensor, scale: str) -> float:
@@ -97,9 +114,11 @@ class _AttentionSum(torch.autograd.Function):
         return votes.coupled(total, prior).permute(2, 0, 1)
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, s_grad: Tensor) -> tuple[Tensor, Tensor, Tensor | None, None, None]:
+    def backward(ctx: Any, s_grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None]:
         u, weight, prior, total = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            plain = plain_gradients(lambda *inputs: _coupled(*inputs, ctx.root)[1], (u, weight, prior), s_grad)
+            return *plain, None, None
         with torch.autocast(u.device.type, enabled=False):
             gradient = VotesGradient(Votes(u, weight, ctx.factor_dtype))
             total_grad, prior_grad = gradient.add_coupled(total, s_grad.permute(1, 2, 0), prior)

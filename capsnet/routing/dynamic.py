@@ -4,12 +4,20 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
+from ..transforms import in_transform
 from .squash import squash, squash_backward
 from .steps import RoutingStep
 from .transformation import TransformationMatrices
-from .votes import Votes, VotesGradient, check_iters, check_shapes, computing_types
+from .votes import (
+    Votes,
+    VotesGradient,
+    check_iters,
+    check_shapes,
+    computing_types,
+    plain_gradients,
+    votes_of,
+)
 
 AUTHORS_BIAS = 0.1  # with which the paper's authors begin
 
@@ -45,15 +53,8 @@ class DynamicRouting(TransformationMatrices):
         return dynamic_routing(u, self.weight, self.iters, self.bias, self.leaky)
 
     def steps(self, u: Tensor) -> list[RoutingStep]:
-        """The iterations on one image, u [in_caps, in_dim]."""
-        votes, steps = self.votes(u), []
-        logits = votes.new_zeros(len(votes) + self.leaky, votes.shape[1])
-        for _ in range(self.iters):
-            coupling = logits.softmax(dim=0)[: len(votes)]
-            sums = torch.einsum("oi,oie->oe", coupling, votes) + (0 if self.bias is None else self.bias)
-            steps.append(RoutingStep(coupling, sums, squash(sums)))
-            logits[: len(votes)] += torch.einsum("oie,oe->oi", votes, steps[-1].capsules)
-        return steps
+        """The iterations, slowly: see `dynamic_steps`."""
+        return dynamic_steps(u, self.weight, self.iters, self.bias, self.leaky)
 
 
 def dynamic_routing(
@@ -65,7 +66,8 @@ def dynamic_routing(
     of (c ∘ u) with W, and the agreement û_ij · v_j is (W_ij v_j) · u_i. Since every iteration adds its agreement to
     the logits, and û does not change, the logits are û_ij · (v_j summed over the iterations so far). The backward
     pass keeps nothing but u, W and the s_j of each iteration, and computes the rest again. Both passes go over the
-    input capsules in chunks that fit the processor's cache. The gradient cannot be differentiated again.
+    input capsules in chunks that fit the processor's cache. Gradients that are to be differentiated again, and the
+    transforms of `torch.func`, take `dynamic_steps`.
 
     Computes in float32 at least. Under bfloat16 autocast, what is multiplied with u and W is bfloat16; logits, coupling
     coefficients, sums and capsules stay float32. Gradients run through every iteration.
@@ -89,8 +91,30 @@ def dynamic_routing(
     check_shapes(u, weight)
     dtype, factor_dtype = computing_types(u, weight)
     with torch.autocast(u.device.type, enabled=False):
-        bias = None if bias is None else bias.to(dtype)
-        return _DynamicRouting.apply(u.to(dtype), weight.to(dtype), bias, iters, leaky, factor_dtype)
+        u, weight, bias = u.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
+        if in_transform():
+            return dynamic_steps(u, weight, iters, bias, leaky)[-1].capsules
+        return _DynamicRouting.apply(u, weight, bias, iters, leaky, factor_dtype)
+
+
+def dynamic_steps(
+    u: Tensor, weight: Tensor, iters: int = 3, bias: Tensor | None = None, leaky: bool = False
+) -> list[RoutingStep]:
+    """The iterations of `dynamic_routing` by plain operations, as procedure 1 says them, with the votes formed.
+
+    Args:
+        u: input capsules, [..., in_caps, in_dim].
+        weight, iters, bias, leaky: as of `dynamic_routing`.
+    """
+    votes, steps = votes_of(u, weight), []
+    logits = votes.new_zeros(votes.shape[:-1])
+    for _ in range(iters):
+        rivals = [logits, torch.zeros_like(logits[..., :1, :])] if leaky else [logits]
+        coupling = torch.cat(rivals, -2).softmax(-2)[..., : len(weight), :]
+        sums = torch.einsum("...oi,...oie->...oe", coupling, votes) + (0 if bias is None else bias)
+        steps.append(RoutingStep(coupling, sums, squash(sums)))
+        logits = logits + torch.einsum("...oie,...oe->...oi", votes, steps[-1].capsules)
+    return steps
 
 
 class _DynamicRouting(torch.autograd.Function):
@@ -115,21 +139,26 @@ class _DynamicRouting(torch.autograd.Function):
             sums.append(votes.coupled(v_sum) + added)
             v = squash(sums[-1], dim=1)
             v_sum = v_sum + v
-        ctx.save_for_backward(u, weight, *sums)
-        ctx.factor_dtype, ctx.leaky, ctx.has_bias = factor_dtype, leaky, bias is not None
+        ctx.save_for_backward(u, weight, bias, *sums)
+        ctx.factor_dtype, ctx.leaky = factor_dtype, leaky
         return v.permute(2, 0, 1)
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, v_grad: Tensor) -> tuple[Tensor, Tensor, Tensor | None, None, None, None]:
-        u, weight, *sums = ctx.saved_tensors
+    def backward(ctx: Any, v_grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None, None]:
+        u, weight, bias, *sums = ctx.saved_tensors
+        if torch.is_grad_enabled():
+
+            def plain(u: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+                return dynamic_steps(u, weight, len(sums), bias, ctx.leaky)[-1].capsules
+
+            return *plain_gradients(plain, (u, weight, bias), v_grad), None, None, None
         with torch.autocast(u.device.type, enabled=False):
             votes = Votes(u, weight, ctx.factor_dtype, ctx.leaky)
             gradient = VotesGradient(votes)
             capsules = [squash(s, dim=1) for s in sums]
             from_above = v_grad.permute(1, 2, 0)
             later = torch.zeros_like(sums[0])  # gradient at this iteration's v from the logits of later iterations
-            bias_grad = torch.zeros_like(sums[0][..., 0]) if ctx.has_bias else None
+            bias_grad = None if bias is None else torch.zeros_like(bias)
             for iteration in range(len(sums) - 1, 0, -1):
                 s_grad = squash_backward(sums[iteration], from_above if iteration == len(sums) - 1 else later, dim=1)
                 if bias_grad is not None:

@@ -14,7 +14,7 @@ from .matrices import LayerVotes, MatrixRouting, Routed
 from .steps import RoutingStep
 from .transformation import TransformationMatrices
 from .vote_sums import over_children, row_times
-from .votes import CoupledVotes, TotalVotes, check_iters, check_shapes, computing_types
+from .votes import check_iters, check_shapes, computing_types, coupled_votes, total_votes, votes_of
 from .windows import Windows, log_total
 
 
@@ -135,15 +135,15 @@ class InvertedRouting(TransformationMatrices):
         return poses / lengths.clamp(min=1e-12) * self.classifier(poses).sigmoid()
 
     def steps(self, u: Tensor) -> list[RoutingStep]:
-        """The passes on one image, u [in_caps, in_dim]."""
-        votes, steps = self.votes(u), []
-        logits = votes.new_zeros(votes.shape[:2])
+        """The passes by plain operations, u [..., in_caps, in_dim]."""
+        votes, steps = votes_of(u, self.weight), []
+        logits = votes.new_zeros(votes.shape[:-1])
         for _ in range(self.iters):
-            coupling = logits.softmax(dim=0)
-            sums = torch.einsum("oi,oie->oe", coupling, votes)
+            coupling = logits.softmax(-2)
+            sums = torch.einsum("...oi,...oie->...oe", coupling, votes)
             poses = self.norm(sums)
             steps.append(RoutingStep(coupling, sums, self.as_capsules(poses)))
-            logits = torch.einsum("oie,oe->oi", votes, poses) / math.sqrt(sums.shape[1])
+            logits = torch.einsum("...oie,...oe->...oi", votes, poses) / math.sqrt(sums.shape[-1])
         return steps
 
 
@@ -173,8 +173,8 @@ def inverted_attention(u: Tensor, weight: Tensor, norm_weight: Tensor, norm_bias
         pose: Tensor | None = None
         for _ in range(iters):
             if pose is None:
-                sums = TotalVotes.apply(u, weight, factor_dtype) / out_caps
+                sums = total_votes(u, weight, factor_dtype) / out_caps
             else:
-                sums = CoupledVotes.apply(u, weight, pose / math.sqrt(out_dim), factor_dtype)
+                sums = coupled_votes(u, weight, pose / math.sqrt(out_dim), factor_dtype)
             pose = F.layer_norm(sums, (out_dim,), norm_weight.to(dtype), norm_bias.to(dtype))
         return pose

@@ -7,6 +7,7 @@ from .dynamic import dynamic_routing
 from .squash import squash
 from .steps import RoutingStep
 from .transformation import TransformationMatrices
+from .votes import votes_of
 
 
 class StaticRouting(TransformationMatrices):
@@ -34,6 +35,6 @@ class StaticRouting(TransformationMatrices):
         return dynamic_routing(u, weight, iters=1)  # which multiplies each vote with 1 / out_caps
 
     def steps(self, u: Tensor) -> list[RoutingStep]:
-        """The only one on one image, u [in_caps, in_dim]."""
-        sums = torch.einsum("oi,oie->oe", self.coupling, self.votes(u))
+        """The only one, u [..., in_caps, in_dim]."""
+        sums = torch.einsum("oi,...oie->...oe", self.coupling, votes_of(u, self.weight))
         return [RoutingStep(self.coupling, sums, squash(sums))]

@@ -1,4 +1,4 @@
-"""An iteration of routing, slowly, with the votes formed: for single images, to look at."""
+"""An iteration of routing by plain operations, with the votes formed: to look at, or to be differentiated twice."""
 
 from typing import NamedTuple
 
@@ -9,8 +9,8 @@ class RoutingStep(NamedTuple):
     """What one iteration does. A routing with a method `steps(u)`, [in_caps, in_dim] -> a list of these, is shown."""
 
     coupling: Tensor
-    """What each vote is multiplied with, [out_caps, in_caps]."""
+    """What each vote is multiplied with, [..., out_caps, in_caps]."""
     sums: Tensor
-    """The sum of the coupled votes, [out_caps, out_dim]."""
+    """The sum of the coupled votes, [..., out_caps, out_dim]."""
     capsules: Tensor
-    """The output capsules that this makes, [out_caps, out_dim]."""
+    """The output capsules that this makes, [..., out_caps, out_dim]."""

@@ -3,7 +3,7 @@
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 GAIN = 0.7
 
@@ -25,7 +25,3 @@ class TransformationMatrices(nn.Module):
         # little gradient there; at four times this scale every capsule starts near length 1, and nothing is learned for
         # a long time (measured in benchmarks/RESULTS.md).
         nn.init.normal_(self.weight, std=gain * out_caps / math.sqrt(in_caps * out_dim))
-
-    def votes(self, u: Tensor) -> Tensor:
-        """The votes û of one image's input capsules, [in_caps, in_dim] -> [out_caps, in_caps, out_dim]; to look at."""
-        return torch.einsum("id,oide->oie", u, self.weight)

@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+
+from ..transforms import in_transform
 
 
 class VoteSums:
@@ -26,7 +27,12 @@ class VoteSums:
     def __init__(self, votes: Tensor, products: int):
         self.centre = votes.detach().mean(-1)
         """[..., dim]."""
-        self._features, *self._slots = _Features.apply(votes, self.centre, products)
+        self._plain = in_transform()
+        if self._plain:
+            differences = (votes - self.centre.unsqueeze(-1)).transpose(-1, -2)
+            self._features = torch.cat([differences, differences.square()], -1)
+        else:
+            self._features, *self._slots = _Features.apply(votes, self.centre, products)
 
     def moments(self, weights: Tensor) -> tuple[Tensor, Tensor]:
         """Σ_n w_n V_n and Σ_n w_n V_n², of votes about the centre.
@@ -37,7 +43,11 @@ class VoteSums:
         Returns:
             Both [..., dim].
         """
-        first, second = _OverChildren.apply(weights, self._features, self._slots.pop()).chunk(2, -1)
+        if self._plain:
+            both = row_times(weights, self._features)
+        else:
+            both = _OverChildren.apply(weights, self._features, self._slots.pop())
+        first, second = both.chunk(2, -1)
         return first, second
 
     def distances(self, mean: Tensor, precision: Tensor) -> Tensor:
@@ -49,6 +59,8 @@ class VoteSums:
         """
         coefficients = torch.cat([-2 * precision * mean, precision], -1)
         constant = (precision * mean.square()).sum(-1, keepdim=True)
+        if self._plain:
+            return row_times(coefficients, self._features.transpose(-1, -2)) + constant
         return _OverDimensions.apply(coefficients, self._features, self._slots.pop()) + constant
 
 
@@ -74,8 +86,8 @@ class _Features(torch.autograd.Function):
         return features, *slots
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, _: None, *factors: Tensor | None) -> tuple[Tensor | None, None, None]:
+        _refuse_second_derivatives()
         (features,) = ctx.saved_tensors
         known = [both for both in factors if both is not None]
         if not known:
@@ -95,8 +107,8 @@ class _OverChildren(torch.autograd.Function):
         return row_times(weights, features)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, Tensor]:
+        _refuse_second_derivatives()
         weights, features = ctx.saved_tensors
         return row_times(gradient, features.transpose(-1, -2)), None, torch.cat([weights, gradient], -1)
 
@@ -110,10 +122,15 @@ class _OverDimensions(torch.autograd.Function):
         return row_times(coefficients, features.transpose(-1, -2))
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, Tensor]:
+        _refuse_second_derivatives()
         coefficients, features = ctx.saved_tensors
         return row_times(gradient, features), None, torch.cat([gradient, coefficients], -1)
+
+
+def _refuse_second_derivatives() -> None:
+    if torch.is_grad_enabled():
+        raise RuntimeError("create_graph=True: this routing cannot do that; use torch.func.grad, or hessian, twice")
 
 
 def over_children(votes: Tensor, weights: Tensor) -> Tensor:

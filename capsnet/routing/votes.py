@@ -9,12 +9,13 @@ Products with a coupling coefficient, which is the same for every d, then run al
 that belongs to a chunk of input capsules is a view.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+
+from ..transforms import in_transform
 
 CPU_CHUNK_BYTES = 5 << 19  # size of the largest array that routing makes: on a CPU it should stay in the cache
 GPU_CHUNK_BYTES = 1 << 28  # elsewhere it should be large enough to keep every unit busy
@@ -145,9 +146,19 @@ class VotesGradient:
         return capsules_grad, prior_grad
 
 
-class TotalVotes(torch.autograd.Function):
+def total_votes(u: Tensor, weight: Tensor, factor_dtype: torch.dtype) -> Tensor:
     """Σ_i û_ij of u [b, i, d] and W [o, i, d, e], as [b, o, e]."""
+    return _plain_total(u, weight) if in_transform() else _TotalVotes.apply(u, weight, factor_dtype)
 
+
+def coupled_votes(u: Tensor, weight: Tensor, capsules: Tensor, factor_dtype: torch.dtype) -> Tensor:
+    """Σ_i c_ij û_ij with c_ij = softmax over j of û_ij · capsules_j; `capsules` and result are [b, o, e]."""
+    if in_transform():
+        return _plain_coupled(u, weight, capsules)
+    return _CoupledVotes.apply(u, weight, capsules, factor_dtype)
+
+
+class _TotalVotes(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, u: Tensor, weight: Tensor, factor_dtype: torch.dtype) -> Tensor:
         ctx.save_for_backward(u, weight)
@@ -155,17 +166,16 @@ class TotalVotes(torch.autograd.Function):
         return Votes(u, weight, factor_dtype).total().permute(2, 0, 1)
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, total_grad: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, total_grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        if torch.is_grad_enabled():
+            return *plain_gradients(_plain_total, ctx.saved_tensors, total_grad), None
         with torch.autocast(total_grad.device.type, enabled=False):
             gradient = VotesGradient(Votes(*ctx.saved_tensors, ctx.factor_dtype))
             gradient.add_total(total_grad.permute(1, 2, 0))
             return gradient.u, gradient.weight, None
 
 
-class CoupledVotes(torch.autograd.Function):
-    """Σ_i c_ij û_ij with c_ij = softmax over j of û_ij · capsules_j; `capsules` and result are [b, o, e]."""
-
+class _CoupledVotes(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, u: Tensor, weight: Tensor, capsules: Tensor, factor_dtype: torch.dtype) -> Tensor:
         ctx.save_for_backward(u, weight, capsules)
@@ -173,13 +183,45 @@ class CoupledVotes(torch.autograd.Function):
         return Votes(u, weight, factor_dtype).coupled(capsules.permute(1, 2, 0).contiguous()).permute(2, 0, 1)
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, s_grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+    def backward(ctx: Any, s_grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
         u, weight, capsules = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return *plain_gradients(_plain_coupled, (u, weight, capsules), s_grad), None
         with torch.autocast(u.device.type, enabled=False):
             gradient = VotesGradient(Votes(u, weight, ctx.factor_dtype))
             capsules_grad, _ = gradient.add_coupled(capsules.permute(1, 2, 0), s_grad.permute(1, 2, 0))
             return gradient.u, gradient.weight, capsules_grad.permute(2, 0, 1), None
+
+
+def votes_of(u: Tensor, weight: Tensor) -> Tensor:
+    """The votes û, formed: u [..., in_caps, in_dim], W -> [..., out_caps, in_caps, out_dim]."""
+    return torch.einsum("...id,oide->...oie", u, weight)
+
+
+def _plain_total(u: Tensor, weight: Tensor) -> Tensor:
+    return torch.einsum("bid,oide->boe", u, weight)
+
+
+def _plain_coupled(u: Tensor, weight: Tensor, capsules: Tensor) -> Tensor:
+    votes = votes_of(u, weight)
+    coupling = torch.einsum("boie,boe->boi", votes, capsules).softmax(1)
+    return torch.einsum("boi,boie->boe", coupling, votes)
+
+
+def plain_gradients(
+    plain: Callable[..., Tensor], inputs: Sequence[Tensor | None], gradient: Tensor
+) -> list[Tensor | None]:
+    """Gradients at the inputs that can be differentiated again, by autograd through plain operations.
+
+    Args:
+        plain: what the forward pass computes.
+        inputs: of it.
+        gradient: at its result.
+    """
+    wanted = [one for one in inputs if one is not None and one.requires_grad]
+    with torch.autocast(gradient.device.type, enabled=False):
+        found = iter(torch.autograd.grad(plain(*inputs), wanted, gradient, create_graph=True))
+    return [next(found) if one is not None and one.requires_grad else None for one in inputs]
 
 
 def check_iters(iters: int) -> None:

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, ConfigError
 from ..networks.fourier import offer_fourier
 from ..networks.layout import channels_last
 from ..networks.normalization import offer_normalization
-from ..settings.config import Config
+from ..settings.config import Config, name_of
 from ..settings.parse import config_from_dict
 from ..text import on_one_line
 
@@ -46,9 +46,13 @@ def build_network(config: Config, single_shape: tuple[int, int, int], num_classe
 
     Raises:
         ValueError: the images do not suit the network.
+        ConfigError: what the option builds is no network.
     """
     image_shape = config.task.build().image_shape(single_shape)
     network = config.model.build(image_shape, num_classes, config.routing)
+    if not isinstance(network, nn.Module):
+        name = name_of("model", config.model)
+        raise ConfigError(f"model={name}: build must return a torch.nn.Module, got {type(network).__name__}")
     offer_fourier(network)
     if config.data.normalize:
         offer_normalization(network, image_shape[0])

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 
-from ..errors import ConfigError
 from ..settings.config import COMBINABLE, Monitor, measured_by, monitor_of
 from ..settings.parse import config_from_dict
 from ..text import is_loss, shown
@@ -50,21 +49,15 @@ def outcome(run: RunResult) -> str:
 
 
 def common_monitor(runs: Sequence[RunResult]) -> Monitor:
-    """By what runs are compared: what tells the best epoch of the first one, of those that are completed if any is.
-
-    A plugin that is not loaded cannot say which of its metrics are better if they are lower: none is taken to be.
-    """
+    """By what runs are compared: what tells the best epoch of the first one, of those that are completed if any is."""
     telling = [run for run in runs if run.monitor]
     run = next((run for run in telling if run.status == "completed"), next(iter(telling), None))
     if run is None:
         return monitor_of(config_from_dict({}))
+    if run.lower_is_better is not None:
+        return Monitor(run.monitor, run.lower_is_better)
     option = COMBINABLE["metrics"].get(measured_by(part_of(run.monitor)))
-    assumed = Monitor(run.monitor, getattr(option, "lower_is_better", is_loss(run.monitor)))
-    try:
-        monitor = monitor_of(config_from_dict(run.config or {}))
-    except ConfigError:  # an option comes from a plugin, or a key no longer exists
-        return assumed
-    return monitor if monitor.name == run.monitor else assumed
+    return Monitor(run.monitor, getattr(option, "lower_is_better", is_loss(run.monitor)))
 
 
 def are_comparable(runs: Iterable[RunResult], monitor: Monitor) -> bool:

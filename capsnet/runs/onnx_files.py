@@ -121,9 +121,15 @@ def _exported(module: nn.Module, inputs: dict[str, Tensor], outputs: list[str], 
                 verbose=False,
             )
             program.model.metadata_props.update(metadata)
-            return program.model_proto.SerializeToString()
+            content = program.model_proto.SerializeToString()
     except Exception as error:  # whatever a network of somebody's own does
         raise ExportError(f"the network cannot be exported: {on_one_line(error.__cause__ or error)[:300]}") from error
+    if isinstance(program.model.graph.inputs[0].shape[0], int):
+        raise ExportError(
+            "the network cannot be exported: it fixes the number of images; in forward, use images.shape[0] rather than"
+            " len(images), which becomes a constant"
+        )
+    return content
 
 
 @contextlib.contextmanager

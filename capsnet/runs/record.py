@@ -51,6 +51,8 @@ class RunRecord:
     """Counted from 1."""
     monitor: str = ""
     """By what the best epoch is chosen, such as val/accuracy."""
+    lower_is_better: bool | None = None
+    """Of what is monitored. None in records from before this was written."""
     metrics: dict[str, float] = field(default_factory=dict)
     """By name, such as val/accuracy: those of the best epoch, and of the test of its checkpoint. Shares are in [0, 1].
     What was measured in validation and test stands beside it, too: as val_accuracy, test_accuracy, ..."""

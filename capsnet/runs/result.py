@@ -30,6 +30,7 @@ class RunResult:
     metrics: dict[str, float] = field(default_factory=dict)
     """See `RunRecord.metrics`."""
     monitor: str = "val/accuracy"
+    lower_is_better: bool | None = None
     seconds: float | None = None
     """Of training and validation."""
     total_seconds: float | None = None

@@ -120,9 +120,11 @@ def suits_of(group: str, name: str) -> dict[str, Any]:
     """What suits an option, in its class's attribute `suits`: settings by dotted key, options by group.
 
     It counts where nothing else is asked for. An option may choose options only of groups that come later in OPTIONS.
-    If two options disagree, the one of the earlier group counts.
+    If two options disagree, the one of the earlier group counts. A network that has no capsules needs no routing.
     """
-    return getattr(OPTIONS[group][name], "suits", {})
+    option = OPTIONS[group][name]
+    without = {"routing": "none"} if group == "model" and not getattr(option, "capsules", True) else {}
+    return without | getattr(option, "suits", {})
 
 
 class Monitor(NamedTuple):

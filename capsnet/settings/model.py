@@ -17,7 +17,7 @@ CONV_STRIDE = (
     "stride of the first convolution; null: what suits the images' size: 1 below 45 pixels, 2 below 63, 3 below 81"
 )
 DECODERS = ("auto", "dense", "convolutional", "light")
-WITHOUT_CAPSULES = {"routing": "none", "loss": "cross_entropy"}
+WITHOUT_CAPSULES = {"loss": "cross_entropy"}
 
 
 @dataclass
@@ -186,7 +186,7 @@ class CapsuleLossCNN:
     """The small CNN with squash, margin loss and a decoder, but no routing (Gu, Tresp & Hu 2021)."""
 
     capsules = False
-    suits: ClassVar = {"routing": "none", "optimizer.lr": 0.016}
+    suits: ClassVar = {"optimizer.lr": 0.016}
 
     class_dim: int = setting(16, "dimensions of the vector of a class", at_least=1)
     decoder: str = setting("dense", DECODER, one_of=DECODERS)

@@ -202,6 +202,11 @@ class Torch(Optimizer):
         metadata={"setting": Setting("of the class, beside lr, by +optimizer.arguments.NAME=VALUE", evaluated=False)},
     )
 
+    def check(self) -> None:
+        super().check()
+        if "lr" in self.arguments:
+            raise ConfigError("optimizer.arguments.lr: set optimizer.lr")
+
     def make(self, parameters: list, fused: bool) -> Any:
         from hydra.utils import instantiate
         from torch.optim import Optimizer

@@ -16,7 +16,7 @@ from torch import Tensor
 from ..errors import ConfigError, DivergedError
 from ..runs.folder import BEST_CHECKPOINT, LAST_CHECKPOINT, METRICS_FILE
 from ..runs.metrics import write_metrics
-from ..settings.config import Monitor
+from ..settings.config import Monitor, measured_by
 from ..text import duration, is_loss, shown
 from .averaging import WeightAverage
 from .loggers import StepCurves, log_scalars
@@ -89,6 +89,22 @@ class EpochLog(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         self.epoch_images += len(batch[0]) * trainer.world_size
+        if batch_idx == 0 and self.epochs == 0:
+            self._refuse_unmeasured(pl_module.measurements["train"])
+
+    def _refuse_unmeasured(self, measured: Any) -> None:
+        """Raise ConfigError if nothing measures what is monitored: after the first batch, not after an epoch."""
+        name = self.monitor.name.partition("/")[2]
+        if self.monitor.unknown:
+            is_measured = name in measured.losses
+        else:
+            is_measured = measured_by(name) in (None, *measured.metrics)
+        if not is_measured:
+            there_are = ", ".join(dict.fromkeys([*measured.losses, *measured.metrics]))
+            own = "; what a metric or task measures beside is listed in `also` of its dataclass"
+            raise ConfigError(
+                f"monitor={name}: is not measured; there are {there_are}{own if self.monitor.unknown else ''}"
+            )
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         metrics = pl_module.finished_epoch()  # from here on also in trainer.callback_metrics, for other callbacks
@@ -122,12 +138,6 @@ class EpochLog(Callback):
         is_tested_only = self.monitor.name.startswith("val/") and not measured["val"].names
         if self.monitor.name not in self.columns and not is_tested_only:
             raise ConfigError(f"monitor={self.monitor.name}: is not measured; there are {', '.join(metrics)}")
-        name = self.monitor.name.partition("/")[2]
-        if self.monitor.unknown and name not in measured["train"].losses:
-            raise ConfigError(
-                f"monitor={name}: is no loss, and no metric says whether higher is better: list it in `also` of the"
-                " dataclass of its metric, or of the task"
-            )
 
     def _keep_best(self, trainer: pl.Trainer, metrics: dict[str, float]) -> None:
         """Is this epoch the best so far? One that is cut short is not, unless it is the only one."""

@@ -199,16 +199,20 @@ class CapsNetModule(pl.LightningModule):
         # The processes' gradients are averaged. This weights each by its share of the batch's images.
         return loss * (len(images) * self.trainer.world_size / batches.sizes[batch_index])
 
-    def _output(self, images: Tensor, targets: Targets) -> Output:
-        return self.task.output(self.network, images, targets)
+    def _output(self, images: Tensor, targets: Targets, choose: bool = False) -> Output:
+        output = self.task.output(self.network, images, targets, choose=choose)
+        if not isinstance(output, Output):
+            name = name_of("model", self.config.model)
+            raise ConfigError(f"model={name}: forward must return a capsnet.Output, got {type(output).__name__}")
+        return output
 
     def validation_step(self, batch: tuple[Tensor, Any], batch_index: int) -> Tensor:
         images, targets = _images_and_targets(batch)
-        return self._measure("val", self.task.output(self.network, images, targets, choose=True), targets)
+        return self._measure("val", self._output(images, targets, choose=True), targets)
 
     def test_step(self, batch: tuple[Tensor, Any], batch_index: int) -> None:
         images, targets = _images_and_targets(batch)
-        self._measure("test", self.task.output(self.network, images, targets, choose=True), targets)
+        self._measure("test", self._output(images, targets, choose=True), targets)
 
     def predict_step(self, batch: Any, batch_index: int) -> Tensor:
         """The classes that the task answers with, [batch] or [batch, k], of images or of pairs (images, labels)."""

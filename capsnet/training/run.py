@@ -139,7 +139,8 @@ def train(
         decision = _decide(config, module, dataset, recorded_computing(earlier) or computing)
         apply(decision.choice, module.network)
 
-        epoch_log = EpochLog(run_dir, monitor_of(config), StepCurves())
+        monitor = monitor_of(config)
+        epoch_log = EpochLog(run_dir, monitor, StepCurves())
         trainer = build_trainer(config, epoch_log, callbacks, environment, validates, decision.choice.precision)
         begin = checkpoint_to_resume(config, run_dir, earlier, dataset, module, trainer) if resume else Resumption()
         initial = earlier.get("init") if begin.checkpoint else module.begin()
@@ -158,7 +159,8 @@ def train(
             device=device_name(trainer),
             precision=trainer.precision,
             computing=decision.record(),
-            monitor=monitor_of(config).name,
+            monitor=monitor.name,
+            lower_is_better=monitor.lower_is_better,
             config=as_dict(config),
             foreign=_foreign(earlier, [*callbacks, *loggers], foreign),
         )

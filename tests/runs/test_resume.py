@@ -68,6 +68,12 @@ def test_an_interrupted_run_ends_with_the_metrics_of_a_whole_one_to_the_last_dig
     assert [event.step for event in events.Scalars("step/loss")] == list(range(1, expected_steps(tmp_path) + 1))
 
 
+def test_a_run_whose_loss_does_not_reach_all_weights_continues_as_well(tmp_path, monkeypatch):
+    monkeypatch.setattr("capsnet.losses.with_reconstruction", lambda losses, *_: {"loss": sum(losses.values())})
+    train(digits_config(trainer__max_epochs=1), tmp_path)
+    assert train(digits_config(trainer__max_epochs=2), tmp_path, resume=True).epochs == 2
+
+
 def test_what_was_written_after_the_last_checkpoint_is_done_again_also_in_a_folder_that_was_moved(tmp_path, whole_run):
     before, after = tmp_path / "before", tmp_path / "after"
     before.mkdir()

@@ -1,13 +1,11 @@
 """A sweep's table and picture, from folders of jobs made here."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from conftest import make_job, run_in_process, table
 
 from capsnet.errors import CheckpointError
-from capsnet.settings.config import COMBINABLE
 from capsnet.sweeps.jobs import Job, read_jobs
 from capsnet.sweeps.plan import Plan
 from capsnet.sweeps.summary import metric_by_value, summarize
@@ -134,18 +132,9 @@ class TestMonitor:
         assert table(tmp_path / "summary.csv")[0]["routing.iters"] == str(best)
 
     @pytest.mark.parametrize(("lower", "best"), [(True, 1), (False, 2)])
-    @pytest.mark.parametrize("name", ["distance", "longest"])
-    def test_the_direction_of_all_that_a_plugins_metric_measures_is_that_of_its_option(
-        self, tmp_path, monkeypatch, name, lower, best
-    ):
-        option = dataclass(type("Distance", (), {"lower_is_better": lower, "also": ("longest",)}))
-        monkeypatch.setitem(COMBINABLE["metrics"], "distance", option)
-        text = self.sweep_of(tmp_path, f"val/{name}", (0.3, 0.1, 0.4), config={"monitor": name})
+    def test_the_record_says_if_lower_is_better_of_what_a_plugin_measures(self, tmp_path, lower, best):
+        text = self.sweep_of(tmp_path, "val/distance", (0.3, 0.1, 0.4), lower_is_better=lower)
         assert f"best       {tmp_path}/{best} " in text
-
-    def test_the_config_says_which_loss_is_monitored(self, tmp_path):
-        config = {"monitor": "sparsity"}  # a part of a plugin's loss, whose name does not say that it is one
-        assert f"best       {tmp_path}/1 " in self.sweep_of(tmp_path, "val/sparsity", (0.3, 0.1, 0.4), config=config)
 
     def test_it_is_the_first_column_even_if_it_is_a_loss(self, tmp_path):
         head, first, *_ = self.sweep_of(tmp_path, "val/loss", (0.3, 0.1, 0.4)).splitlines()

@@ -11,6 +11,7 @@ from capsnet import LabelledImages, MarginLoss, Source
 from capsnet.errors import ConfigError
 from capsnet.losses import END, AdaptedLoss, Progress, margin_loss
 from capsnet.metrics.accuracy import Accuracy
+from capsnet.networks.capsule_network import CapsuleNetwork
 from capsnet.output import Output, Targets
 from capsnet.settings.config import COMBINABLE, OPTIONS, monitor_named, monitor_of
 from capsnet.training.run import train
@@ -41,7 +42,7 @@ def test_the_best_epoch_is_the_one_with_the_best_monitored_value(tmp_path, monit
     best = min(values) if monitor == "val/loss" else max(values)
     assert results.best_epoch == values.index(best) + 1
     assert results.metrics[name] == best
-    assert record_of(tmp_path)["monitor"] == name
+    assert (record_of(tmp_path)["monitor"], record_of(tmp_path)["lower_is_better"]) == (name, monitor == "val/loss")
 
 
 def test_of_epochs_with_equal_values_the_one_with_the_lowest_validation_loss_is_the_best(tmp_path, monkeypatch):
@@ -53,7 +54,7 @@ def test_of_epochs_with_equal_values_the_one_with_the_lowest_validation_loss_is_
 
 
 def test_a_metric_that_is_not_measured_cannot_be_monitored(tmp_path):
-    with pytest.raises(ConfigError, match=r"monitor=val/charm: is not measured; there are .*val/loss"):
+    with pytest.raises(ConfigError, match=r"monitor=charm: is not measured; there are loss, .*accuracy"):
         train(digits_config(monitor="charm"), tmp_path)
 
 
@@ -80,7 +81,7 @@ class TopsOption:
 def test_a_name_that_is_no_loss_and_that_nobody_has_declared_cannot_be_monitored(tmp_path, monkeypatch):
     monkeypatch.setitem(COMBINABLE["metrics"], "tops", TopsOption)
     config = digits_config(metrics="[accuracy,tops]", monitor="top_of_all", trainer__max_epochs=1)
-    with pytest.raises(ConfigError, match="monitor=top_of_all: is no loss, and no metric says whether higher is"):
+    with pytest.raises(ConfigError, match=r"monitor=top_of_all: is not measured; there are .*listed in `also`"):
         train(config, tmp_path / "unknown")
     monkeypatch.setattr(TopsOption, "also", ("top_of_all",), raising=False)
     results = train(config, tmp_path / "known")
@@ -209,6 +210,10 @@ def test_a_loss_of_extras_may_be_asked_for_weights_and_mixtures(tmp_path, monkey
 
             return loss
 
+    def forward(network, images, labels=None, forward=CapsuleNetwork.forward):
+        return forward(network, images, labels)._replace(extras={"mean": images.mean((1, 2, 3))})
+
+    monkeypatch.setattr(CapsuleNetwork, "forward", forward)
     monkeypatch.setitem(OPTIONS["data"], "halves", HalvesOption)
     monkeypatch.setitem(OPTIONS["loss"], "with_number", WithNumber)
     asked = {"data": "halves", "data__limit": None, "loss": "with_number", "trainer__max_epochs": 1}
