@@ -170,3 +170,11 @@ def test_classes_cannot_be_balanced_without_their_counts(tmp_path, pairs):
     module = CapsNetModule(*NETWORK, "data.class_weights=balanced")
     with pytest.raises(ConfigError, match="give CapsNetModule class_counts="):
         trainer(tmp_path).fit(module, loader(*pairs))
+
+
+def test_a_loader_may_give_extras_as_well():
+    module = CapsNetModule("model=small_capsnet")
+    seen = []
+    module.loss = lambda output, targets, progress: seen.append(targets) or {"loss": output.scores.mean()}
+    module.training_step((torch.rand(4, 1, 28, 28), torch.arange(4), {"pose": torch.ones(4)}), 0)
+    assert torch.equal(seen[0].extras["pose"], torch.ones(4))

@@ -145,7 +145,8 @@ class Folder(Source):
         images = torch.from_numpy(pictures.images)
         for part in ("val", "test", "train"):  # the last one in place, so that the array is not there twice
             taken = take_rows(images, torch.from_numpy(rows[part]), in_place=part == "train")
-            self._parts[part] = LabelledImages(taken, torch.from_numpy(labels[rows[part]]))
+            extras = self._extras([files[row] for row in rows[part]])
+            self._parts[part] = LabelledImages(taken, torch.from_numpy(labels[rows[part]]), extras)
 
     def train(self) -> LabelledImages:
         """Once only: the caller then owns the images."""
@@ -168,6 +169,10 @@ class Folder(Source):
     def _where(self, file: PictureFile) -> str:
         """What says that a file is of its class, for errors."""
         return str(self.root / Path(file.name).parent)
+
+    def _extras(self, files: Sequence[PictureFile]) -> dict[str, torch.Tensor]:
+        """What else is known of some files' images."""
+        return {}
 
     def _name_classes(self, files: Sequence[PictureFile]) -> None:
         """Learn the classes from the folders, or check the folders against the classes of a network."""
@@ -218,7 +223,9 @@ class Folder(Source):
         if len(named) > MOST_NAMED:
             shown += f"; and {len(named) - MOST_NAMED:,} more"
         what = f"{printable(str(self.root))}: {counted(len(named), 'file')} cannot be used: {shown}"
-        if not self.skip_broken or len(broken) == len(files):
+        if len(broken) == len(files):
+            raise DataError(f"{what}. None is left: is data.root={self.root} the folder of the pictures?")
+        if not self.skip_broken:
             raise DataError(f"{what}. Repair or remove them, or set data.skip_broken=true to leave them out")
         log.warning("%s. Left out", what)
         self.details["left_out"] = {printable(files[place].name): why for place, why in broken.items()}

@@ -2,12 +2,16 @@
 
 import csv
 import io
+import math
 import os
 import unicodedata
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
+
+import torch
+from torch import Tensor
 
 from ..errors import DataError
 from ..files import user_path
@@ -31,6 +35,8 @@ class Row(NamedTuple):
     """train, val or test; empty if the table does not say."""
     group: str
     """Images that stay together have the same; empty if the table does not say."""
+    extras: tuple[float, ...] = ()
+    """Of the columns that were asked for."""
 
 
 class Table(Folder):
@@ -43,6 +49,7 @@ class Table(Folder):
         root: the folder that the files' names are in; None: that of the CSV file. A name may leave out its ending.
         file_column, label_column, split_column: names of the columns.
         group_column: name of a column; images in whose rows it has the same value stay together. None: see `group`.
+        extra_columns: names of columns with numbers, which losses and metrics get as `targets.extras`.
         test_size, image_size, channels, skip_broken, group, cache: as of `Folder`.
     """
 
@@ -56,6 +63,7 @@ class Table(Folder):
         label_column: str = "label",
         split_column: str = SPLIT_COLUMN,
         group_column: str | None = None,
+        extra_columns: Sequence[str] = (),
         test_size: float = TEST_SIZE,
         image_size: int | None = None,
         channels: int | None = None,
@@ -70,13 +78,14 @@ class Table(Folder):
         self.columns = {"file_column": file_column, "label_column": label_column, "split_column": split_column}
         if group_column is not None:
             self.columns["group_column"] = group_column
+        self.extra_columns = list(extra_columns)
         self._rows: dict[str, Row] = {}
 
     def _find(self) -> list[PictureFile]:
         if not self.root.is_dir():
             raise DataError(f"data.root={self.root}: there is no such folder")
         seen: dict[str, Row] = {}
-        for row in read_table(self.labels, self.columns):
+        for row in read_table(self.labels, self.columns, self.extra_columns):
             before = seen.setdefault(row.file, row)
             if before[1:] != row[1:]:
                 raise DataError(
@@ -106,6 +115,14 @@ class Table(Folder):
         column = self.columns.get("group_column")
         return super()._group_setting() if column is None else f"data.group_column={column}"
 
+    def _extras(self, files: Sequence[PictureFile]) -> dict[str, Tensor]:
+        extras = {}
+        for place, name in enumerate(self.extra_columns):
+            whole = all(row.extras[place].is_integer() for row in self._rows.values())  # in every part, then
+            numbers = torch.tensor([self._rows[file.name].extras[place] for file in files])
+            extras[name] = numbers.long() if whole else numbers
+        return extras
+
     def _group_of(self, file: PictureFile) -> str:
         return self._rows[file.name].group if "group_column" in self.columns else super()._group_of(file)
 
@@ -131,13 +148,14 @@ def _plain(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
 
 
-def read_table(path: Path, columns: dict[str, str]) -> list[Row]:
+def read_table(path: Path, columns: dict[str, str], extra_columns: Sequence[str] = ()) -> list[Row]:
     """The rows of a table.
 
     Args:
         path: of the CSV file.
         columns: names of the columns, by the setting that names them: file_column, label_column, split_column and
             perhaps group_column. There need be no column `SPLIT_COLUMN`.
+        extra_columns: names of columns with numbers.
 
     Raises:
         DataError: the file cannot be read, lacks a column, or a row lacks a value or has one too many.
@@ -157,9 +175,12 @@ def read_table(path: Path, columns: dict[str, str]) -> list[Row]:
     try:
         names = [name.strip() for name in next(reader, [])]
         places = _places(path, names, columns)
+        extras = _places(path, names, {f"extra_columns ({name})": name for name in extra_columns})
         for cells in reader:
             if any(cell.strip() for cell in cells):
-                rows.append(_row(path, first + reader.line_num, cells, len(names), places, columns))
+                row = _row(path, first + reader.line_num, cells, len(names), places, columns)
+                numbers = (_number(path, row.line, cells, names[place], place) for place in extras.values())
+                rows.append(row._replace(extras=tuple(numbers)))
     except csv.Error as error:
         raise DataError(f"{path}: line {first + reader.line_num}: is no CSV ({error}); look at its quotes") from error
     if not rows:
@@ -176,6 +197,17 @@ def _places(path: Path, names: Sequence[str], columns: dict[str, str]) -> dict[s
             there = ", ".join(map(printable, names)) or "nothing"
             raise DataError(f"{path}: has no column {name}, but {there}; set data.{key}=NAME")
     return places
+
+
+def _number(path: Path, line: int, cells: Sequence[str], name: str, place: int) -> float:
+    text = cells[place].strip() if place < len(cells) else ""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise DataError(f"{path}: line {line}: {printable(name)} is {printable(text) or 'empty'}, not a number")
+    return number
 
 
 def _row(

@@ -49,8 +49,8 @@ def save(
     own = {name: tuple(weight.shape) for name, weight in same.state_dict().items()}
     if own != {name: tuple(weight.shape) for name, weight in weights.items()}:
         raise ConfigError(
-            f"save: model={name_of('model', config.model)} with these settings is another network; give those of"
-            ' this one, such as "model=small_capsnet"'
+            f"save: model={name_of('model', config.model)} with these settings and"
+            f' {len(class_names)} classes is another network; give those of this one, such as "model=small_capsnet"'
         )
     same.load_state_dict(weights)
     _refuse_other_outputs(network, same, config.task.build().image_shape(shape))

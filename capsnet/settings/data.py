@@ -1,12 +1,12 @@
 """The datasets, and how images are split and batched."""
 
 import re
-from dataclasses import MISSING, dataclass
+from dataclasses import MISSING, dataclass, field
 from functools import partial
 from typing import Any, ClassVar
 
 from ..errors import ConfigError
-from .setting import setting
+from .setting import Setting, setting
 
 _batching = partial(setting, evaluated=False)
 _location = partial(setting, trained=False, hyperparameter=False)
@@ -192,6 +192,10 @@ class Table(Folder):
     split_column: str = setting("split", "the column with train, val or test, if there is one")
     group_column: str | None = setting(
         None, "a column; images for which it has the same value stay together in training, validation or test"
+    )
+    extra_columns: list[str] = field(
+        default_factory=list,
+        metadata={"setting": Setting("columns with numbers, which losses and metrics get as targets.extras")},
     )
 
     def build(self):

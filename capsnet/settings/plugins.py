@@ -59,9 +59,12 @@ def load_plugin(path: str | Path) -> Plugin:
     if _loaded == plugin:
         return plugin
     if _loaded is not None and _loaded.path == file:
-        raise PluginError(f"plugin={path}: has changed since this program read it")
+        raise PluginError(f"plugin={path}: has changed since this program read it: restart Python")
     if _loaded is not None:
-        raise PluginError(f"plugin={path}: only one plugin at a time, and {_loaded.path} is loaded already")
+        raise PluginError(
+            f"plugin={path}: only one plugin in a program, and {_loaded.path} is loaded"
+            " already: restart Python, or write a plugin that imports both"
+        )
     sys.path.append(str(file.parent))
     try:
         options = getattr(_run(file, path), "OPTIONS", None)

@@ -311,12 +311,12 @@ class CapsNetModule(pl.LightningModule):
 
 
 def _images_and_targets(batch: tuple[Tensor, Any]) -> tuple[Tensor, Targets]:
-    """A batch of ours, or a pair (images, labels), as the network and the loss take it."""
-    images, wanted = batch
+    """A batch of ours, a pair (images, labels), or these and a dictionary of extras, as network and loss take it."""
+    images, wanted, *extras = batch
     if isinstance(wanted, Targets):
         return images, wanted
     images = _in_unit_range(images)
-    return images, Targets(wanted, images)
+    return images, Targets(wanted, images, extras=extras[0] if extras else None)
 
 
 def _in_unit_range(images: Tensor) -> Tensor:

@@ -683,6 +683,23 @@ class TestTable:
         ):
             self.read(labels, split_column="part")
 
+    def test_columns_with_numbers_are_extras_of_their_images(self, tmp_path):
+        for number in range(20):
+            save(tmp_path / f"{number}.png", noise(number))
+        rows = [f"{number}.png,{'ab'[number % 2]},{number},{number / 4}" for number in range(20)]
+        labels = self.table(tmp_path / "labels.csv", rows, "file,label,writer,angle")
+        data = self.read(labels, extra_columns=["writer", "angle"], val_size=4, test_size=4)
+        numbers = {np.asarray(Image.open(tmp_path / f"{number}.png")).tobytes(): number for number in range(20)}
+        for split in (data.train_split, data.val_split, data.test_split):
+            expected = [numbers[image.numpy().tobytes()] for image in split.images]
+            assert torch.equal(split.extras["writer"], torch.tensor(expected))
+            assert torch.equal(split.extras["angle"], torch.tensor(expected) / 4)
+        with pytest.raises(DataError, match=r"has no column pose, but file, label, writer, angle; set data.extra_col"):
+            self.read(labels, extra_columns=["pose"])
+        self.table(tmp_path / "labels.csv", [rows[0].replace("0.0", "?"), *rows[1:]], "file,label,writer,angle")
+        with pytest.raises(DataError, match=r"line 2: angle is \?, not a number"):
+            self.read(labels, extra_columns=["angle"])
+
     def test_columns_may_have_other_names_and_files_no_ending(self, digits):
         rows = [f"{path.stem},{path.parent.name}" for path in (digits / "train/one").iterdir()]
         rows += [f"../two/{path.stem},two" for path in (digits / "train/two").iterdir()]

@@ -60,7 +60,9 @@ def test_an_option_has_the_settings_and_defaults_of_what_it_builds(group, name):
             pytest.skip("builds nothing of this project")
         given = {*inspect.signature(build).parameters, "routing_iters"}  # when it is built, such as image_shape
         wanted |= {key: one.default for key, one in inspect.signature(built).parameters.items() if key not in given}
-    own = {field.name: field.default for field in dataclasses.fields(option)}
+    fields = dataclasses.fields(option)
+    own = {field.name: field.default for field in fields}
+    own |= {field.name: tuple(field.default_factory()) for field in fields if callable(field.default_factory)}
     assert wanted.keys() == own.keys()
     presets = [base for base in option.__mro__[1:] if base in OPTIONS[group].values()]  # as of small_capsnet: CapsNet
     for key, default in wanted.items():

@@ -286,7 +286,7 @@ class TestCombined:
 class TestOnlyWhenNamed:
     @pytest.mark.parametrize(
         ("second", "why"),
-        [("other.py", "only one plugin at a time, and {first} is loaded already"), ("mine.py", "changed")],
+        [("other.py", "only one plugin in a program, and {first} is loaded already"), ("mine.py", "changed")],
     )
     def test_a_second_one_is_refused(self, write, second, why):
         first = write(TINY)
