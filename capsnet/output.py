@@ -3,9 +3,8 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
-
-from .transforms import one_hot
 
 
 class Output(NamedTuple):
@@ -47,12 +46,17 @@ class Targets(NamedTuple):
         """T of the margin loss, [batch, classes] floating point: the share of each class in an image."""
         if self.probabilities is not None:
             return self.probabilities
-        shares = one_hot(self.labels, num_classes).float()
+        shares = one_hot(self.labels, num_classes)
         return shares if shares.ndim == 2 else shares.amax(1)
 
     def first(self, count: int) -> "Targets":
         """Those of the first images."""
         return Targets(*(_each(values, lambda some: some[:count]) for values in self))
+
+
+def one_hot(labels: Tensor, classes: int) -> Tensor:
+    """[...] -> [..., classes] float32; unlike torch's own, also inside the transforms of `torch.func`."""
+    return torch.embedding(torch.eye(classes, device=labels.device), labels)
 
 
 def detached(output: Output) -> Output:

@@ -6,7 +6,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from ..transforms import one_hot
+from ..output import one_hot
 
 HIDDEN_UNITS = (512, 1024)  # Sabour et al. 2017, figure 2
 FIRST_UNITS = 256  # of the convolutional decoder

@@ -6,11 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..transforms import in_transform
 from .squash import steep_squash
 from .steps import RoutingStep
 from .transformation import TransformationMatrices
-from .votes import Votes, VotesGradient, check_shapes, computing_types, plain_gradients, votes_of
+from .votes import Votes, VotesGradient, check_shapes, computing_types, in_transform, plain_gradients, votes_of
 
 GAIN = 0.25  # the first class capsules are about 0.2 long: `steep_squash` leaves more of a length than `squash` does
 CLASSES_AT_FULL_SCALE = 10

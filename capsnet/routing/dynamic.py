@@ -5,7 +5,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..transforms import in_transform
 from .squash import squash, squash_backward
 from .steps import RoutingStep
 from .transformation import TransformationMatrices
@@ -15,6 +14,7 @@ from .votes import (
     check_iters,
     check_shapes,
     computing_types,
+    in_transform,
     plain_gradients,
     votes_of,
 )

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..transforms import in_transform
+from .votes import in_transform
 
 
 class VoteSums:

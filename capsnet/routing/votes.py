@@ -15,8 +15,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..transforms import in_transform
-
 CPU_CHUNK_BYTES = 5 << 19  # size of the largest array that routing makes: on a CPU it should stay in the cache
 GPU_CHUNK_BYTES = 1 << 28  # elsewhere it should be large enough to keep every unit busy
 
@@ -206,6 +204,11 @@ def _plain_coupled(u: Tensor, weight: Tensor, capsules: Tensor) -> Tensor:
     votes = votes_of(u, weight)
     coupling = torch.einsum("boie,boe->boi", votes, capsules).softmax(1)
     return torch.einsum("boi,boie->boe", coupling, votes)
+
+
+def in_transform() -> bool:
+    """Is this inside a transform of `torch.func`, such as vmap? Then only plain operations can be used."""
+    return not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active()
 
 
 def plain_gradients(
