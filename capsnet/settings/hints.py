@@ -7,7 +7,7 @@ ELSEWHERE = {
     "lr": "optimizer.lr",
     "learning_rate": "optimizer.lr",
     "weight_decay": "optimizer=adamw optimizer.weight_decay=VALUE sets it",
-    "momentum": "optimizer=sgd optimizer.momentum=VALUE sets it; of torch, +optimizer.arguments.momentum=VALUE",
+    "momentum": "optimizer=sgd optimizer.momentum=VALUE sets it",
     "scheduler": "optimizer.schedule=NAME chooses how the learning rate changes",
     "lr_scheduler": "optimizer.schedule=NAME chooses how the learning rate changes",
     "epochs": "trainer.max_epochs",

@@ -28,7 +28,7 @@ from .config import (
     suits_of,
 )
 from .foreign import SECTIONS
-from .hints import CALLBACKS, of_other_projects
+from .hints import CALLBACKS, ELSEWHERE, of_other_projects
 from .setting import AS_SAVED, setting_of
 from .trainer import NO_EFFECT
 
@@ -363,7 +363,8 @@ def unknown_key(override: str) -> str:
     owners = _owners(group, name) or [name.partition(".")[0]]
     known = list(dict.fromkeys(known for known, _ in known_settings()))
     if key in known and name:
-        return f"{override}: belongs to {group}={either(owners)}, which is not chosen"
+        torchs = f"; of optimizer=torch, +optimizer.arguments.{name}=VALUE" if group == "optimizer" else ""
+        return f"{override}: belongs to {group}={either(owners)}, which is not chosen{torchs}"
     if instead := of_other_projects(key, override.partition("=")[2] or None):
         return f"{override}: no such key; {instead}"
     siblings = [other.partition(".")[2] for other in known if other.startswith(f"{group}.")]
@@ -374,8 +375,10 @@ def unknown_key(override: str) -> str:
     elif name and group in groups:
         hint = f"{group} has no settings"
     else:
-        near = difflib.get_close_matches(key, [*known, *groups], n=1)
+        near = difflib.get_close_matches(key, [*known, *groups, *ELSEWHERE], n=1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(groups)}"
+        if near and near[0] in ELSEWHERE:
+            hint += f" {of_other_projects(near[0])}"
     return f"{override}: no such key; {hint}"
 
 

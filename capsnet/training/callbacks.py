@@ -100,7 +100,7 @@ class EpochLog(Callback):
         else:
             is_measured = measured_by(name) in (None, *measured.metrics)
         if not is_measured:
-            there_are = ", ".join(dict.fromkeys([*measured.losses, *measured.metrics]))
+            there_are = ", ".join(measured.compute())
             own = "; what a metric or task measures beside is listed in `also` of its dataclass"
             raise ConfigError(
                 f"monitor={name}: is not measured; there are {there_are}{own if self.monitor.unknown else ''}"
