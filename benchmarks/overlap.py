@@ -16,13 +16,19 @@ from trainings import Planned, main, parser_of
 
 STRIDE_2 = ("model=res_capsnet", "model.width=32", "model.blocks=1", "model.stride=2")
 """The network of `experiment=fast`: a fifth of the work of the default ResCapsNet."""
+SMALL = ("model=small_capsnet", "optimizer.lr=0.004", "optimizer.warmup_epochs=1")
+SLOW = ("model=small_capsnet", "optimizer.lr=0.001", "optimizer.warmup_epochs=0")
+"""The rate that the network had before."""
 NETWORKS: dict[str, tuple[str, ...]] = {
     "capsule_loss_cnn": ("model=capsule_loss_cnn",),
     "small_cnn": ("model=small_cnn",),
     "efficient_capsnet": ("model=efficient_capsnet",),
-    "small_capsnet_dynamic_3": ("model=small_capsnet", "routing=dynamic"),
-    "small_capsnet_uniform": ("model=small_capsnet", "routing=uniform"),
-    "small_capsnet_attention": ("model=small_capsnet", "routing=attention"),
+    "small_capsnet_dynamic_3": (*SMALL, "routing=dynamic"),
+    "small_capsnet_uniform": (*SMALL, "routing=uniform"),
+    "small_capsnet_attention": (*SMALL, "routing=attention"),
+    "small_capsnet_dynamic_3_lr_0.001": (*SLOW, "routing=dynamic"),
+    "small_capsnet_uniform_lr_0.001": (*SLOW, "routing=uniform"),
+    "small_capsnet_attention_lr_0.001": (*SLOW, "routing=attention"),
     "capsnet_dynamic_3": ("model=capsnet", "routing=dynamic"),
     "capsnet_uniform": ("model=capsnet", "routing=uniform"),
     "capsnet_attention": ("model=capsnet", "routing=attention"),

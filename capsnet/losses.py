@@ -70,7 +70,7 @@ def reconstruction_loss(reconstruction: Tensor, images: Tensor) -> Tensor:
     return error.square().mean()
 
 
-LEAST_PROBABILITY, MOST_PROBABILITY = 1e-30, 1 - 1e-7  # of an activation in the cross-entropy: finite in float32
+LEAST_PROBABILITY, MOST_PROBABILITY = 1e-30, 1 - 1e-7  # of an activation in the cross-entropy; ln is -69
 
 
 def _at_least_float32(values: Tensor) -> Tensor:

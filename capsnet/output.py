@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 
 class Output(NamedTuple):
@@ -46,7 +47,7 @@ class Targets(NamedTuple):
         """T of the margin loss, [batch, classes] floating point: the share of each class in an image."""
         if self.probabilities is not None:
             return self.probabilities
-        shares = one_hot(self.labels, num_classes)
+        shares = one_hot(self.labels, num_classes).float()
         return shares if shares.ndim == 2 else shares.amax(1)
 
     def first(self, count: int) -> "Targets":
@@ -55,8 +56,10 @@ class Targets(NamedTuple):
 
 
 def one_hot(labels: Tensor, classes: int) -> Tensor:
-    """[...] -> [..., classes] float32; unlike torch's own, also inside the transforms of `torch.func`."""
-    return torch.embedding(torch.eye(classes, device=labels.device), labels)
+    """[...] -> [..., classes], as torch's own, but also in the transforms of `torch.func`, where nothing is checked."""
+    if not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active():
+        return (labels.unsqueeze(-1) == torch.arange(classes, device=labels.device)).long()
+    return F.one_hot(labels, classes)
 
 
 def detached(output: Output) -> Output:

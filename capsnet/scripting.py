@@ -6,6 +6,7 @@ run.folder, run.results["metrics"]["test/accuracy"], run.network
 
 import contextlib
 import logging
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ from .sweeps.plan import is_given
 from .training import run as runner
 
 SINGLE_RUN = ("resume", "rerun", "refit")
+_SETTING = re.compile(r"[+~]*[\w./@]+=[^'\"=]*")
 
 
 @dataclass
@@ -82,7 +84,7 @@ def train(
         if not all(isinstance(one, kind) for one in given):
             raise ConfigError(f"{name}: takes Lightning's objects; options are chosen by name, as in '{name}=NAME'")
     for override in overrides:
-        if len(several := override.split()) > 1 and all("=" in one for one in several):
+        if len(several := override.split()) > 1 and all(_SETTING.fullmatch(one) for one in several):
             separate = ", ".join(f'"{one}"' for one in several)
             raise ConfigError(f"{override}: give each setting by itself: {separate}")
         if override.partition("=")[0] in SINGLE_RUN or override.startswith("-"):

@@ -178,3 +178,5 @@ def test_a_loader_may_give_extras_as_well():
     module.loss = lambda output, targets, progress: seen.append(targets) or {"loss": output.scores.mean()}
     module.training_step((torch.rand(4, 1, 28, 28), torch.arange(4), {"pose": torch.ones(4)}), 0)
     assert torch.equal(seen[0].extras["pose"], torch.ones(4))
+    with pytest.raises(ConfigError, match="one dictionary"):
+        module.training_step((torch.rand(4, 1, 28, 28), torch.arange(4), torch.ones(4)), 0)

@@ -167,8 +167,8 @@ def test_the_cross_entropy_takes_activations_as_probabilities_in_proportion_or_a
     torch.testing.assert_close(as_logits, torch.nn.functional.cross_entropy(activations, labels))
 
 
-def test_the_cross_entropy_of_activations_has_a_gradient_also_where_the_network_is_most_wrong():
-    logits, labels = torch.tensor([[0.0, 25.0, 3.0]], requires_grad=True), torch.tensor([0])
+def test_the_cross_entropy_of_activations_has_its_gradient_down_to_the_least_probability():
+    logits, labels = torch.tensor([[0.0, 68.0, 3.0]], requires_grad=True), torch.tensor([0])
     activations = logits.softmax(1)
     CrossEntropy().build()(Output(activations, None, None, activations), wanted(labels, None))["loss"].backward()
     torch.testing.assert_close(logits.grad, torch.tensor([[-1.0, 1.0, 0.0]]), atol=1e-6, rtol=0)

@@ -4,6 +4,7 @@ import csv
 import io
 import math
 import os
+import re
 import unicodedata
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -22,6 +23,8 @@ from .pictures import has_picture_name
 
 DELIMITERS = ",;\t"
 SPLIT_COLUMN = "split"  # the only one that may be missing
+WHOLE = re.compile(r"[+-]?\d+")
+LARGEST = 2**63 - 1  # of extras
 
 
 class Row(NamedTuple):
@@ -36,7 +39,7 @@ class Row(NamedTuple):
     group: str
     """Images that stay together have the same; empty if the table does not say."""
     extras: tuple[float, ...] = ()
-    """Of the columns that were asked for."""
+    """Of the columns that were asked for; whole numbers are int."""
 
 
 class Table(Folder):
@@ -118,9 +121,9 @@ class Table(Folder):
     def _extras(self, files: Sequence[PictureFile]) -> dict[str, Tensor]:
         extras = {}
         for place, name in enumerate(self.extra_columns):
-            whole = all(row.extras[place].is_integer() for row in self._rows.values())  # in every part, then
-            numbers = torch.tensor([self._rows[file.name].extras[place] for file in files])
-            extras[name] = numbers.long() if whole else numbers
+            whole = all(isinstance(row.extras[place], int) for row in self._rows.values())  # in every part, then
+            numbers = [self._rows[file.name].extras[place] for file in files]
+            extras[name] = torch.tensor(numbers, dtype=torch.int64 if whole else torch.float32)
         return extras
 
     def _group_of(self, file: PictureFile) -> str:
@@ -175,11 +178,11 @@ def read_table(path: Path, columns: dict[str, str], extra_columns: Sequence[str]
     try:
         names = [name.strip() for name in next(reader, [])]
         places = _places(path, names, columns)
-        extras = _places(path, names, {f"extra_columns ({name})": name for name in extra_columns})
+        extras = _extra_places(path, names, extra_columns)
         for cells in reader:
             if any(cell.strip() for cell in cells):
                 row = _row(path, first + reader.line_num, cells, len(names), places, columns)
-                numbers = (_number(path, row.line, cells, names[place], place) for place in extras.values())
+                numbers = (_number(path, row.line, cells, names[place], place) for place in extras)
                 rows.append(row._replace(extras=tuple(numbers)))
     except csv.Error as error:
         raise DataError(f"{path}: line {first + reader.line_num}: is no CSV ({error}); look at its quotes") from error
@@ -199,14 +202,24 @@ def _places(path: Path, names: Sequence[str], columns: dict[str, str]) -> dict[s
     return places
 
 
+def _extra_places(path: Path, names: Sequence[str], wanted: Sequence[str]) -> list[int]:
+    """Which columns these are."""
+    known = {name.casefold(): place for place, name in reversed(list(enumerate(names)))}
+    for name in wanted:
+        if name.casefold() not in known:
+            there = ", ".join(map(printable, names)) or "nothing"
+            raise DataError(f"data.extra_columns={name}: {path} has no such column, but {there}")
+    return [known[name.casefold()] for name in wanted]
+
+
 def _number(path: Path, line: int, cells: Sequence[str], name: str, place: int) -> float:
     text = cells[place].strip() if place < len(cells) else ""
     try:
-        number = float(text)
+        number = int(text) if WHOLE.fullmatch(text) else float(text)
     except ValueError:
         number = math.nan
-    if not math.isfinite(number):
-        raise DataError(f"{path}: line {line}: {printable(name)} is {printable(text) or 'empty'}, not a number")
+    if not math.isfinite(number) or abs(number) > LARGEST:
+        raise DataError(f"{path}: line {line}: {printable(name)} is {printable(text) or 'empty'}, no number that fits")
     return number
 
 

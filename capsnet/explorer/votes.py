@@ -14,6 +14,7 @@ from ..networks.efficient_capsnet import WholeMapCapsules
 from ..networks.matrix_capsnet import MatrixCapsNet
 from ..networks.pooled_capsnet import PooledCapsules
 from ..routing.steps import RoutingStep
+from ..routing.transformation import TransformationMatrices
 from ..runs.trained import TrainedModel
 
 
@@ -85,7 +86,7 @@ def vote_maps(model: TrainedModel, image: Tensor, label: int) -> VoteMaps | None
     if isinstance(network, MatrixCapsNet):
         return _matrix_vote_maps(network, image.to(model.device), label)
     routing, primary = getattr(network, "routing", None), getattr(network, "primary", None)
-    if not isinstance(routing, nn.Module) or not hasattr(routing, "steps"):
+    if not isinstance(routing, nn.Module) or not callable(getattr(routing, "steps", None)):
         return None
     with _inputs_of(routing, primary) as inputs:
         model.output(image[None])
@@ -94,7 +95,8 @@ def vote_maps(model: TrainedModel, image: Tensor, label: int) -> VoteMaps | None
     with torch.no_grad():
         u = inputs[routing][0].float()
         steps = routing.steps(u)
-        places = _places(network, primary, inputs.get(primary), u)
+        has_matrices = isinstance(routing, TransformationMatrices)
+        places = _places(network, primary, inputs.get(primary), u) if has_matrices else None
         vote_steps = [_step(routing, step, u, label, places, image.shape[1:]) for step in steps]
     grid = tuple(vote_steps[0].push.shape) if places else None
     return VoteMaps(vote_steps, grid, places and places.window.side, bool(places) and places.lengths is None)

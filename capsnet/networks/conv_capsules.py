@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from ..routing.matrices import LayerVotes, MatrixRouting, Routed
-from ..routing.votes import GPU_CHUNK_BYTES
+from ..routing.votes import GPU_CHUNK_BYTES, in_transform
 from ..routing.windows import Windows
 
 CPU_CHUNK_BYTES = 1 << 24  # votes that are formed at once: they stay in the shared cache of a processor
@@ -161,7 +161,7 @@ class ConvCapsules(nn.Module):
         return routed.poses, routed.activations
 
     def _again_in_backward(self, *group: Tensor | None) -> tuple[Tensor, Tensor]:
-        if not torch.is_grad_enabled():
+        if not torch.is_grad_enabled() or in_transform():
             return self._route(*group)
         return checkpoint(self._route, *group, use_reentrant=False, preserve_rng_state=False)
 

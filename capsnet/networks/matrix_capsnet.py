@@ -9,7 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..output import Output
 from ..routing.em import EMRouting
-from ..routing.matrices import LayerVotes, Routed
+from ..routing.matrices import LayerVotes, MatrixRouting, Routed
 from .capsule_network import check_shape
 from .conv_capsules import POSE, SIDE, Capsules, ConvCapsules
 from .decoder import DECODERS
@@ -129,7 +129,13 @@ class MatrixCapsNet(nn.Module):
     def _adjust(self, types: int, sides: list[int]) -> None:
         """Let the routing of each layer adjust its first weights, and the running statistics of its normalizations, to
         what random primary capsules make of it."""
-        norms = {norm: norm.momentum for norm in self.layers.modules() if isinstance(norm, _BatchNorm)}
+        norms = {
+            norm: norm.momentum
+            for norm in self.layers.modules()
+            if isinstance(norm, _BatchNorm) and norm.track_running_stats
+        }
+        if not norms and all(type(layer.routing).adjust is MatrixRouting.adjust for layer in self.layers):
+            return
         for norm in norms:
             norm.momentum = 1.0
         generator = torch.Generator().manual_seed(0)

@@ -130,7 +130,7 @@ class _OverDimensions(torch.autograd.Function):
 
 def _refuse_second_derivatives() -> None:
     if torch.is_grad_enabled():
-        raise RuntimeError("create_graph=True: this routing cannot do that; use torch.func.grad, or hessian, twice")
+        raise RuntimeError("create_graph=True: this routing cannot do that; torch.func.hessian, or grad of grad, can")
 
 
 def over_children(votes: Tensor, weights: Tensor) -> Tensor:

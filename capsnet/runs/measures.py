@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+from ..errors import ConfigError
 from ..settings.config import COMBINABLE, Monitor, measured_by, monitor_of
 from ..settings.parse import config_from_dict
 from ..text import is_loss, shown
@@ -56,6 +57,12 @@ def common_monitor(runs: Sequence[RunResult]) -> Monitor:
         return monitor_of(config_from_dict({}))
     if run.lower_is_better is not None:
         return Monitor(run.monitor, run.lower_is_better)
+    try:  # a record from before this was written
+        monitor = monitor_of(config_from_dict(run.config or {}))
+    except ConfigError:  # an option comes from a plugin, or a key no longer exists
+        monitor = None
+    if monitor is not None and monitor.name == run.monitor:
+        return monitor
     option = COMBINABLE["metrics"].get(measured_by(part_of(run.monitor)))
     return Monitor(run.monitor, getattr(option, "lower_is_better", is_loss(run.monitor)))
 

@@ -54,7 +54,6 @@ ELSEWHERE = {
     "test": "the best epoch is always tested, once; evaluate.py run=RUN_DIR does it again",
     "optimized_metric": "monitor",
     "robustness": "evaluate.py run=RUN_DIR robustness=true measures it",
-    "shifts": "evaluate.py run=RUN_DIR shifts=N averages over them",
     "extras": "--cfg job prints the whole config, and trains nothing",
     "paths": "data.root is the folder of the datasets, hydra.run.dir that of the run",
     "print_config": "--cfg job prints the whole config, and trains nothing",

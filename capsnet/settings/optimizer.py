@@ -202,17 +202,14 @@ class Torch(Optimizer):
         metadata={"setting": Setting("of the class, beside lr, by +optimizer.arguments.NAME=VALUE", evaluated=False)},
     )
 
-    def check(self) -> None:
-        super().check()
-        if "lr" in self.arguments:
-            raise ConfigError("optimizer.arguments.lr: set optimizer.lr")
-
     def make(self, parameters: list, fused: bool) -> Any:
         from hydra.utils import instantiate
         from torch.optim import Optimizer
 
         if self._target_ is None:
             raise ConfigError("optimizer=torch: say which, by optimizer._target_=CLASS; also if a saved run names one")
+        if "lr" in self.arguments:
+            raise ConfigError("optimizer.arguments.lr: has no effect; set optimizer.lr")
         asked = f"optimizer._target_={self._target_}"
         try:
             made = instantiate({"_target_": self._target_, **self.arguments}, parameters, lr=self.lr)

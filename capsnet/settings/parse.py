@@ -375,10 +375,12 @@ def unknown_key(override: str) -> str:
     elif name and group in groups:
         hint = f"{group} has no settings"
     else:
-        near = difflib.get_close_matches(key, [*known, *groups, *ELSEWHERE], n=1)
+        own = [*known, *groups]
+        near = difflib.get_close_matches(key, own, n=1, cutoff=0.75)
+        if not near and (word := difflib.get_close_matches(key, ELSEWHERE, n=1, cutoff=0.8)):
+            return f"{override}: no such key; did you mean {word[0]}? {of_other_projects(word[0])}"
+        near = near or difflib.get_close_matches(key, own, n=1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(groups)}"
-        if near and near[0] in ELSEWHERE:
-            hint += f" {of_other_projects(near[0])}"
     return f"{override}: no such key; {hint}"
 
 

@@ -100,11 +100,13 @@ class EpochLog(Callback):
         else:
             is_measured = measured_by(name) in (None, *measured.metrics)
         if not is_measured:
-            there_are = ", ".join(measured.compute())
-            own = "; what a metric or task measures beside is listed in `also` of its dataclass"
-            raise ConfigError(
-                f"monitor={name}: is not measured; there are {there_are}{own if self.monitor.unknown else ''}"
-            )
+            names = measured.compute()
+            if name in names:
+                raise ConfigError(
+                    f"monitor={name}: is no loss, and no metric says whether higher is better: list it in `also` of the"
+                    " dataclass of its metric, or of the task"
+                )
+            raise ConfigError(f"monitor={name}: is not measured; there are {', '.join(names)}")
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         metrics = pl_module.finished_epoch()  # from here on also in trainer.callback_metrics, for other callbacks

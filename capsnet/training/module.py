@@ -315,6 +315,8 @@ def _images_and_targets(batch: tuple[Tensor, Any]) -> tuple[Tensor, Targets]:
     images, wanted, *extras = batch
     if isinstance(wanted, Targets):
         return images, wanted
+    if extras and not (len(extras) == 1 and isinstance(extras[0], dict)):
+        raise ConfigError("a batch must be (images, labels), or these and one dictionary of tensors, targets.extras")
     images = _in_unit_range(images)
     return images, Targets(wanted, images, extras=extras[0] if extras else None)
 

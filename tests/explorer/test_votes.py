@@ -77,8 +77,11 @@ class Own(torch.nn.Module):
 def test_networks_without_routing_or_places_say_so(image):
     assert vote_maps(trained(SmallCNN((1, 28, 28), 5)), image, 0) is None
     own = Own()
-    own.routing = torch.nn.Sequential(own.routing)  # a routing that has no steps
+    steps, own.routing = own.routing.steps, torch.nn.Sequential(own.routing)
+    own.routing.steps = 2  # of iterations
     assert vote_maps(trained(own), image, 0) is None
+    own.routing.steps = steps
+    assert len(vote_maps(trained(own), image, 0).steps) == 2
     found = vote_maps(trained(Own()), image, 0)
     assert (found.grid, found.window, found.sees_everything) == (None, None, False)
     assert [step.push_map for step in found.steps] == [None, None]

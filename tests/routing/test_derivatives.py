@@ -57,6 +57,20 @@ def test_every_routing_gives_the_gradient_of_each_image_by_itself(name, loss):
             torch.testing.assert_close(gradients[number], one, rtol=1e-6, atol=1e-12)
 
 
+def test_transforms_take_batches_that_are_routed_in_groups():
+    network, images = small_network("em").eval(), torch.rand(4, 1, 28, 28)
+    weights, labels = dict(network.named_parameters()), torch.arange(4)
+
+    def of_all(weights):
+        return spread_loss(functional_call(network, weights, (images,)).scores, labels)
+
+    whole = grad(of_all)(weights)
+    for layer in network.layers:
+        layer.images_at_once = lambda poses: 2
+    for expected, found in zip(whole.values(), grad(of_all)(weights).values(), strict=True):
+        torch.testing.assert_close(found, expected)
+
+
 def small_network(name):
     if hasattr(OPTIONS[name], "build_matrices"):
         sizes = {"primary_capsules": 2, "first_capsules": 2, "second_capsules": 2}

@@ -136,6 +136,10 @@ class TestMonitor:
         text = self.sweep_of(tmp_path, "val/distance", (0.3, 0.1, 0.4), lower_is_better=lower)
         assert f"best       {tmp_path}/{best} " in text
 
+    def test_of_an_old_record_the_config_says_that_a_loss_is_monitored(self, tmp_path):
+        config = {"monitor": "sparsity"}  # a part of a plugin's loss, whose name does not say that it is one
+        assert f"best       {tmp_path}/1 " in self.sweep_of(tmp_path, "val/sparsity", (0.3, 0.1, 0.4), config=config)
+
     def test_it_is_the_first_column_even_if_it_is_a_loss(self, tmp_path):
         head, first, *_ = self.sweep_of(tmp_path, "val/loss", (0.3, 0.1, 0.4)).splitlines()
         assert head.split()[2:10] == ["val", "loss", "test", "loss", "val", "accuracy", "test", "accuracy"]
