@@ -23,10 +23,9 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from ..routing.votes import computing_types
+from ..routing.votes import computing_types, in_transform, plain_gradients
 from .fourier_transform import IMAGE_TRIPLE, OUTPUT_TRIPLE, WEIGHT_TRIPLE, Transform
 
 MOST_OUTPUTS = 14  # of a tile along one side
@@ -183,15 +182,18 @@ class _FourierConvolution(torch.autograd.Function):
             else:
                 products.baddbmm_(image_hat, weight_hat.transpose(1, 2))
             factors += (image_hat, weight_hat)
+        ctx.stride = stride
         ctx.save_for_backward(images, weight, *factors)
         outputs = images.new_zeros(len(images), rows.count, columns.count, len(weight)).permute(0, 3, 1, 2)
         _paste(outputs, matrices.output.transposed(products), (rows.outputs, columns.outputs), rows, columns)
         return outputs
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, outputs_grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         images, weight, *factors = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            plain = functools.partial(F.conv2d, stride=ctx.stride)
+            return *plain_gradients(plain, (images, weight), outputs_grad), None, None
         rows, columns = ctx.blocks[0][:2]
         images_grad = _new_gradient(images, rows, columns) if ctx.needs_input_grad[0] else None
         weight_grad = torch.empty_like(weight) if ctx.needs_input_grad[1] else None
@@ -218,7 +220,8 @@ def fourier_conv2d(
     """`torch.nn.functional.conv2d` through the Fourier domain.
 
     Fastest if images have the channels last in memory, as the result has. Under bfloat16 autocast, the transforms are
-    computed in float32 and what they are multiplied with in bfloat16. The gradient cannot be differentiated again.
+    computed in float32 and what they are multiplied with in bfloat16. Gradients that are to be differentiated again, and
+    the transforms of `torch.func`, take PyTorch's own convolution.
 
     Args:
         images: [batch, in_channels, height, width].
@@ -233,7 +236,11 @@ def fourier_conv2d(
     dtype, factor_dtype = computing_types(images, weight)
     with torch.autocast(images.device.type, enabled=False):
         images = F.pad(images, (padding[1], padding[1], padding[0], padding[0])) if any(padding) else images
-        outputs = _FourierConvolution.apply(images.to(dtype), weight.to(dtype), stride, factor_dtype)
+        images, weight = images.to(dtype), weight.to(dtype)
+        if in_transform():
+            outputs = F.conv2d(images, weight, stride=stride)
+        else:
+            outputs = _FourierConvolution.apply(images, weight, stride, factor_dtype)
         return outputs if bias is None else outputs + bias.view(-1, 1, 1)
 
 

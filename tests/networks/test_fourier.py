@@ -80,6 +80,18 @@ def test_only_needed_gradients_are_computed():
     assert torch.allclose(weight.grad[0, :, 0, 0], images[:, :, :8, :8].sum((0, 2, 3)), rtol=1e-4)
 
 
+def test_second_derivatives_and_gradients_of_each_image_are_those_of_the_direct_convolution():
+    images = torch.randn(2, 2, 6, 5, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(3, 2, 3, 3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradgradcheck(lambda *inputs: fourier_conv2d(*inputs, stride=(2, 1)), (images, weight))
+
+    def of_one(convolve):
+        return torch.func.grad(lambda weight, image: convolve(image[None], weight).square().sum())
+
+    found, expected = (torch.func.vmap(of_one(one), (None, 0))(weight, images) for one in (fourier_conv2d, F.conv2d))
+    torch.testing.assert_close(found, expected)
+
+
 def test_products_are_bfloat16_under_autocast_and_sums_float32():
     torch.manual_seed(0)
     images, weight = torch.rand(4, 32, 20, 20), torch.randn(16, 32, 9, 9)
