@@ -220,8 +220,8 @@ def fourier_conv2d(
     """`torch.nn.functional.conv2d` through the Fourier domain.
 
     Fastest if images have the channels last in memory, as the result has. Under bfloat16 autocast, the transforms are
-    computed in float32 and what they are multiplied with in bfloat16. Gradients that are to be differentiated again, and
-    the transforms of `torch.func`, take PyTorch's own convolution.
+    computed in float32 and what they are multiplied with in bfloat16. Gradients that are to be differentiated again,
+    and the transforms of `torch.func`, take PyTorch's own convolution.
 
     Args:
         images: [batch, in_channels, height, width].
