@@ -51,7 +51,7 @@ def settings_of(arguments: argparse.Namespace, network: str, kind: str, seed: in
 
 
 def planned(arguments: argparse.Namespace) -> Planned:
-    for seed, kind, network in itertools.product(arguments.seeds, KINDS, arguments.networks):
+    for seed, kind, network in itertools.product(arguments.seeds, arguments.kinds, arguments.networks):
         names = {"network": network, "trained_on": kind, "data": arguments.data, "seed": seed}
         yield names, settings_of(arguments, network, kind, seed)
 
@@ -60,6 +60,7 @@ def parser() -> argparse.ArgumentParser:
     parser = parser_of(__doc__, "outputs/benchmarks/overlap", "capsule_loss_cnn")
     parser.add_argument("--data", default="kmnist_7k")
     parser.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
+    parser.add_argument("--kinds", nargs="+", choices=list(KINDS), default=list(KINDS))
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--batch-size", type=int, default=64)
     return parser
