@@ -191,9 +191,14 @@ def read_table(path: Path, columns: dict[str, str], extra_columns: Sequence[str]
     return rows
 
 
+def _places_of(names: Sequence[str]) -> dict[str, int]:
+    """The place of each column by its name in lower case; of two with the same name, the first."""
+    return {name.casefold(): place for place, name in reversed(list(enumerate(names)))}
+
+
 def _places(path: Path, names: Sequence[str], columns: dict[str, str]) -> dict[str, int]:
     """Which column is which, by the setting that names it."""
-    known = {name.casefold(): place for place, name in reversed(list(enumerate(names)))}
+    known = _places_of(names)
     places = {key: known[name.casefold()] for key, name in columns.items() if name.casefold() in known}
     for key, name in columns.items():
         if key not in places and (key, name) != ("split_column", SPLIT_COLUMN):
@@ -204,7 +209,7 @@ def _places(path: Path, names: Sequence[str], columns: dict[str, str]) -> dict[s
 
 def _extra_places(path: Path, names: Sequence[str], wanted: Sequence[str]) -> list[int]:
     """Which columns these are."""
-    known = {name.casefold(): place for place, name in reversed(list(enumerate(names)))}
+    known = _places_of(names)
     for name in wanted:
         if name.casefold() not in known:
             there = ", ".join(map(printable, names)) or "nothing"

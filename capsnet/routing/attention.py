@@ -69,10 +69,10 @@ def attention_routing(u: Tensor, weight: Tensor, prior: Tensor, scale: str = "in
         raise ValueError(f"prior must be [out_caps, in_caps], {list(weight.shape[:2])}, got {list(prior.shape)}")
     dtype, factor_dtype = computing_types(u, weight)
     with torch.autocast(u.device.type, enabled=False):
-        u, weight, prior, root = u.to(dtype), weight.to(dtype), prior.to(dtype), scale_of(weight, scale)
+        u, weight, prior = u.to(dtype), weight.to(dtype), prior.to(dtype)
         if in_transform():
             return attention_step(u, weight, prior, scale).capsules
-        return steep_squash(_AttentionSum.apply(u, weight, prior, root, factor_dtype))
+        return steep_squash(_AttentionSum.apply(u, weight, prior, scale, factor_dtype))
 
 
 def attention_step(u: Tensor, weight: Tensor, prior: Tensor, scale: str = "in_dim") -> RoutingStep:
@@ -82,16 +82,11 @@ def attention_step(u: Tensor, weight: Tensor, prior: Tensor, scale: str = "in_di
         u: input capsules, [..., in_caps, in_dim].
         weight, prior, scale: as of `attention_routing`.
     """
-    coupling, sums = _coupled(u, weight, prior, scale_of(weight, scale))
-    return RoutingStep(coupling, sums, steep_squash(sums))
-
-
-def _coupled(u: Tensor, weight: Tensor, prior: Tensor, root: float) -> tuple[Tensor, Tensor]:
-    """Coupling coefficients [..., out_caps, in_caps], and the sums of the votes [..., out_caps, out_dim]."""
     votes = votes_of(u, weight)
-    agreement = torch.einsum("...oie,...oe->...oi", votes, votes.sum(-2)) / root
+    agreement = torch.einsum("...oie,...oe->...oi", votes, votes.sum(-2)) / scale_of(weight, scale)
     coupling = agreement.softmax(-2) + prior
-    return coupling, torch.einsum("...oi,...oie->...oe", coupling, votes)
+    sums = torch.einsum("...oi,...oie->...oe", coupling, votes)
+    return RoutingStep(coupling, sums, steep_squash(sums))
 
 
 def scale_of(weight: Tensor, scale: str) -> float:
@@ -105,19 +100,20 @@ class _AttentionSum(torch.autograd.Function):
     """Σ_i c_ij û_ij, [b, o, e]. Axes: b image, o output capsule, e its dimension."""
 
     @staticmethod
-    def forward(ctx: Any, u: Tensor, weight: Tensor, prior: Tensor, root: float, factor_dtype: torch.dtype) -> Tensor:
+    def forward(ctx: Any, u: Tensor, weight: Tensor, prior: Tensor, scale: str, factor_dtype: torch.dtype) -> Tensor:
         votes = Votes(u, weight, factor_dtype)
+        root = scale_of(weight, scale)
         total = votes.total() / root
         ctx.save_for_backward(u, weight, prior, total)
-        ctx.factor_dtype, ctx.root = factor_dtype, root
+        ctx.factor_dtype, ctx.root, ctx.scale = factor_dtype, root, scale
         return votes.coupled(total, prior).permute(2, 0, 1)
 
     @staticmethod
     def backward(ctx: Any, s_grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None]:
         u, weight, prior, total = ctx.saved_tensors
         if torch.is_grad_enabled():
-            plain = plain_gradients(lambda *inputs: _coupled(*inputs, ctx.root)[1], (u, weight, prior), s_grad)
-            return *plain, None, None
+            inputs = u, weight, prior
+            return *plain_gradients(lambda *given: attention_step(*given, ctx.scale).sums, inputs, s_grad), None, None
         with torch.autocast(u.device.type, enabled=False):
             gradient = VotesGradient(Votes(u, weight, ctx.factor_dtype))
             total_grad, prior_grad = gradient.add_coupled(total, s_grad.permute(1, 2, 0), prior)

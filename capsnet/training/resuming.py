@@ -85,9 +85,8 @@ def _check_optimizer_state(content: dict[str, Any], module: Any, path: Path) -> 
     optimizer.step(lambda: torch.zeros(()))  # the first step makes the state; the weights are replaced later
     optimizer.zero_grad()
     wanted, saved = optimizer.state_dict(), content["optimizer_states"][0]
-    without_gradient = wanted["state"].keys() - saved["state"].keys()
     if saved["state"]:  # a weight that the loss does not reach has no state
-        wanted["state"] = {weight: state for weight, state in wanted["state"].items() if weight not in without_gradient}
+        wanted["state"] = {weight: state for weight, state in wanted["state"].items() if weight in saved["state"]}
     numbers = [[group["params"] for group in state["param_groups"]] for state in (wanted, saved)]
     if numbers[0] != numbers[1] or not _has_form_of(wanted["state"], saved["state"]):
         raise CheckpointError(f"{path}: its optimizer's state does not fit the network")

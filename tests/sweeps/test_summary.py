@@ -1,11 +1,13 @@
 """A sweep's table and picture, from folders of jobs made here."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from conftest import make_job, run_in_process, table
 
 from capsnet.errors import CheckpointError
+from capsnet.settings.config import COMBINABLE
 from capsnet.sweeps.jobs import Job, read_jobs
 from capsnet.sweeps.plan import Plan
 from capsnet.sweeps.summary import metric_by_value, summarize
@@ -134,6 +136,16 @@ class TestMonitor:
     @pytest.mark.parametrize(("lower", "best"), [(True, 1), (False, 2)])
     def test_the_record_says_if_lower_is_better_of_what_a_plugin_measures(self, tmp_path, lower, best):
         text = self.sweep_of(tmp_path, "val/distance", (0.3, 0.1, 0.4), lower_is_better=lower)
+        assert f"best       {tmp_path}/{best} " in text
+
+    @pytest.mark.parametrize(("lower", "best"), [(True, 1), (False, 2)])
+    @pytest.mark.parametrize("name", ["distance", "longest"])
+    def test_of_an_old_record_the_option_says_the_direction_of_all_that_a_plugins_metric_measures(
+        self, tmp_path, monkeypatch, name, lower, best
+    ):
+        option = dataclass(type("Distance", (), {"lower_is_better": lower, "also": ("longest",)}))
+        monkeypatch.setitem(COMBINABLE["metrics"], "distance", option)
+        text = self.sweep_of(tmp_path, f"val/{name}", (0.3, 0.1, 0.4), config={"monitor": name})
         assert f"best       {tmp_path}/{best} " in text
 
     def test_of_an_old_record_the_config_says_that_a_loss_is_monitored(self, tmp_path):
