@@ -134,6 +134,24 @@ OTHER_TRAININGS = {
         "augment__stroke": 0.5,
         "augment__erasing": 0.5,
     },
+    "as the authors of the 2017 paper": {
+        "model.conv_channels": 16,
+        "model.primary_capsules": 4,
+        "model__divide_primary": True,
+        "model__first_weights": "authors",
+        "routing__bias": True,
+        "loss__reconstruction_weight": 7.84,
+        "optimizer__lr_decay": 0.5,
+        "optimizer__min_lr": 0.002,  # without it, 0.001 in the last epoch
+    },
+    "matrix capsules, variational Bayes": {
+        "model": "matrix_capsnet",
+        "routing": "vb",
+        "model__conv_channels": 4,
+        "model__primary_capsules": 2,
+        "model__first_capsules": 2,
+        "model__second_capsules": 2,
+    },
 }
 
 
