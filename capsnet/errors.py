@@ -45,6 +45,12 @@ class TooLittleMemoryError(CapsNetError):
     exit_code = 1
 
 
+class ProcessError(CapsNetError):
+    """Another process of a training has failed."""
+
+    exit_code = 1
+
+
 class StorageError(CapsNetError):
     """A file cannot be written, for example because the disk is full."""
 

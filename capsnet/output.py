@@ -72,13 +72,3 @@ def _each(values: Any, function: Callable[[Tensor], Tensor]) -> Any:
     if isinstance(values, dict):
         return {name: function(value) for name, value in values.items()}
     return None if values is None else function(values)
-
-
-def confidences(output: Output, logits: bool) -> Tensor:
-    """Scores for people, [batch, classes]: lengths of class capsules, or probabilities. The largest stays the largest.
-
-    Args:
-        output: of a network.
-        logits: its scores are logits, unless they are lengths of capsules.
-    """
-    return output.scores.float().softmax(dim=1) if logits and output.capsules is None else output.scores

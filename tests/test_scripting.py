@@ -69,6 +69,8 @@ def test_an_optimizer_of_torchs_is_made_for_a_fresh_config_and_never_for_a_saved
     resume = ("train.py", "resume=run", "trainer.max_epochs=2")
     refused = run_in_process(*resume, cwd=tmp_path)
     assert "optimizer._target_=CLASS" in refused.stderr
+    other = run_in_process(*resume, "optimizer._target_=torch.optim.Adam", cwd=tmp_path)
+    assert "is another class than this run's (torch.optim.RMSprop)" in other.stderr
     assert run_in_process(*resume, asked[1], cwd=tmp_path).returncode == 0
 
 

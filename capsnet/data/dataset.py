@@ -88,6 +88,8 @@ class Dataset:
             train, val = self._hold_out(f"data.val_size={self.val_size:g}", images.labels, held_out, groups)
             self.val_split = images.of(val)
             images = images.of(train, own)
+        elif self.source.val() is not None:
+            log.info("data.val_size=0: the dataset's own validation images are not used")
         self.train_split = images
         if self.source.reads_test_images_first:
             self._read("test")  # for its digest in the record

@@ -1,5 +1,6 @@
 """What a metric is, and several of them together over the images of an epoch."""
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -7,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ConfigError
-from ..output import Output, Targets, confidences, detached
+from ..output import Output, Targets, detached
 
 AddUp = Callable[[Tensor], Tensor]
 """The sum of a tensor over all processes."""
@@ -33,7 +34,7 @@ class Metric:
         """Add a batch.
 
         Args:
-            output: of the network; its scores are lengths of capsules or probabilities, see `output.confidences`.
+            output: of the network; its scores are lengths of capsules or probabilities, see `Task.confidences`.
             targets: what was wanted of it.
         """
         raise NotImplementedError
@@ -48,12 +49,12 @@ class Measurements:
 
     Args:
         metrics: new ones, by name.
-        logits: the network's scores are logits, unless they are lengths of capsules.
+        confidences: of an output, [batch, classes] in [0, 1], see `Task.confidences`: the scores that metrics get.
         exact: add the losses up in float64, on the CPU, for which every batch waits.
     """
 
-    def __init__(self, metrics: Mapping[str, Any], logits: bool, exact: bool = False):
-        self.metrics, self.logits, self.exact = metrics, logits, exact
+    def __init__(self, metrics: Mapping[str, Any], confidences: Callable[[Output], Tensor], exact: bool = False):
+        self.metrics, self.confidences, self.exact = metrics, confidences, exact
         self.names: tuple[str, ...] = ()
         """What was measured, once it was computed."""
         self.losses: tuple[str, ...] = ()
@@ -83,12 +84,12 @@ class Measurements:
         sums = (values.cpu().double() if self.exact else values) * len(targets.labels)
         self._sums = sums if self._sums is None else self._sums + sums
         output = detached(output)
-        output = output._replace(scores=confidences(output, self.logits))
+        output = output._replace(scores=self.confidences(output))
         for metric in self.metrics.values():
             metric.update(output, targets)
 
     def compute(self, add_up: AddUp | None = None) -> dict[str, float]:
-        """What was measured, by name: the losses first.
+        """What was measured, by name: the losses first. A metric that is NaN or infinite was not measured.
 
         Args:
             add_up: sums over all processes, each of which has to call this, once; None: this process alone.
@@ -109,7 +110,7 @@ class Measurements:
                 raise ConfigError(f"metrics={option}: {min(both)} is measured already; choose another name")
             measured |= values
         self.names = tuple(measured)
-        return measured
+        return {name: value for name, value in measured.items() if name in self.losses or math.isfinite(value)}
 
     def _add_up(self, option: str, metric: Any, add_up: AddUp) -> None:
         """Replace a metric's sums by those over all processes."""

@@ -4,7 +4,6 @@ import math
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -74,7 +73,6 @@ class PrimaryCapsules(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """[batch, channels, height, width] -> [batch, types * rows * columns, dim], lengths in [0, 1)."""
         channels = self.conv(features)
-        channels = channels.to(torch.promote_types(channels.dtype, torch.float32))  # squares and roots need it
         if self.divisor != 1:  # not the bias
             channels = (channels - self.conv.bias[:, None, None]) / self.divisor + self.conv.bias[:, None, None]
         capsules = channels.unflatten(1, (-1, self.dim)).movedim(2, -1)  # [batch, types, rows, columns, dim]

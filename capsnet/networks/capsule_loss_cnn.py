@@ -2,7 +2,6 @@
 
 import math
 
-import torch
 from torch import Tensor, nn
 
 from ..routing.squash import squash
@@ -48,6 +47,4 @@ class CapsuleLossCNN(CapsuleNetwork):
 
     def encode(self, images: Tensor) -> Tensor:
         """[batch, *image_shape] -> a vector for each class, [batch, classes, class_dim], lengths in [0, 1)."""
-        vectors = self.vectors(self.trunk(images))
-        vectors = vectors.to(torch.promote_types(vectors.dtype, torch.float32))  # squares and roots need the precision
-        return squash(vectors.unflatten(1, (-1, self.class_dim)))
+        return squash(self.vectors(self.trunk(images)).unflatten(1, (-1, self.class_dim)))

@@ -34,7 +34,7 @@ class PooledCapsules(nn.Module):
 
     def parts(self, features: Tensor) -> Tensor:
         """What each place adds to each capsule before squashing, [batch, channels / dim, dim, height, width]."""
-        # Also under autocast: squash needs the precision.
+        # Also under autocast: lengths need the precision.
         capsules = features.to(torch.promote_types(features.dtype, torch.float32)).unflatten(1, (-1, self.dim))
         lengths = torch.linalg.vector_norm(capsules, dim=2, keepdim=True)
         return capsules * lengths.flatten(3).softmax(3).view_as(lengths)

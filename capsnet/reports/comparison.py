@@ -61,11 +61,11 @@ def group_and_label(runs: Sequence[RunResult], monitor: Monitor) -> tuple[list[C
         CheckpointError: a record has no settings, or a table is damaged.
     """
     settings = {run.folder: _trained_settings(run) for run in runs}
-    groups = grouped(
-        runs, lambda run: tuple(sorted((key, str(value)) for key, value in settings[run.folder].items())), monitor
-    )
+    groups = _grouped(runs, settings, monitor)
     for group in groups:
-        _leave_out_repeated_seeds(group)
+        if len(precisions := {str(run.precision) for run in group.runs}) > 1:
+            computed = " and ".join(sorted(precisions))
+            log.warning("%s and the other seeds: computed in %s", group.runs[0].folder, computed)
     if len({run.images for run in runs}) > 1:
         log.warning("these runs were tested on different images, so their metrics cannot be compared")
     if len({run.monitor for run in runs}) > 1:
@@ -95,17 +95,30 @@ def _trained_settings(run: RunResult) -> dict[str, Any]:
     except ConfigError:  # an option comes from a plugin, or a key no longer exists
         flat = saved_leaves(run.config)
     ignored = untrained_keys() | {"seed"}
-    settings = {key: value for key, value in flat.items() if key not in ignored}
+    settings = {key: value for key, value in flat.items() if key not in ignored} | run.other_code
     return settings | ({IMAGES: run.images[:8]} if run.images else {})
 
 
-def _leave_out_repeated_seeds(group: Repetitions[RunResult]) -> None:
-    """Keep one run for each seed: the same training twice says nothing about chance."""
-    kept: dict[int | None, RunResult] = {}
-    for run in group.runs:
-        if kept.setdefault(run.seed, run) is not run:
-            log.warning("%s: same settings and seed as %s, and left out", run.folder, kept[run.seed].folder)
-    group.runs = list(kept.values())
+def _grouped(
+    runs: Sequence[RunResult], settings: dict[Path, dict[str, Any]], monitor: Monitor
+) -> list[Repetitions[RunResult]]:
+    """Runs that differ only in their seed, each seed once: the same training twice says nothing about chance.
+
+    A repetition with another result was trained with other code, or elsewhere. It belongs to a group of its own.
+    """
+    groups: dict[Path, tuple[Any, ...]] = {}
+    earlier: dict[tuple[Any, ...], list[RunResult]] = {}
+    for run in runs:
+        key = tuple(sorted((key, str(value)) for key, value in settings[run.folder].items()))
+        same = earlier.setdefault((key, run.seed), [])
+        if any(one.metrics == run.metrics for one in same):
+            log.warning("%s: same settings, seed and result as %s, and left out", run.folder, same[0].folder)
+            continue
+        if same:
+            log.warning("%s: same settings and seed as %s, with another result: apart", run.folder, same[0].folder)
+        groups[run.folder] = (key, len(same))
+        same.append(run)
+    return grouped([run for run in runs if run.folder in groups], lambda run: groups[run.folder], monitor)
 
 
 def _robustness_of(run: RunResult) -> dict[str, dict[float, float]]:

@@ -172,11 +172,9 @@ def _measure_robustness(
     network: nn.Module, dataset: Dataset, report: dict[str, Any], config: Config, folder: Path
 ) -> list[Point]:
     """Measure robustness; write robustness.csv and, if wanted, figures/robustness.png."""
-    task = config.task.build()
-    batches = test_batches(network, dataset, task)
-    points = measure_robustness(
-        network, batches, task, config.task.monitor, report[config.task.monitor], report["epoch"]
-    )
+    task, monitor = config.task.build(), config.task.monitor
+    batches, loss = test_batches(network, dataset, task), build_loss(config.loss)
+    points = measure_robustness(network, batches, task, loss, monitor, report[monitor], report["epoch"])
     write_robustness(folder / ROBUSTNESS_FILE, points)
     if config.figures:
         from . import figures  # loads matplotlib

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from ..data.batches import Batches
 from ..errors import CheckpointError
 from ..files import write_csv
+from ..losses import Loss
 from ..settings.config import COMBINABLE
 from ..tasks.task import Task
 from ..text import columns, shown
@@ -32,7 +33,7 @@ class Point(NamedTuple):
 
 
 def measure_robustness(
-    network: nn.Module, batches: Batches, task: Task, metric: str, unchanged: float, epoch: int | None
+    network: nn.Module, batches: Batches, task: Task, loss: Loss, metric: str, unchanged: float, epoch: int | None
 ) -> list[Point]:
     """A metric at every level of every distortion, with a progress bar.
 
@@ -40,7 +41,8 @@ def measure_robustness(
         network: on the device of the batches.
         batches: of the test items, always in the same order.
         task: what is learned.
-        metric: name of an option of `metrics`, or of one that the task adds.
+        loss: that the network was trained with.
+        metric: name of an option of `metrics`, of one that the task adds, or of a loss.
         unchanged: what was measured on the images as they are.
         epoch: from which the network is, for the table.
     """
@@ -56,7 +58,7 @@ def measure_robustness(
                 for images, targets in batches
             )
             chosen = {metric: COMBINABLE["metrics"][metric]().build()} if metric in COMBINABLE["metrics"] else {}
-            value = score_outputs(outputs, task, task.metrics(chosen)).measured[metric]
+            value = score_outputs(outputs, task, task.metrics(chosen), loss).measured[metric]
         points.append(Point(distortion.name, level, distortion.unit, value, epoch))
     return points
 

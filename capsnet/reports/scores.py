@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -57,7 +58,7 @@ def score_outputs(
         loss: None: the scores are those of capsules, or probabilities.
     """
     logits = loss is not None and loss.logits
-    measurements, details = Measurements(metrics, logits, exact=True), []
+    measurements, details = Measurements(metrics, partial(task.confidences, logits=logits), exact=True), []
     began, counted = time.perf_counter(), 0
     for number, (output, targets) in enumerate(outputs):
         measurements.update({} if loss is None else loss(output, targets, END), output, targets)

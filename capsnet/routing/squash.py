@@ -11,8 +11,9 @@ def squash(s: Tensor, dim: int = -1) -> Tensor:
         s: vectors along `dim`, any shape.
 
     Returns:
-        Same shape as `s`; lengths in [0, 1). The gradient is finite at s = 0.
+        Same shape as `s`, in float32 at least; lengths in [0, 1). The gradient is finite at s = 0.
     """
+    s = s.to(torch.promote_types(s.dtype, torch.float32))  # squares and roots need the precision
     length = torch.linalg.vector_norm(s, dim=dim, keepdim=True)
     return s * (length / (1 + length.square()))
 
@@ -40,8 +41,9 @@ def steep_squash(s: Tensor, dim: int = -1) -> Tensor:
         s: vectors along `dim`, any shape.
 
     Returns:
-        Same shape as `s`; lengths in [0, 1]. The gradient is finite at s = 0.
+        Same shape as `s`, in float32 at least; lengths in [0, 1]. The gradient is finite at s = 0.
     """
+    s = s.to(torch.promote_types(s.dtype, torch.float32))
     length = torch.linalg.vector_norm(s, dim=dim, keepdim=True)
     known = length > 0
     factor = -torch.expm1(-length) / torch.where(known, length, 1)

@@ -22,6 +22,8 @@ class RunResult:
     seed: int | None = None
     config: dict[str, Any] | None = None
     """Every setting, nested."""
+    plugin: dict[str, str] | None = None
+    precision: str | None = None
     images: str | None = None
     """sha256 of the files that were read."""
     parameters: int | None = None
@@ -40,6 +42,17 @@ class RunResult:
     reason: str | None = None
     written: float = 0.0
     """When its record was written, in seconds since 1970; tells a record from a later one."""
+
+    @property
+    def other_code(self) -> dict[str, str]:
+        """What else it was trained with than this project's code, by setting: that may differ where settings do not."""
+        config = self.config or {}
+        code = {
+            "plugin": (self.plugin or {}).get("sha256", "")[:8],
+            "optimizer._target_": config.get("optimizer", {}).get("_target_"),
+            "callbacks": ",".join(sorted(config.get("callbacks", {}))),
+        }
+        return {setting: named for setting, named in code.items() if named}
 
 
 def read_result(folder: Path) -> RunResult:

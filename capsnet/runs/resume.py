@@ -22,14 +22,20 @@ def resumed(run_dir: Path, overrides: dict[str, str | None]) -> tuple[Config, li
     """
     record = read_record(run_dir)
     before, config = saved_config(run_dir, overrides)
+    given = recorded_overrides(record) + [f"{key}={value}" for key, value in overrides.items()]
     refuse_changes(before, config, may_extend=True)
-    if record["status"] == "completed" and not _trains_longer(before, config):
-        raise CheckpointError(
-            f"{run_dir}: is complete after {record.get('epochs')} epochs; to go on, set a higher trainer.max_epochs"
-        )
-    if record["status"] == "completed" and not (run_dir / LAST_CHECKPOINT).exists():
+    target, known = getattr(config.optimizer, "_target_", None), record.get("foreign", [])
+    if target is not None and target not in known:
+        raise ConfigError(f"optimizer._target_={target}: is another class than this run's ({', '.join(known)})")
+    if record["status"] != "completed":
+        return config, given
+    if not (run_dir / LAST_CHECKPOINT).exists():
         raise CheckpointError(f"{run_dir}: has no {LAST_CHECKPOINT} to go on from; begin a new run with init={run_dir}")
-    return config, recorded_overrides(record) + [f"{key}={value}" for key, value in overrides.items()]
+    limits = _limits(record["epochs"], before)
+    if limits.isdisjoint(_raised(before, config)):
+        further = f"set a higher {' or '.join(sorted(limits))}" if limits else f"begin a new run with init={run_dir}"
+        raise CheckpointError(f"{run_dir}: is complete after {record['epochs']} epochs; to go on, {further}")
+    return config, given
 
 
 def refuse_changes(before: Config, after: Config, may_extend: bool) -> None:
@@ -52,8 +58,15 @@ def refuse_changes(before: Config, after: Config, may_extend: bool) -> None:
         )
 
 
-def _trains_longer(before: Config, after: Config) -> bool:
+def _limits(epochs: int, config: Config) -> set[str]:
+    """The settings of which one has ended a run after so many epochs; none if early stopping has."""
+    if epochs >= config.trainer.max_epochs:
+        return {"trainer.max_epochs"}
+    return {key for key, value, setting in leaves(config) if setting.extends and value} - {"trainer.max_epochs"}
+
+
+def _raised(before: Config, after: Config) -> set[str]:
+    """The limits that let a run train longer than before."""
     earlier = {key: value for key, value, _ in leaves(before)}
-    changed = {key: value for key, value, setting in leaves(after) if setting.extends and value != earlier[key]}
-    epochs = changed.pop("trainer.max_epochs", None)
-    return bool(changed) or (epochs is not None and epochs > before.trainer.max_epochs)
+    changed = {key for key, value, setting in leaves(after) if setting.extends and value != earlier[key]}
+    return changed if after.trainer.max_epochs > before.trainer.max_epochs else changed - {"trainer.max_epochs"}

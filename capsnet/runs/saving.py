@@ -33,7 +33,7 @@ def save(
         class_names: of the classes 0, 1, ...
         overrides: the settings that build such a network, such as "model=small_capsnet", "routing.iters=5", and those
             of the data that it can be evaluated on, such as "data=kmnist_7k".
-        image_shape: (channels, height, width) of the dataset's images; None: as the network says.
+        image_shape: (channels, height, width) of the dataset's images; None: those that the network sees.
 
     Returns:
         The folder.
@@ -42,7 +42,10 @@ def save(
         ConfigError: the settings build another network, or the folder has a run already.
     """
     folder, config = Path(folder), compose(*overrides)
-    shape = image_shape or getattr(network, "image_shape", (1, 28, 28))
+    seen = getattr(network, "image_shape", (1, 28, 28))
+    if image_shape is None and config.task.build().image_shape(seen) != seen:
+        raise ConfigError("save: this task makes larger images; give image_shape=, that of the dataset's images")
+    shape = image_shape or seen
     weights = {name: weight.detach().cpu() for name, weight in network.state_dict().items()}
     with torch.random.fork_rng(devices=[]):
         same = build_network(config, shape, len(class_names))

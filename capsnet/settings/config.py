@@ -366,6 +366,15 @@ def _check_several_classes(config: Config) -> None:
         raise ConfigError(
             f"data.class_weights={config.data.class_weights}: is for one class an image, and task={task} has several"
         )
+    if getattr(config.model, "matrices", False) and getattr(config.routing, "sums_to_one", False):
+        routing = name_of("routing", config.routing)
+        raise ConfigError(
+            f"routing={routing}: the activations of its matrix capsules sum to 1 over the classes, and task={task} has"
+            " several classes an image; choose em or vb"
+        )
+    if getattr(config.loss, "label_smoothing", 0):
+        smoothing = config.loss.label_smoothing
+        raise ConfigError(f"loss.label_smoothing={smoothing:g}: is for one class an image, and task={task} has several")
     for name, option in config.metrics.options.items():
         if name not in type(config.metrics).default and not takes_several_classes(option):
             raise ConfigError(f"metrics={name}: is for one class an image, and task={task} has several")

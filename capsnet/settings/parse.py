@@ -86,7 +86,8 @@ def config_from_omegaconf(composed: DictConfig) -> Config:
 def config_from_dict(saved: Values, overrides: dict[str, Any] | None = None, origin: str = "") -> Config:
     """The typed config in a saved dictionary, with some settings replaced.
 
-    Nothing is downloaded because a saved config asks for it: `data.download` and `data.mirror` count only in overrides.
+    Nothing is downloaded, and no class is made, because a file asks for it: `data.download`, `data.mirror` and
+    `optimizer._target_` of a dictionary with an `origin` do not count, but in overrides they do.
     A plugin is not read because a saved config names it: the command line must name it, too.
 
     Args:
@@ -107,7 +108,8 @@ def config_from_dict(saved: Values, overrides: dict[str, Any] | None = None, ori
     plugin = values.pop("plugin", None)
     try:
         _check_form(values)
-        _stay_inside(values)
+        if origin:
+            _stay_inside(values)
         for key, value in sorted(overrides.items(), key=lambda item: "." in item[0].removesuffix(".name")):
             _replace(values, key, value)  # options first, then their settings
         if not origin:

@@ -32,6 +32,8 @@ class Dynamic:
 class Uniform:
     """All coupling coefficients equal: no routing, the baseline."""
 
+    sums_to_one = True  # over the classes, of the activations of matrix capsules
+
     def build(self, in_caps: int, in_dim: int, out_caps: int, out_dim: int):
         from ..routing.uniform import UniformRouting
 
@@ -140,6 +142,7 @@ class Inverted:
         one_of=("concurrent", "sequential"),
     )
     competition: str = setting("types", f"of matrices: {COMPETITION}", one_of=COMPETITIONS)
+    sums_to_one = True
 
     def build(self, in_caps: int, in_dim: int, out_caps: int, out_dim: int):
         from ..routing.inverted import InvertedRouting
@@ -155,6 +158,8 @@ class Inverted:
 @dataclass
 class Self:
     """Self-routing (Hahn, Pyeon & Kim 2019): each child chooses its parents from its own pose."""
+
+    sums_to_one = True
 
     def build_matrices(self, children: int, types: int, dim: int):
         from ..routing.self_routing import SelfRouting

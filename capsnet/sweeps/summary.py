@@ -81,12 +81,14 @@ def _swept(job: Job, keys: list[str]) -> tuple[str | None, ...]:
 def _trained(jobs: Sequence[Job]) -> dict[Path, str | None]:
     """What each job was trained with, but for its seed, by folder; None if it failed before that was known.
 
-    Two jobs with the same swept values differ in it only if a YAML file, or a variable that it names, has changed.
+    Two jobs with the same swept values differ in it only if a YAML file, a variable that it names, or a plugin has
+    changed.
     """
     left_out = {*untrained_keys(), SEED}
     trained: dict[Path, str | None] = {}
     for job in jobs:
         settings = {key: value for key, value in saved_leaves(job.config or {}).items() if key not in left_out}
+        settings |= job.other_code
         trained[job.folder] = json.dumps(settings, sort_keys=True) if settings else None
     return trained
 

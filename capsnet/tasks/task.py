@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..augment.shift import shift
 from ..data.batches import Composition
-from ..output import Output, Targets, confidences
+from ..output import Output, Targets
 
 MOST_CLASSES, WORST_CLASSES = 25, 15
 """With more classes, the terminal lists only the worst; all of them are in evaluation.json."""
@@ -61,7 +61,7 @@ class Task(Composition):
             output: of a network.
             logits: its scores are logits, unless they are lengths of capsules.
         """
-        return confidences(output, logits)
+        return output.scores.float().softmax(1) if logits and output.capsules is None else output.scores
 
     def prediction(self, scores: Tensor, class_names: Sequence[str]) -> dict[str, Any]:
         """What is said of one picture with scores [classes], by name: a row of the table of `capsnet.predict`."""

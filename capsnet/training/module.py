@@ -3,6 +3,7 @@
 import math
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -175,7 +176,8 @@ class CapsNetModule(pl.LightningModule):
             self._weights = balanced_weights(counts)
 
     def _new_measurements(self) -> Measurements:
-        return Measurements(self.task.metrics(build_metrics(self.config), self._class_counts), self.loss.logits)
+        confidences = partial(self.task.confidences, logits=self.loss.logits)
+        return Measurements(self.task.metrics(build_metrics(self.config), self._class_counts), confidences)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Output:
         return self.network(images, labels)

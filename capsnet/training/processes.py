@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment, find_free_network_port
 
+from ..errors import ProcessError
 from ..settings.config import Config, as_dict
 from ..settings.plugins import loaded_plugin
 from .choices import Choice
@@ -72,8 +73,12 @@ def further_processes(
     With `callbacks`, they make those that the config names, as this process has: the config is not from a file.
 
     If one of them fails, this process is terminated too, by force if it is stuck waiting for the other.
+
+    Raises:
+        ProcessError: one of them has failed.
     """
     started, over = [], threading.Event()
+    failed: list[str] = []
     try:
         for rank in range(1, processes):
             order = {
@@ -96,13 +101,17 @@ def further_processes(
             started.append(process)
             assert process.stdin is not None
             process.stdin.write(json.dumps(order).encode() + b"\n")
-            threading.Thread(target=_terminate_if_it_fails, args=(process, over), daemon=True).start()
+            threading.Thread(target=_terminate_if_it_fails, args=(process, failed, over), daemon=True).start()
             process.stdin.flush()  # and left open: it closes when this process ends, and then the other one exits
         yield
         over.set()
         for process in started:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(EXIT_SECONDS)
+    except BaseException as error:
+        if failed:
+            raise ProcessError(failed[0]) from error
+        raise
     finally:
         over.set()
         for process in started:
@@ -112,12 +121,13 @@ def further_processes(
             torch.distributed.destroy_process_group()  # the next training in this process makes its own
 
 
-def _terminate_if_it_fails(process: subprocess.Popen, over: threading.Event) -> None:
+def _terminate_if_it_fails(process: subprocess.Popen, failed: list[str], over: threading.Event) -> None:
     if process.wait() == 0 or over.is_set():
         return
-    log.error("another process of this training failed with exit code %d", process.returncode)
+    failed.append(f"another process of this training failed with exit code {process.returncode}, see above")
     os.kill(os.getpid(), signal.SIGTERM)
     if not over.wait(EXIT_SECONDS):  # it is waiting for the process that has failed
+        log.error(failed[0])
         os._exit(1)
 
 

@@ -1,5 +1,7 @@
 """Claims about the metrics, held against scikit-learn and against sums by hand."""
 
+from functools import partial
+
 import pytest
 import torch
 from conftest import wanted
@@ -10,9 +12,11 @@ from capsnet.errors import ConfigError
 from capsnet.metrics.balanced_accuracy import class_accuracies
 from capsnet.metrics.metric import Measurements
 from capsnet.settings.config import COMBINABLE
+from capsnet.tasks.classify import Classify
 
 OPTIONS = COMBINABLE["metrics"]
 CLASSES, IMAGES = 5, 60
+AS_THEY_ARE = partial(Classify().confidences, logits=False)
 
 
 def measured(name, scores, labels, batches=(IMAGES,)):
@@ -89,7 +93,7 @@ def test_metrics_see_probabilities_in_place_of_logits_and_lengths_as_they_are(sc
             return {"sum": self.scores.sum()}
 
     scores, labels = scored
-    measurements = Measurements({"seen": Seen()}, logits)
+    measurements = Measurements({"seen": Seen()}, partial(Classify().confidences, logits=logits))
     measurements.update({"loss": torch.ones(())}, Output(scores, capsules), wanted(labels, scores))
     expected = scores.softmax(1) if logits and capsules is None else scores
     torch.testing.assert_close(measurements.metrics["seen"].scores, expected)
@@ -97,7 +101,7 @@ def test_metrics_see_probabilities_in_place_of_logits_and_lengths_as_they_are(sc
 
 def of_two_processes(metric, scores, labels):
     """What the first of two processes computes, each of which has seen half of the images."""
-    both = [Measurements({"mine": metric()}, logits=False) for _ in range(2)]
+    both = [Measurements({"mine": metric()}, AS_THEY_ARE) for _ in range(2)]
     for rank, measurements in enumerate(both):
         half = wanted(labels[rank::2], scores)
         measurements.update({"loss": torch.ones(())}, Output(scores[rank::2]), half)
@@ -165,8 +169,23 @@ def test_two_metrics_of_one_name_are_refused(scored):
         def compute(self):
             return {"loss": 1}
 
-    measurements = Measurements({"mine": Loss()}, logits=False)
+    measurements = Measurements({"mine": Loss()}, AS_THEY_ARE)
     scores, labels = scored
     measurements.update({"loss": torch.ones(())}, Output(scores), wanted(labels, scores))
     with pytest.raises(ConfigError, match="metrics=mine: loss is measured already"):
         measurements.compute()
+
+
+def test_a_metric_that_is_not_a_number_was_not_measured(scored):
+    class Nothing:
+        def update(self, output, targets):
+            pass
+
+        def compute(self):
+            return {"recall": float("nan"), "other": 1.0}
+
+    measurements = Measurements({"mine": Nothing()}, AS_THEY_ARE)
+    scores, labels = scored
+    measurements.update({"loss": torch.full((), torch.nan)}, Output(scores), wanted(labels, scores))
+    assert measurements.compute().keys() == {"loss", "other"}  # a loss that is none ends the training
+    assert measurements.names == ("loss", "recall", "other")

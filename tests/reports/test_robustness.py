@@ -5,7 +5,7 @@ import torch
 from conftest import run_in_process, table
 from torch import nn
 
-from capsnet import Output
+from capsnet import MarginLoss, Output
 from capsnet.data.batches import Batches
 from capsnet.data.source import LabelledImages
 from capsnet.errors import CheckpointError
@@ -73,7 +73,7 @@ def test_accuracy_is_measured_at_every_level_of_every_distortion():
     images = torch.zeros(6, 1, 10, 10, dtype=torch.uint8)
     images[:3, :, 0, 0] = 255
     batches = Batches(LabelledImages(images, torch.tensor([1, 1, 1, 0, 0, 0])), 4)
-    points = measure_robustness(BrightCorner(), batches, Classify(), "accuracy", 1.0, epoch=7)
+    points = measure_robustness(BrightCorner(), batches, Classify(), MarginLoss(), "accuracy", 1.0, epoch=7)
     curves = by_distortion(points)
     assert {name: tuple(levels) for name, levels in curves.items()} == {
         distortion.name: distortion.levels for distortion in DISTORTIONS
@@ -86,7 +86,9 @@ def test_accuracy_is_measured_at_every_level_of_every_distortion():
 class TestFile:
     def test_what_is_written_is_read_again(self, tmp_path):
         images = LabelledImages(torch.zeros(2, 1, 10, 10, dtype=torch.uint8), torch.tensor([0, 1]))
-        points = measure_robustness(BrightCorner(), Batches(images, 2), Classify(), "accuracy", 0.5, epoch=None)
+        points = measure_robustness(
+            BrightCorner(), Batches(images, 2), Classify(), MarginLoss(), "accuracy", 0.5, epoch=None
+        )
         write_robustness(tmp_path / "robustness.csv", points)
         assert read_robustness(tmp_path / "robustness.csv") == points
         assert read_robustness(tmp_path / "none.csv") == []

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from capsnet import squash
+from capsnet.routing.squash import steep_squash
 
 
 @given(length=st.floats(1e-6, 1e3), dim=st.integers(1, 20), seed=st.integers(0, 1000))
@@ -16,6 +17,13 @@ def test_the_length_is_the_papers_and_the_direction_stays(length, dim, seed):
     assert v.norm().item() == pytest.approx(length**2 / (1 + length**2), rel=1e-12)
     assert v.norm() < 1
     torch.testing.assert_close(v / v.norm(), direction)
+
+
+@pytest.mark.parametrize("squashed", [squash, steep_squash])
+def test_lengths_of_half_precision_stay_below_one(squashed):
+    v = squashed((torch.randn(200, 8, generator=torch.Generator().manual_seed(0)) * 20).bfloat16())
+    assert v.dtype == torch.float32
+    assert v.norm(dim=1).max() <= 1 + 1e-6
 
 
 def test_acts_along_the_given_axis():

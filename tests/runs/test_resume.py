@@ -187,6 +187,13 @@ def test_a_training_that_early_stopping_has_ended_is_not_trained_on(tmp_path):
     assert metrics(tmp_path) == before
 
 
+def test_what_has_ended_a_run_is_what_has_to_be_raised(tmp_path):
+    train(digits_config(trainer__max_steps=8, trainer__max_epochs=5), tmp_path)
+    with pytest.raises(CheckpointError, match=r"after 2 epochs; to go on, set a higher trainer\.max_steps"):
+        resumed(tmp_path, {"trainer.max_epochs": "9"})
+    assert resumed(tmp_path, {"trainer.max_steps": "20"})[0].trainer.max_steps == 20
+
+
 def test_a_run_that_its_number_of_steps_has_ended_may_be_given_more(tmp_path, whole_run):
     steps = 8
     ended = train(digits_config(**RANDOM, trainer__max_steps=steps, trainer__min_epochs=3), tmp_path)

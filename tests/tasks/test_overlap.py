@@ -14,7 +14,7 @@ from conftest import DIGITS, REPO, digits_config, record_of, run_in_process, tab
 from explorer.serving import decoded, encoded, served
 from PIL import Image
 
-from capsnet import Output, Targets, load
+from capsnet import Output, Targets, compose, load
 from capsnet.augment import Augmentation
 from capsnet.data.batches import Batches, TrainingBatches
 from capsnet.data.source import LabelledImages
@@ -25,6 +25,7 @@ from capsnet.settings.config import OPTIONS, monitor_named
 from capsnet.settings.parse import config_from_dict
 from capsnet.tasks.overlap import Overlap, by_overlap, ink_overlap
 from capsnet.training.datamodule import KMNISTDataModule
+from capsnet.training.module import CapsNetModule
 from capsnet.training.run import train
 
 CLASSES, SHIFT = 5, 3
@@ -252,6 +253,7 @@ def test_multimnist_is_made_of_the_digits_that_lie_beside_the_checkout(tmp_path)
         ({"augment": "mixup"}, "augment.mixup=0.4: task=overlap lays images over each other already"),
         ({"metrics": "f1"}, "metrics=f1: is for one class an image, and task=overlap has several"),
         ({"data.class_weights": "balanced"}, "is for one class an image, and task=overlap has several"),
+        ({"loss": "cross_entropy", "loss.label_smoothing": 0.1}, "loss.label_smoothing=0.1: is for one class an image"),
         ({"task.train": "double"}, "task.train=double: must be one of pairs, single"),
     ],
 )
@@ -261,6 +263,18 @@ def test_what_does_not_go_together_is_told_in_one_line(setting, message, tmp_pat
     assert done.returncode == 2
     assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("routing", ["inverted", "self", "uniform"])
+def test_matrix_capsules_that_share_one_activation_cannot_name_two_classes(routing):
+    with pytest.raises(ConfigError, match=f"routing={routing}: the activations .* sum to 1"):
+        compose("task=overlap", "model=matrix_capsnet", f"routing={routing}")
+
+
+def test_metrics_see_each_classs_own_probability():
+    measurements = CapsNetModule("task=overlap", "model=small_cnn").measurements["test"]
+    scores = torch.tensor([[2.0, 2.0, -9.0]])
+    torch.testing.assert_close(measurements.confidences(Output(scores)), scores.sigmoid())
 
 
 @pytest.fixture(scope="module")
