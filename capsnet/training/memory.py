@@ -7,7 +7,7 @@ import os
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ from ..runs.checkpoints import build_network
 from ..settings.config import Config
 
 COPIES = 4  # of each weight: itself, its gradient, and the two means of Adam
-SHARES = 2  # of what a layer gives: itself, and its gradient
+SHARES = 2  # of what the backward pass is given: itself, and its gradient
 LIBRARIES = 0.9e9  # bytes of a process with torch and Lightning loaded, on the CPU
 TOO_LITTLE = ("out of memory", "can't allocate memory", "not enough memory", "cannot allocate memory")
 REMEDY = "set data.batch_size or data.image_size lower, model.decoder=convolutional, or a smaller model"
@@ -29,7 +29,7 @@ class Need(NamedTuple):
     weights: int
     """And their gradients and means."""
     batch: int
-    """What the layers give for a batch."""
+    """What the backward pass of a batch is given."""
     images: int
     """All images that are held."""
 
@@ -55,9 +55,10 @@ def refuse_too_large(
         )
 
 
-@torch.no_grad()
 def memory_need(network: nn.Module, image_shape: tuple[int, int, int], batch_size: int, images: int) -> Need:
-    """What the training of a network needs, found by showing it one image.
+    """What the training of a network needs, found by showing it one image: what the backward pass will be given.
+
+    What is only used in passing is not counted, such as the votes of matrix capsules.
 
     Args:
         network: of any kind; it stays as it is.
@@ -65,21 +66,21 @@ def memory_need(network: nn.Module, image_shape: tuple[int, int, int], batch_siz
         batch_size: images in a step.
         images: in all splits.
     """
-    given: list[int] = []
+    weights = {weight.untyped_storage().data_ptr() for weight in network.state_dict().values()}
+    kept: dict[int, int] = {}
 
-    def count(layer: nn.Module, inputs: Any, output: Any) -> None:
-        if isinstance(output, Tensor):
-            given.append(output.numel() * output.element_size())
+    def keep(tensor: Tensor) -> Tensor:
+        if (place := tensor.untyped_storage().data_ptr()) not in weights:
+            kept[place] = tensor.untyped_storage().nbytes()
+        return tensor
 
-    layers = [layer for layer in network.modules() if not list(layer.children())]
-    hooks = [layer.register_forward_hook(count) for layer in layers]
     was_training = network.training
     network.eval()
-    network(torch.zeros(1, *image_shape))
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        output = network(torch.zeros(1, *image_shape))  # its graph holds on to them, so no place is used twice
     network.train(was_training)
-    for hook in hooks:
-        hook.remove()
-    return Need(COPIES * _bytes_of(network), SHARES * batch_size * sum(given), images * math.prod(image_shape))
+    del output
+    return Need(COPIES * _bytes_of(network), SHARES * batch_size * sum(kept.values()), images * math.prod(image_shape))
 
 
 def _bytes_of(network: nn.Module) -> int:
