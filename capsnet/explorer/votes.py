@@ -3,16 +3,12 @@
 import contextlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from ..networks.capsnet import PrimaryCapsules
-from ..networks.efficient_capsnet import WholeMapCapsules
-from ..networks.matrix_capsnet import MatrixCapsNet
-from ..networks.pooled_capsnet import PooledCapsules
+from ..networks.window import Window
 from ..routing.steps import RoutingStep
 from ..routing.transformation import TransformationMatrices
 from ..runs.trained import TrainedModel
@@ -47,20 +43,6 @@ class VoteMaps(NamedTuple):
     """Every primary capsule sees the whole picture."""
 
 
-class Window(NamedTuple):
-    """Where the places of a feature map look, in pixels of the image."""
-
-    side: int
-    start: float
-    """Middle of the first place's window."""
-    pitch: float
-    """From one place to the next."""
-
-    def scaled(self, scale: float) -> "Window":
-        """The same in an image that is so many times larger."""
-        return Window(round(self.side * scale), (self.start + 0.5) * scale - 0.5, self.pitch * scale)
-
-
 class _Places(NamedTuple):
     """What the primary capsules are made of, place by place."""
 
@@ -83,7 +65,7 @@ def vote_maps(model: TrainedModel, image: Tensor, label: int) -> VoteMaps | None
         None if the network has no routing, or one without a method `steps`.
     """
     network = model.network
-    if isinstance(network, MatrixCapsNet):
+    if hasattr(network, "class_routing"):
         return _matrix_vote_maps(network, image.to(model.device), label)
     routing, primary = getattr(network, "routing", None), getattr(network, "primary", None)
     if not isinstance(routing, nn.Module) or not callable(getattr(routing, "steps", None)):
@@ -103,12 +85,9 @@ def vote_maps(model: TrainedModel, image: Tensor, label: int) -> VoteMaps | None
 
 
 @torch.no_grad()
-def _matrix_vote_maps(network: MatrixCapsNet, image: Tensor, label: int) -> VoteMaps:
+def _matrix_vote_maps(network: Any, image: Tensor, label: int) -> VoteMaps:
     """The votes of the second convolutional capsules for a class."""
-    *convolutional, classes = network.layers
-    windows = [layer.windows for layer in convolutional]
-    reaches = [SimpleNamespace(kernel_size=w.kernel, stride=(w.stride,), padding=(0,)) for w in windows]
-    window, found = window_of([network.stem[0], *reaches]), []
+    classes, window, found = network.layers[-1], network.window(), []
     for votes, routed in network.class_routing(image[None]):
         score = network.classes(classes.as_map(routed.poses, routed.activations))[1][0, label]
         coupling, activations = (
@@ -143,35 +122,19 @@ def _step(
 
 
 def _places(network: nn.Module, primary: nn.Module | None, features: Tensor | None, u: Tensor) -> _Places | None:
-    """How the primary capsules are made of places, for this project's networks."""
-    if features is None:
+    """How the primary capsules are made of places, if they say: each of one place, or of parts from all of them."""
+    if features is None or not hasattr(network, "window"):
         return None
-    if isinstance(primary, PrimaryCapsules):
-        rows, columns = primary.conv(features).shape[2:]
-        window = window_of([network.conv, primary.conv]).scaled(network.image_shape[1] / network.shrunk_to[0])
+    if hasattr(primary, "grid"):
+        rows, columns = primary.grid(features)
         lengths = torch.linalg.vector_norm(u, dim=1).view(-1, rows, columns)
-        return _Places(window, lambda wanted: (wanted * u).sum(1).view(-1, rows, columns).sum(0), lengths)
-    if isinstance(primary, WholeMapCapsules | PooledCapsules):
+        return _Places(network.window(), lambda wanted: (wanted * u).sum(1).view(-1, rows, columns).sum(0), lengths)
+    if hasattr(primary, "parts"):
         # A capsule is the squashed sum over places, and squashing multiplies all of them with the same number.
-        parts = primary.parts(features)[0]  # [i, d, rows, columns]
-        whole = parts.sum((2, 3)) + (primary.bias.unflatten(0, (-1, primary.dim)) if hasattr(primary, "bias") else 0)
-        lengths = torch.linalg.vector_norm(u, dim=1) / torch.linalg.vector_norm(whole, dim=1).clamp(min=1e-12)
-        window = window_of(network.convolutions())
-        return _Places(window, lambda wanted: torch.einsum("id,i,idhw->hw", wanted, lengths, parts), None)
+        parts, whole = primary.parts(features)[0], primary.sums(features)[0]  # [i, d, rows, columns], [i, d]
+        factors = torch.linalg.vector_norm(u, dim=1) / torch.linalg.vector_norm(whole, dim=1).clamp(min=1e-12)
+        return _Places(network.window(), lambda wanted: torch.einsum("id,i,idhw->hw", wanted, factors, parts), None)
     return None
-
-
-def window_of(convolutions: Sequence[nn.Conv2d | nn.MaxPool2d]) -> Window:
-    """Where each place of the last convolution's result looks, after all of them, and poolings between, in a row."""
-    side, start, pitch = 1, 0.0, 1
-    for convolution in convolutions:
-        kernel, stride, padding = (
-            value[0] for value in (convolution.kernel_size, convolution.stride, convolution.padding)
-        )
-        side += (kernel - 1) * pitch
-        start += ((kernel - 1) / 2 - padding) * pitch
-        pitch *= stride
-    return Window(side, start, pitch)
 
 
 def spread(values: Tensor, weights: Tensor, window: Window, size: Sequence[int]) -> Tensor:

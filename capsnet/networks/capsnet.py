@@ -11,6 +11,7 @@ from ..routing.dynamic import DynamicRouting
 from ..routing.squash import squash
 from .capsule_network import CapsuleNetwork, build_routing
 from .decoder import DECODERS
+from .window import Window, reach, window_of
 
 KERNEL = 9  # both convolutions, section 4 of the paper
 PRIMARY_STRIDE = 2
@@ -77,6 +78,11 @@ class PrimaryCapsules(nn.Module):
             channels = (channels - self.conv.bias[:, None, None]) / self.divisor + self.conv.bias[:, None, None]
         capsules = channels.unflatten(1, (-1, self.dim)).movedim(2, -1)  # [batch, types, rows, columns, dim]
         return squash(capsules.flatten(1, 3))
+
+    def grid(self, features: Tensor) -> tuple[int, int]:
+        """Rows and columns of the places; the capsules are numbered type by type, and of a type row by row."""
+        rows, columns = (1 + (side - KERNEL) // PRIMARY_STRIDE for side in features.shape[2:])
+        return rows, columns
 
 
 class CapsNet(CapsuleNetwork):
@@ -146,6 +152,11 @@ class CapsNet(CapsuleNetwork):
         if self.shrunk_to != images.shape[2:]:
             images = F.adaptive_avg_pool2d(images, self.shrunk_to)
         return self.routing(self.primary(F.relu(self.conv(images), inplace=True)))
+
+    def window(self) -> Window:
+        """Where each place of the primary capsules looks."""
+        in_shrunk = window_of(map(reach, (self.conv, self.primary.conv)))
+        return in_shrunk.scaled(self.image_shape[1] / self.shrunk_to[0])
 
 
 def use_authors_first_weights(network: CapsNet) -> None:

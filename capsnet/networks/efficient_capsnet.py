@@ -12,6 +12,7 @@ from .batch_norm import BatchNorm2d
 from .capsule_network import CapsuleNetwork, build_routing
 from .decoder import DECODERS
 from .layout import channels_last
+from .window import Window, reach, window_of
 
 STEM = ((32, 5, 1), (64, 3, 1), (64, 3, 1), (128, 3, 2))  # channels, kernel and stride of the convolutions
 BATCH_NORM = {"eps": 1e-3, "momentum": 0.01}  # Keras' defaults, which the authors used; its momentum is 0.99
@@ -59,11 +60,14 @@ class WholeMapCapsules(nn.Module):
         """What each place adds to each capsule before squashing, [batch, channels / dim, dim, height, width]."""
         return (features * self.kernel).unflatten(1, (-1, self.dim))
 
+    def sums(self, features: Tensor) -> Tensor:
+        """[batch, channels, height, width] -> capsules before squashing, [batch, channels / dim, dim]."""
+        places, kernel = features.permute(0, 2, 3, 1).flatten(1, 2), self.kernel.flatten(1).T.contiguous()
+        return ((places * kernel).sum(1) + self.bias).unflatten(1, (-1, self.dim))
+
     def forward(self, features: Tensor) -> Tensor:
         """[batch, channels, height, width] -> [batch, channels / dim, dim], lengths in [0, 1]."""
-        places, kernel = features.permute(0, 2, 3, 1).flatten(1, 2), self.kernel.flatten(1).T.contiguous()
-        channels = (places * kernel).sum(1) + self.bias
-        return steep_squash(channels.unflatten(1, (-1, self.dim)))
+        return steep_squash(self.sums(features))
 
 
 class EfficientCapsNet(CapsuleNetwork):
@@ -113,6 +117,6 @@ class EfficientCapsNet(CapsuleNetwork):
         self.routing = build_routing(routing, features // primary_dim, primary_dim, num_classes, class_dim)
         self.decoder = DECODERS[decoder](num_classes, class_dim, self.image_shape, dropout)
 
-    def convolutions(self) -> list[nn.Conv2d]:
-        """From the image to the map that the primary capsules see, one after another."""
-        return [layer for layer in self.stem if isinstance(layer, nn.Conv2d)]
+    def window(self) -> Window:
+        """Where each place looks of the map that the primary capsules see."""
+        return window_of(reach(layer) for layer in self.stem if isinstance(layer, nn.Conv2d))

@@ -13,6 +13,7 @@ from ..routing.matrices import LayerVotes, MatrixRouting, Routed
 from .capsule_network import check_shape
 from .conv_capsules import POSE, SIDE, Capsules, ConvCapsules
 from .decoder import DECODERS
+from .window import Window, reach, window_of
 
 STEM_KERNEL = 5
 KERNEL = 3  # of the convolutional capsules
@@ -214,6 +215,11 @@ class MatrixCapsNet(nn.Module):
             routed = routing(votes, 1) if number == 1 else routing(votes, 1, layer.flat(before))
             steps.append((votes, layer.finished(routed)))
         return steps
+
+    def window(self) -> Window:
+        """Where each place of the last convolutional capsules looks."""
+        windows = [layer.windows for layer in self.layers[:-1]]
+        return window_of([reach(self.stem[0]), *((one.kernel[0], one.stride, 0) for one in windows)])
 
     def _pass(self, primary: Capsules, before: list[Capsules] | None = None) -> list[Capsules]:
         """One pass through the layers. With what an earlier pass left, each layer starts from the one below in it."""

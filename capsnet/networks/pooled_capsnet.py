@@ -13,6 +13,7 @@ from .capsule_network import CapsuleNetwork, build_routing
 from .convolution import convolution
 from .decoder import DECODERS
 from .layout import channels_last
+from .window import Window, reach, window_of
 
 LARGEST_MAP = 32  # rows and columns that the halving convolutions leave at most
 HALVING_CHANNELS = (16, 32)  # of the first of several halvings, and of each further one
@@ -39,9 +40,13 @@ class PooledCapsules(nn.Module):
         lengths = torch.linalg.vector_norm(capsules, dim=2, keepdim=True)
         return capsules * lengths.flatten(3).softmax(3).view_as(lengths)
 
+    def sums(self, features: Tensor) -> Tensor:
+        """[batch, channels, height, width] -> capsules before squashing, [batch, channels / dim, dim]."""
+        return self.parts(features).sum((3, 4))
+
     def forward(self, features: Tensor) -> Tensor:
         """[batch, channels, height, width] -> [batch, channels / dim, dim], lengths in [0, 1]."""
-        return steep_squash(self.parts(features).sum((3, 4)))
+        return steep_squash(self.sums(features))
 
 
 class PooledCapsNet(CapsuleNetwork):
@@ -99,9 +104,9 @@ class PooledCapsNet(CapsuleNetwork):
         self.routing = build_routing(routing, features // primary_dim, primary_dim, num_classes, class_dim)
         self.decoder = DECODERS[decoder](num_classes, class_dim, self.image_shape, dropout)
 
-    def convolutions(self) -> list[nn.Conv2d | nn.MaxPool2d]:
-        """And poolings, from the image to the map that the primary capsules see, one after another."""
-        return [layer for layer in self.stem if isinstance(layer, nn.Conv2d | nn.MaxPool2d)]
+    def window(self) -> Window:
+        """Where each place looks of the map that the primary capsules see."""
+        return window_of(reach(layer) for layer in self.stem if isinstance(layer, nn.Conv2d | nn.MaxPool2d))
 
 
 def _layers(in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> list[nn.Module]:

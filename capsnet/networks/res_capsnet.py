@@ -10,6 +10,7 @@ from .convolution import convolution
 from .decoder import DECODERS
 from .efficient_capsnet import WholeMapCapsules
 from .layout import channels_last
+from .window import Window, reach, window_of
 
 STAGES = 3  # each has twice the channels of the one before, and half its rows and columns
 
@@ -64,11 +65,12 @@ class ResCapsNet(CapsuleNetwork):
         self.routing = build_routing(routing, features // primary_dim, primary_dim, num_classes, class_dim)
         self.decoder = DECODERS[decoder](num_classes, class_dim, self.image_shape, dropout)
 
-    def convolutions(self) -> list[nn.Conv2d]:
-        """From the image to the map that the primary capsules see, one after another, without the shortcuts."""
+    def window(self) -> Window:
+        """Where each place looks of the map that the primary capsules see, without the shortcuts."""
         first, *others = self.stem
         blocks = [block.residual for block in others if isinstance(block, ResidualBlock)]
-        return [first, *(layer for residual in blocks for layer in residual if isinstance(layer, nn.Conv2d))]
+        convolutions = [layer for residual in blocks for layer in residual if isinstance(layer, nn.Conv2d)]
+        return window_of(map(reach, (first, *convolutions)))
 
 
 class ResidualBlock(nn.Module):

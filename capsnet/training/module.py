@@ -17,7 +17,6 @@ from ..data.dataset import Dataset, recorded_training_images, trained_elsewhere
 from ..errors import CheckpointError, ConfigError
 from ..losses import END, Progress
 from ..metrics.metric import Measurements
-from ..networks.decoder import ConvolutionalDecoder
 from ..networks.normalization import is_normalized, set_normalization
 from ..output import Output, Targets
 from ..runs.checkpoints import CONFIG_KEY, DATASET_KEY, PLUGIN_KEY, build_network, check_weights, load_checkpoint
@@ -155,7 +154,7 @@ class CapsNetModule(pl.LightningModule):
         anew = self.config.data.normalize and self.config.init is None  # or it sees images as that network did
         normalizes = anew and not is_normalized(self.network, self.image_shape[0])
         decoder = getattr(self.network, "decoder", None)
-        begins = isinstance(decoder, ConvolutionalDecoder) and decoder.is_new
+        begins = getattr(decoder, "is_new", False)
         if not normalizes and not begins:
             return
         center, spread = dataset.normalization()

@@ -6,11 +6,13 @@ import pytest
 import torch
 
 import capsnet
-from capsnet.explorer.votes import Window, spread, vote_maps, window_of
+from capsnet.explorer.votes import spread, vote_maps
+from capsnet.networks.capsnet import PrimaryCapsules
 from capsnet.networks.efficient_capsnet import EfficientCapsNet
 from capsnet.networks.pooled_capsnet import PooledCapsNet
 from capsnet.networks.res_capsnet import ResCapsNet
 from capsnet.networks.small_cnn import SmallCNN
+from capsnet.networks.window import Window, reach, window_of
 from capsnet.runs.trained import TrainedModel, TrainingImages
 from capsnet.settings.routing import Attention, Dynamic, Uniform
 
@@ -87,9 +89,32 @@ def test_networks_without_routing_or_places_say_so(image):
     assert [step.push_map for step in found.steps] == [None, None]
 
 
+class OwnWithPlaces(torch.nn.Module):
+    """A network of one's own that says where its capsules look."""
+
+    def __init__(self):
+        super().__init__()
+        self.primary = PrimaryCapsules(1, types=3, dim=4)
+        self.routing = Dynamic(iters=2).build(300, 4, 5, 16)
+
+    def window(self):
+        return window_of([reach(self.primary.conv)])
+
+    def forward(self, images, labels=None):
+        capsules = self.routing(self.primary(images))
+        return capsnet.Output(capsules.norm(dim=-1), capsules)
+
+
+def test_a_network_of_ones_own_may_say_where_its_capsules_look(image):
+    found = vote_maps(model := trained(OwnWithPlaces()), image, 3)
+    assert (found.grid, found.window, found.sees_everything) == ((10, 10), 9, False)
+    total, length = found.steps[-1].push.sum(), model.output(image[None]).scores[0, 3]
+    torch.testing.assert_close(total.square() / (1 + total.square()), length, rtol=1e-4, atol=1e-5)
+
+
 def test_a_window_is_where_a_change_of_the_image_has_an_effect():
     layers = [torch.nn.Conv2d(1, 2, 5), torch.nn.Conv2d(2, 2, 3, 2), torch.nn.Conv2d(2, 1, 3, 2)]
-    window = window_of(layers)
+    window = window_of(map(reach, layers))
     image = torch.rand(1, 1, 60, 60, requires_grad=True)
     torch.nn.Sequential(*layers)(image)[0, 0, 4, 2].backward()
     rows, columns = (torch.nonzero(image.grad[0, 0].abs().sum(axis))[:, 0] for axis in (1, 0))
@@ -103,7 +128,7 @@ def test_a_window_is_where_a_change_of_the_image_has_an_effect():
 
 def test_the_window_of_a_residual_network_is_that_of_its_longest_path():
     network = ResCapsNet((1, 80, 80), 5, width=4, blocks=1).eval()
-    window = window_of(network.convolutions())
+    window = network.window()
     image = torch.rand(1, 1, 80, 80, requires_grad=True)
     network.stem(image)[0, :, 10, 10].sum().backward()
     rows = torch.nonzero(image.grad[0, 0].abs().sum(1))[:, 0]
@@ -117,7 +142,7 @@ def test_windows_of_a_picture_that_is_shrunk_lie_in_the_picture_as_it_is():
     model = trained(network, (1, size, size))
     assert model.network.shrunk_to[0] < 188
     maps = vote_maps(model, torch.rand(1, size, size), 2)
-    window = window_of([model.network.conv, model.network.primary.conv]).scaled(size / model.network.shrunk_to[0])
+    window = model.network.window()
     middles = [window.start + window.pitch * place for place in range(maps.grid[0])]
     assert middles[0] + middles[-1] == pytest.approx(size - 1, abs=2 * window.pitch)
     assert maps.window == window.side
