@@ -26,6 +26,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hypothesis import settings
 from PIL import Image
+from scipy.io import savemat
 from sklearn.datasets import load_digits
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -112,6 +113,49 @@ def make_k49(root: Path) -> None:
         images = random.integers(0, 256, (len(labels), 28, 28), dtype=np.uint8)
         np.savez_compressed(raw / f"k49-{part}-imgs.npz", images)
         np.savez_compressed(raw / f"k49-{part}-labels.npz", labels)
+
+
+def made_up(shape: tuple[int, ...]) -> np.ndarray:
+    """Random bytes, the same ones each time."""
+    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+
+
+def make_cifar10(root: Path) -> None:
+    """Readable, made-up files of CIFAR-10: 20 images each."""
+    raw = root / "CIFAR10" / "raw"
+    raw.mkdir(parents=True)
+    for name in (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"):
+        records = made_up((20, 1 + 3 * 32 * 32))
+        records[:, 0] = np.arange(20) % 10
+        (raw / f"{name}.bin").write_bytes(records.tobytes())
+
+
+def make_svhn(root: Path) -> None:
+    """Readable, made-up files of Street View House Numbers: 40 and 20 images."""
+    raw = root / "SVHN" / "raw"
+    raw.mkdir(parents=True)
+    for part, count in (("train", 40), ("test", 20)):
+        labels = np.arange(count, dtype=np.uint8)[:, None] % 10 + 1
+        savemat(raw / f"{part}_32x32.mat", {"X": made_up((32, 32, 3, count)), "y": labels})
+
+
+def make_smallnorb(root: Path) -> None:
+    """Readable, made-up files of smallNORB: each class from 18 azimuths, 9 elevations in turn; two toys to train."""
+    raw = root / "smallNORB" / "raw"
+    raw.mkdir(parents=True)
+    parts = {"smallnorb-5x46789x9x18x6x2x96x96-training": (4, 6), "smallnorb-5x01235x9x18x6x2x96x96-testing": (0,)}
+    for part, toys in parts.items():
+        views = [(label, toy, view % 9, 2 * view, view % 6) for label in range(5) for toy in toys for view in range(18)]
+        numbers = np.array(views, dtype="<i4")
+        for kind, values in (
+            ("dat", made_up((len(views), 2, 96, 96))),
+            ("cat", numbers[:, 0]),
+            ("info", numbers[:, 1:]),
+        ):
+            magic = 0x1E3D4C55 if kind == "dat" else 0x1E3D4C54
+            sizes = (*values.shape, 1, 1)[: max(3, values.ndim)]
+            head = struct.pack(f"<Ii{len(sizes)}i", magic, values.ndim, *sizes)
+            (raw / f"{part}-{kind}.mat").write_bytes(head + np.ascontiguousarray(values).tobytes())
 
 
 def make_folder_of_digits(root: Path, parts: dict[str, int], classes: int = 3) -> None:

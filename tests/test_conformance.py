@@ -7,7 +7,16 @@ import hydra
 import pytest
 import torch
 import yaml
-from conftest import REPO, make_folder_of_digits, make_k49, make_kmnist, wanted
+from conftest import (
+    REPO,
+    make_cifar10,
+    make_folder_of_digits,
+    make_k49,
+    make_kmnist,
+    make_smallnorb,
+    make_svhn,
+    wanted,
+)
 from hydra.core.global_hydra import GlobalHydra
 from torchvision.datasets import KMNIST, MNIST, FashionMNIST
 
@@ -40,6 +49,7 @@ PARAMETERS = {
 
 SHAPES = [(1, 28, 28), (3, 28, 28), (1, 29, 35)]
 
+MADE = {"k49": make_k49, "cifar10": make_cifar10, "svhn": make_svhn, "smallnorb": make_smallnorb}
 DOWNLOADED = {"kmnist": KMNIST, "mnist": MNIST, "fashion_mnist": FashionMNIST}
 
 
@@ -301,8 +311,8 @@ def test_a_dataset_gives_labelled_images_of_all_its_classes(name, tmp_path):
     if name == "idx":
         make_kmnist(tmp_path)
         settings = {"root": str(tmp_path / "KMNIST" / "raw")}
-    if name == "k49":
-        make_k49(tmp_path)
+    if name in MADE:
+        MADE[name](tmp_path)
         settings = {"root": str(tmp_path), "download": False}
     source = option("data", name, **settings).build()
     assert isinstance(source, Source)

@@ -2,15 +2,13 @@
 
 import io
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from torchvision.datasets import MNIST
-from torchvision.datasets.utils import download_url
 
 from ..errors import DataError
 from ..text import on_one_line
 from .idx import IdxSource
+from .released import Release
 
 CLASS_CHARACTERS = tuple(
     "あいうえおかきくけこさしすせそたちつてとなにぬねのはひふへほまみむめもやゆよらりるれろわゐゑをんゝ"
@@ -21,6 +19,8 @@ CLASS_NAMES = (
     *("ra", "ri", "ru", "re", "ro", "wa", "wi", "we", "wo", "n", "iteration"),
 )
 
+FILES = (("k49-train-imgs.npz", "k49-train-labels.npz"), ("k49-test-imgs.npz", "k49-test-labels.npz"))
+SERVER = "http://codh.rois.ac.jp/kmnist/dataset/k49/"
 MD5 = {
     "k49-train-imgs.npz": "7ac088b20481cf51dcd01ceaab89d821",
     "k49-train-labels.npz": "44a8e1b893f81e63ff38d73cad420f7a",
@@ -28,24 +28,6 @@ MD5 = {
     "k49-test-labels.npz": "4da6f7a62e67a832d5eb1bd85c5ee448",
 }
 """Of the official release."""
-
-
-class K49(MNIST):
-    """The files as torchvision describes a dataset; it has no class for this one."""
-
-    mirrors = ("http://codh.rois.ac.jp/kmnist/dataset/k49/",)
-    resources = tuple(MD5.items())
-
-    def download(self) -> None:
-        """Download the files into `raw_folder`."""
-        for name, digest in MD5.items():
-            download_url(self.mirrors[0] + name, self.raw_folder, name, digest)
-
-    def _check_exists(self) -> bool:
-        return True
-
-    def _load_data(self) -> tuple[Any, Any]:
-        return None, None  # `K49Source` reads the files
 
 
 class K49Source(IdxSource):
@@ -67,4 +49,5 @@ class K49Source(IdxSource):
 def k49(root: str = "data", download: bool = True, mirror: str | None = None) -> K49Source:
     """270,912 images of 49 hiragana in cursive script, in unbalanced classes (Clanuwat et al. 2018)."""
     digests = {name: f"md5:{digest}" for name, digest in MD5.items()}
-    return K49Source(K49, root, download, mirror, CLASS_NAMES, CLASS_CHARACTERS, digests)
+    release = Release("K49", (SERVER,), tuple(MD5.items()), FILES, digests)
+    return K49Source(release, root, download, mirror, CLASS_NAMES, CLASS_CHARACTERS)

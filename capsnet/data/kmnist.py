@@ -2,7 +2,7 @@
 
 from torchvision.datasets import KMNIST
 
-from .idx import IdxSource
+from .idx import IdxSource, release_of
 
 CLASS_NAMES = ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")
 CLASS_CHARACTERS = ("お", "き", "す", "つ", "な", "は", "ま", "や", "れ", "を")
@@ -21,6 +21,6 @@ DIGESTS = {
 
 def kmnist(root: str = "data", download: bool = True, mirror: str | None = None) -> IdxSource:
     """70,000 images of ten hiragana in cursive script (Clanuwat et al. 2018, arXiv:1812.01718)."""
-    source = IdxSource(KMNIST, root, download, mirror, CLASS_NAMES, CLASS_CHARACTERS, DIGESTS)
+    source = IdxSource(release_of(KMNIST, DIGESTS), root, download, mirror, CLASS_NAMES, CLASS_CHARACTERS)
     source.note = OTHER_HANDS
     return source

@@ -45,7 +45,7 @@ class Data:
 
 @dataclass
 class Downloaded:
-    """A dataset in MNIST's file format that is downloaded on first use."""
+    """A dataset that is downloaded on first use."""
 
     root: str = _location("data", "folder that holds the datasets, each in its own folder such as KMNIST/raw")
     download: bool = _location(True, "download missing files", when_saved=False)
@@ -102,6 +102,50 @@ class K49(Downloaded):
         from ..data.k49 import k49
 
         return k49(**vars(self))
+
+
+@dataclass
+class CIFAR10(Downloaded):
+    """CIFAR-10 (Krizhevsky 2009): 60,000 color photographs of 32x32 pixels in ten classes."""
+
+    def build(self):
+        from ..data.cifar10 import cifar10
+
+        return cifar10(**vars(self))
+
+
+@dataclass
+class SVHN(Downloaded):
+    """Street View House Numbers (Netzer et al. 2011): 99,289 color photographs of digits, 32x32 pixels."""
+
+    def build(self):
+        from ..data.svhn import svhn
+
+        return svhn(**vars(self))
+
+
+@dataclass
+class SmallNORB(Downloaded):
+    """smallNORB (LeCun, Huang & Bottou 2004): 48,600 pairs of photographs of toys, from 162 viewpoints."""
+
+    image_size: int = setting(
+        32, "height and width in pixels; the files' 96 are averaged", one_of=(24, 32, 48, 96), evaluated=False
+    )
+    views: str = setting(
+        "all",
+        "train on all views, or only on six of 18 azimuths, or three of nine elevations, as the matrix capsules' paper",
+        one_of=("all", "azimuth", "elevation"),
+    )
+    tested: str = setting(
+        "novel",
+        "of views=azimuth and views=elevation: test on views that were not trained, on those that were, or on all",
+        one_of=("novel", "familiar", "all"),
+    )
+
+    def build(self):
+        from ..data.smallnorb import smallnorb
+
+        return smallnorb(**vars(self))
 
 
 @dataclass
@@ -210,6 +254,9 @@ OPTIONS = {
     "k49": K49,
     "mnist": MNIST,
     "fashion_mnist": FashionMNIST,
+    "cifar10": CIFAR10,
+    "svhn": SVHN,
+    "smallnorb": SmallNORB,
     "digits": Digits,
     "folder": Folder,
     "table": Table,

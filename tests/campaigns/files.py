@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from conftest import make_kmnist
 
 from capsnet import CapsNet
-from capsnet.data import idx, kmnist
+from capsnet.data import kmnist, released
 from capsnet.errors import CheckpointError, DataError
 from capsnet.runs.checkpoints import read_checkpoint
 from capsnet.training.checkpoint_io import AtomicCheckpointIO
@@ -55,8 +55,8 @@ def damage_data(folder: Path, count: int, chance: random.Random) -> Counter:
     raw = folder / "KMNIST" / "raw"
     digests = {path.name: f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}" for path in raw.iterdir()}
     outcomes, warnings = Counter(), _Warnings()
-    idx.log.addHandler(warnings)
-    idx.log.propagate = False
+    released.log.addHandler(warnings)
+    released.log.propagate = False
     try:
         with mock.patch.object(kmnist, "DIGESTS", digests):
             for path in sorted(raw.iterdir()):
@@ -68,8 +68,8 @@ def damage_data(folder: Path, count: int, chance: random.Random) -> Counter:
                 path.write_bytes(whole)
             assert _read_data(folder, raw, warnings) == "as it was"
     finally:
-        idx.log.removeHandler(warnings)
-        idx.log.propagate = True
+        released.log.removeHandler(warnings)
+        released.log.propagate = True
     return outcomes
 
 

@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.datasets import KMNIST
 
-from capsnet.data import idx
+from capsnet.data import released
 from capsnet.data.idx import IdxFiles
 from capsnet.data.kmnist_7k import KMNIST7k
 from capsnet.errors import DataError
@@ -299,7 +299,7 @@ class TestDownload:
         assert not list(tmp_path.iterdir())
 
     def test_a_server_that_does_not_answer_is_given_up(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(idx, "DOWNLOAD_TIMEOUT", 0.2)
+        monkeypatch.setattr(released, "DOWNLOAD_TIMEOUT", 0.2)
         with socket.create_server(("127.0.0.1", 0)) as silent:
             mirror = f"http://127.0.0.1:{silent.getsockname()[1]}"
             self.fails(tmp_path / "new", mirror, "timed out")
@@ -314,8 +314,8 @@ class TestDownload:
     def test_of_several_processes_one_downloads_and_the_others_wait(self, server, tmp_path, monkeypatch):
         address, folder = server
         self.expect(monkeypatch, folder)
-        found, downloads, download = [], [], KMNIST.download
-        monkeypatch.setattr(KMNIST, "download", lambda self: (downloads.append(1), download(self)))
+        found, downloads, fetch = [], [], released.fetch
+        monkeypatch.setattr(released, "fetch", lambda *where: (downloads.append(where[1]), fetch(*where)))
 
         def prepare():
             kmnist = source(tmp_path / "new", download=True, mirror=address)
@@ -327,7 +327,7 @@ class TestDownload:
             thread.start()
         for thread in threads:
             thread.join()
-        assert (found, downloads) == ([200] * 4, [1])
+        assert (found, downloads) == ([200] * 4, [f"{name}.gz" for name in FILES])
         assert files_in(tmp_path / "new") == sorted(FILES)
 
     def test_what_a_killed_download_has_left_is_no_data_and_goes_with_the_next_one(self, server, tmp_path, monkeypatch):
@@ -343,12 +343,11 @@ class TestDownload:
         address, folder = server
         self.expect(monkeypatch, folder)
 
-        def full(self):
-            (Path(self.raw_folder)).mkdir(parents=True)
-            (Path(self.raw_folder) / FILES[0]).write_bytes(b"half of it")
+        def full(mirrors, archive, md5, to):
+            (Path(to) / FILES[0]).write_bytes(b"half of it")
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-        monkeypatch.setattr(KMNIST, "download", full)
+        monkeypatch.setattr(released, "fetch", full)
         self.fails(tmp_path / "new", address, "No space left on device")
 
     def test_a_folder_that_cannot_be_written_is_named(self, server):

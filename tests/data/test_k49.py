@@ -94,13 +94,13 @@ def test_the_files_are_downloaded_and_checked(raw, tmp_path, monkeypatch):
     http = ThreadingHTTPServer(("127.0.0.1", 0), partial(quiet, directory=raw))
     threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
     try:
-        source = k49.k49(str(tmp_path / "new"), download=True, mirror=f"http://127.0.0.1:{http.server_port}")
+        asked = {"root": str(tmp_path / "new"), "mirror": f"http://127.0.0.1:{http.server_port}"}
+        source = k49.k49(**asked)
         with pytest.raises(DataError, match="not found or corrupted"):
             source.prepare()
         assert not list((tmp_path / "new").rglob("*.npz"))
-        monkeypatch.setattr(
-            k49, "MD5", {path.name: hashlib.md5(path.read_bytes()).hexdigest() for path in raw.iterdir()}
-        )
+        monkeypatch.setattr(k49, "MD5", md5_of(raw))
+        source = k49.k49(**asked)
         source.prepare()
     finally:
         http.shutdown()
