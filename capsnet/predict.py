@@ -79,6 +79,7 @@ def main() -> None:
     from capsnet.runs.trained import load  # loads torch, so only if the arguments are right
 
     model = load(arguments.run, arguments.plugin)
+    model.refuse_pictures()
     rows = list(predict(model, files, arguments.invert, arguments.least))
     names, classes = prediction_names(model), model.class_names if arguments.all else ()
     if arguments.csv:

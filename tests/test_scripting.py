@@ -18,6 +18,7 @@ from capsnet.runs.initial_weights import freeze
 from capsnet.runs.resume import resumed
 from capsnet.scripting import _lines_shown
 from capsnet.settings.config import OPTIONS, name_of
+from capsnet.settings.optimizer import Torch
 
 
 def test_a_mistake_is_an_exception_in_the_words_of_the_command_line(tmp_path, monkeypatch):
@@ -70,8 +71,16 @@ def test_an_optimizer_of_torchs_is_made_for_a_fresh_config_and_never_for_a_saved
     refused = run_in_process(*resume, cwd=tmp_path)
     assert "optimizer._target_=CLASS" in refused.stderr
     other = run_in_process(*resume, "optimizer._target_=torch.optim.Adam", cwd=tmp_path)
-    assert "is another class than this run's (torch.optim.RMSprop)" in other.stderr
+    assert "cannot change in this run (was torch.optim.RMSprop)" in other.stderr
+    rerun = run_in_process("train.py", "rerun=run", "optimizer._target_=torch.optim.Adam", cwd=tmp_path)
+    assert "cannot change in this run (was torch.optim.RMSprop)" in rerun.stderr
     assert run_in_process(*resume, asked[1], cwd=tmp_path).returncode == 0
+
+
+def test_arguments_of_an_optimizer_are_plain_data(tmp_path):
+    odd = Torch(_target_="torch.optim.SGD", arguments={"weight_decay": {"_target_": "os.getcwd"}})
+    with pytest.raises(ConfigError, match=r"optimizer._target_=torch.optim.SGD: "):
+        odd.make([torch.nn.Parameter(torch.zeros(2))], fused=False)
 
 
 RESIDUAL = (*(one for one in DIGITS if not one.startswith("model.")), "model=res_capsnet", "model.width=8")

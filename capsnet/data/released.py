@@ -11,9 +11,9 @@ import tempfile
 import zlib
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from http.client import HTTPException
 from pathlib import Path
 from typing import NamedTuple
-from urllib.error import URLError
 
 from filelock import FileLock, Timeout
 from torchvision.datasets.utils import download_and_extract_archive, download_url
@@ -171,8 +171,8 @@ class ReleasedSource(Source):
                 for archive, md5 in self.release.archives:
                     fetch(self.mirrors, archive, md5, folder)
                 for file in self.files:
-                    os.replace(next(Path(folder).rglob(file)), self.raw / file)
-        except (OSError, URLError, RuntimeError, EOFError) as error:
+                    os.replace(_unpacked(Path(folder), file), self.raw / file)
+        except (OSError, RuntimeError, EOFError) as error:
             raise DataError(
                 f"{name}: no files in {self.raw}, and the download failed ({on_one_line(error)}): {by_hand}"
             ) from error
@@ -188,9 +188,15 @@ def fetch(mirrors: Sequence[str], archive: str, md5: str, folder: str) -> None:
             else:
                 download_url(mirror + archive, folder, archive, md5)
             return
-        except (RuntimeError, URLError) as error:
-            failures.append(f"{mirror}: {error}")
+        except (OSError, RuntimeError, ValueError, HTTPException) as error:
+            failures.append(f"{mirror}: {error or type(error).__name__}")
     raise RuntimeError("; ".join(failures))
+
+
+def _unpacked(folder: Path, name: str) -> Path:
+    for path in folder.rglob(name):
+        return path
+    raise RuntimeError(f"{name} was not in what the server gave")
 
 
 def remedy(path: Path) -> str:

@@ -4,6 +4,7 @@ import math
 import struct
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -43,17 +44,26 @@ class SmallNORBSource(ReleasedSource):
         tested: then test "novel" views, "familiar" ones, or "all".
     """
 
-    def __init__(self, *given, image_size: int, views: str, tested: str):
+    note = "The toys of smallNORB's test are not those of its training and validation, so they are harder."
+
+    def __init__(self, *given: Any, image_size: int, views: str, tested: str):
         super().__init__(*given)
         self.image_size, self.views, self.tested = image_size, views, tested
 
+    def prepare(self) -> None:
+        super().prepare()
+        if self.views != "all":  # then the files do not say which images are read, and their own digests are recorded
+            self.sha256 = {}
+
     def read(self, contents: Mapping[Path, bytes]) -> list[LabelledImages]:
         arrays = {path.name: matrix(path, content) for path, content in contents.items()}
-        parts = [self._part(*(arrays[name] for name in names), where=self.raw / names[0]) for names in FILES]
-        if self.views == "all":
-            return parts
-        wanted = {"novel": [False], "familiar": [True], "all": [False, True]}
-        return [self._seen(part, seen) for part, seen in zip(parts, ([True], wanted[self.tested]), strict=True)]
+        return [self._part(*(arrays[name] for name in names), where=self.raw / names[0]) for names in FILES]
+
+    def train(self) -> LabelledImages:
+        return self._seen_from(super().train(), "familiar")
+
+    def test(self) -> LabelledImages:
+        return self._seen_from(super().test(), self.tested)
 
     def _part(self, images: np.ndarray, labels: np.ndarray, info: np.ndarray, where: Path) -> LabelledImages:
         count = len(images)
@@ -66,9 +76,11 @@ class SmallNORBSource(ReleasedSource):
         extras = {name: torch.from_numpy(values.astype(np.int64)) for name, values in zip(names, info.T, strict=True)}
         return LabelledImages(shrunk(images, self.image_size), torch.from_numpy(labels.astype(np.int64)), extras)
 
-    def _seen(self, part: LabelledImages, seen: list[bool]) -> LabelledImages:
+    def _seen_from(self, part: LabelledImages, views: str) -> LabelledImages:
+        if self.views == "all" or views == "all":
+            return part
         familiar = torch.isin(part.extras[self.views], torch.tensor(FAMILIAR[self.views]))
-        return part.of(torch.isin(familiar.long(), torch.tensor(seen).long()).nonzero().flatten())
+        return part.of((familiar if views == "familiar" else ~familiar).nonzero().flatten())
 
 
 def matrix(path: Path, content: bytes) -> np.ndarray:
@@ -81,6 +93,8 @@ def matrix(path: Path, content: bytes) -> np.ndarray:
     if magic not in MAGIC or not 1 <= dimensions <= 4:
         raise DataError(f"{path}: not a matrix of NORB's (it begins with {content[:8].hex()}); {remedy(path)}")
     head = 8 + 4 * max(3, dimensions)
+    if len(content) < head:
+        raise DataError(f"{path}: cut off after {len(content):,} bytes; {remedy(path)}")
     shape = struct.unpack(f"<{dimensions}i", content[8 : 8 + 4 * dimensions])
     expected = head + math.prod(shape) * MAGIC[magic].itemsize
     if min(shape) < 1 or len(content) != expected:
@@ -116,5 +130,5 @@ def smallnorb(
     """48,600 pairs of gray photographs of 50 toys in five classes (LeCun, Huang & Bottou 2004)."""
     archives = tuple((f"{name}.gz", packed) for name, (packed, _) in MD5.items())
     release = Release("smallNORB", (SERVER,), archives, FILES, {name: f"md5:{own}" for name, (_, own) in MD5.items()})
-    views_of = {"image_size": image_size, "views": views, "tested": tested}
-    return SmallNORBSource(release, root, download, mirror, CLASS_NAMES, **views_of)
+    given = (release, root, download, mirror, CLASS_NAMES)
+    return SmallNORBSource(*given, image_size=image_size, views=views, tested=tested)

@@ -35,6 +35,7 @@ class Exhibit:
 def open_exhibit(run: Path, plugin: str | None = None, root: str | None = None) -> Exhibit:
     """What there is to explore of a run. Arguments and errors are those of `open_run`."""
     opened = open_run(run, plugin, root)
+    opened.model.refuse_pictures()
     images, batches = opened.test_images, opened.test_batches()
     return Exhibit(
         opened.model,

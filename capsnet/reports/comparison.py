@@ -111,8 +111,8 @@ def _grouped(
     for run in runs:
         key = tuple(sorted((key, str(value)) for key, value in settings[run.folder].items()))
         same = earlier.setdefault((key, run.seed), [])
-        if any(one.metrics == run.metrics for one in same):
-            log.warning("%s: same settings, seed and result as %s, and left out", run.folder, same[0].folder)
+        if equal := next((one for one in same if one.metrics == run.metrics), None):
+            log.warning("%s: same settings, seed and result as %s, and left out", run.folder, equal.folder)
             continue
         if same:
             log.warning("%s: same settings and seed as %s, with another result: apart", run.folder, same[0].folder)

@@ -58,7 +58,7 @@ def common_monitor(runs: Sequence[RunResult]) -> Monitor:
     if run.lower_is_better is not None:
         return Monitor(run.monitor, run.lower_is_better)
     try:  # a record from before this was written
-        monitor = monitor_of(config_from_dict(run.config or {}))
+        monitor = monitor_of(config_from_dict(run.config or {}, origin=str(run.folder)))
     except ConfigError:  # an option comes from a plugin, or a key no longer exists
         monitor = None
     if monitor is not None and monitor.name == run.monitor:

@@ -8,7 +8,7 @@ from ..settings.parse import config_from_dict
 from .measures import monitored
 from .record import completed_record, recorded_overrides
 from .result import read_result
-from .resume import refuse_changes
+from .resume import refuse_changes, refuse_other_optimizer
 from .saved_config import saved_config
 
 ONLY_WITH_VALIDATION = (
@@ -36,6 +36,7 @@ def refitting(run_dir: Path, overrides: dict[str, str | None]) -> tuple[Config, 
     record = completed_record(run_dir)
     before, config = saved_config(run_dir, overrides)
     refuse_changes(before, config, may_extend=False)
+    refuse_other_optimizer(record, config)
     if before.data.val_size == 0:
         raise CheckpointError(f"{run_dir}: had no validation images to choose by, so it has used all images already")
     if monitored(read_result(run_dir)) is None:

@@ -13,7 +13,7 @@ from .folder import METRICS_FILE, checkpoint_path
 from .metrics import read_metrics
 from .provenance import git_state, versions
 from .record import RunRecord, completed_record, recorded_metrics, recorded_overrides
-from .resume import refuse_changes
+from .resume import refuse_changes, refuse_other_optimizer
 from .saved_config import saved_config
 from .shipped import find_run
 
@@ -72,6 +72,7 @@ def repetition(run_dir: Path, overrides: dict[str, str | None]) -> Repetition:
         raise CheckpointError(f"{run_dir}: has no {METRICS_FILE} to compare with")
     before, config = saved_config(run_dir, overrides)
     refuse_changes(before, config, may_extend=False)
+    refuse_other_optimizer(record, config)
     if config.init is not None and Path(begun := record["init"]["path"]).exists():
         config.init = begun  # the setting may be relative to another folder
     added = [f"{key}={value}" for key, value in overrides.items()]

@@ -1,6 +1,8 @@
 """What came out of a run, read from its record."""
 
+import json
 from dataclasses import dataclass, field, fields
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +49,12 @@ class RunResult:
     def other_code(self) -> dict[str, str]:
         """What else it was trained with than this project's code, by setting: that may differ where settings do not."""
         config = self.config or {}
+        callbacks = config.get("callbacks") or {}
+        written = json.dumps(callbacks, sort_keys=True)
         code = {
-            "plugin": (self.plugin or {}).get("sha256", "")[:8],
-            "optimizer._target_": config.get("optimizer", {}).get("_target_"),
-            "callbacks": ",".join(sorted(config.get("callbacks", {}))),
+            "plugin": ((self.plugin or {}).get("sha256") or "")[:8],
+            "optimizer._target_": (config.get("optimizer") or {}).get("_target_"),
+            "callbacks": callbacks and f"{','.join(sorted(callbacks))} {sha256(written.encode()).hexdigest()[:4]}",
         }
         return {setting: named for setting, named in code.items() if named}
 

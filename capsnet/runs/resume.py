@@ -1,10 +1,12 @@
 """Continuing an interrupted run in its own folder, with its own config."""
 
 from pathlib import Path
+from typing import Any
 
 from ..errors import CheckpointError, ConfigError
 from ..settings.config import Config, leaves
-from .folder import LAST_CHECKPOINT
+from .folder import LAST_CHECKPOINT, METRICS_FILE
+from .metrics import read_metrics
 from .record import read_record, recorded_overrides
 from .saved_config import saved_config
 
@@ -24,17 +26,15 @@ def resumed(run_dir: Path, overrides: dict[str, str | None]) -> tuple[Config, li
     before, config = saved_config(run_dir, overrides)
     given = recorded_overrides(record) + [f"{key}={value}" for key, value in overrides.items()]
     refuse_changes(before, config, may_extend=True)
-    target, known = getattr(config.optimizer, "_target_", None), record.get("foreign", [])
-    if target is not None and target not in known:
-        raise ConfigError(f"optimizer._target_={target}: is another class than this run's ({', '.join(known)})")
+    refuse_other_optimizer(record, config)
     if record["status"] != "completed":
         return config, given
     if not (run_dir / LAST_CHECKPOINT).exists():
         raise CheckpointError(f"{run_dir}: has no {LAST_CHECKPOINT} to go on from; begin a new run with init={run_dir}")
-    limits = _limits(record["epochs"], before)
-    if limits.isdisjoint(_raised(before, config)):
-        further = f"set a higher {' or '.join(sorted(limits))}" if limits else f"begin a new run with init={run_dir}"
-        raise CheckpointError(f"{run_dir}: is complete after {record['epochs']} epochs; to go on, {further}")
+    reached = _reached(run_dir, record["epochs"], before)
+    if not (raised := _raised(before, config)) or not raised >= reached:
+        higher, epochs = " and ".join(sorted(reached)) or "trainer.max_epochs", record["epochs"]
+        raise CheckpointError(f"{run_dir}: is complete after {epochs} epochs; to go on, set a higher {higher}")
     return config, given
 
 
@@ -58,11 +58,19 @@ def refuse_changes(before: Config, after: Config, may_extend: bool) -> None:
         )
 
 
-def _limits(epochs: int, config: Config) -> set[str]:
-    """The settings of which one has ended a run after so many epochs; none if early stopping has."""
-    if epochs >= config.trainer.max_epochs:
-        return {"trainer.max_epochs"}
-    return {key for key, value, setting in leaves(config) if setting.extends and value} - {"trainer.max_epochs"}
+def refuse_other_optimizer(record: dict[str, Any], config: Config) -> None:
+    """Raise ConfigError if another class is named than the one of torch's that a run was trained with."""
+    before = ((record["config"] or {}).get("optimizer") or {}).get("_target_")
+    target = getattr(config.optimizer, "_target_", None)
+    if before is not None and target not in (None, before):
+        raise ConfigError(f"optimizer._target_={target}: cannot change in this run (was {before}); start a new run")
+
+
+def _reached(run_dir: Path, epochs: int, config: Config) -> set[str]:
+    """The limits that have ended a run; none if a time, early stopping or a callback has."""
+    (steps,) = read_metrics(run_dir / METRICS_FILE).get("step", [])[-1:] or [0]
+    limits = {"max_epochs": (epochs, config.trainer.max_epochs), "max_steps": (steps, config.trainer.max_steps)}
+    return {f"trainer.{key}" for key, (done, limit) in limits.items() if limit is not None and done >= limit}
 
 
 def _raised(before: Config, after: Config) -> set[str]:

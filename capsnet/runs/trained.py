@@ -81,9 +81,15 @@ class TrainedModel:
             raise ValueError(f"expected a tensor of uint8, or of numbers in [0, 1], got {images.dtype}")
         return self.classify(images)
 
+    def refuse_pictures(self) -> None:
+        """Raise DataError if the network's images cannot be pictures, as those of two cameras cannot."""
+        if (channels := self.image_shape[0]) not in (1, 3):
+            raise DataError(f"this network's images have {channels} channels, and pictures have 1 or 3; give tensors")
+
     def pixels(self, image: Any) -> np.ndarray:
         """A path, PIL image or array as the network expects it: [channels, height, width] uint8."""
         channels, height, width = self.image_shape
+        self.refuse_pictures()
         try:
             if isinstance(image, str | Path):
                 return read_pixels(Path(image), height, width, channels, self.ranges)
@@ -152,10 +158,6 @@ def restored(checkpoint: Checkpoint, path: Path) -> TrainedModel:
     training_images = recorded_training_images(checkpoint.dataset)
     if training_images is None:
         raise CheckpointError(f"{path}: does not say what images it was trained on, so it is from an earlier version")
-    if training_images.image_shape[0] not in (1, 3):
-        raise CheckpointError(
-            f"{path}: its images have {training_images.image_shape[0]} channels; pictures have 1 or 3"
-        )
     network = restored_network(checkpoint, training_images.image_shape, len(training_images.class_names), path)
     config = checkpoint.config
     return TrainedModel(network, training_images, build_loss(config.loss).logits, config.task.build())

@@ -366,6 +366,16 @@ def _check_several_classes(config: Config) -> None:
         raise ConfigError(
             f"data.class_weights={config.data.class_weights}: is for one class an image, and task={task} has several"
         )
+    for name, option in config.metrics.options.items():
+        if name not in type(config.metrics).default and not takes_several_classes(option):
+            raise ConfigError(f"metrics={name}: is for one class an image, and task={task} has several")
+
+
+def check_new(config: Config) -> None:
+    """Raise ConfigError for what no new training should do. Not in `check`: saved configs with it have to be read."""
+    if not getattr(config.task, "several_classes", False):
+        return
+    task = name_of("task", config.task)
     if getattr(config.model, "matrices", False) and getattr(config.routing, "sums_to_one", False):
         routing = name_of("routing", config.routing)
         raise ConfigError(
@@ -375,6 +385,3 @@ def _check_several_classes(config: Config) -> None:
     if getattr(config.loss, "label_smoothing", 0):
         smoothing = config.loss.label_smoothing
         raise ConfigError(f"loss.label_smoothing={smoothing:g}: is for one class an image, and task={task} has several")
-    for name, option in config.metrics.options.items():
-        if name not in type(config.metrics).default and not takes_several_classes(option):
-            raise ConfigError(f"metrics={name}: is for one class an image, and task={task} has several")

@@ -133,7 +133,7 @@ class SmallNORB(Downloaded):
     )
     views: str = setting(
         "all",
-        "train on all views, or only on six of 18 azimuths, or three of nine elevations, as the matrix capsules' paper",
+        "train on all views, or on six of 18 azimuths or three of nine elevations, as in the paper on matrix capsules",
         one_of=("all", "azimuth", "elevation"),
     )
     tested: str = setting(
@@ -141,6 +141,11 @@ class SmallNORB(Downloaded):
         "of views=azimuth and views=elevation: test on views that were not trained, on those that were, or on all",
         one_of=("novel", "familiar", "all"),
     )
+
+    def check(self) -> None:
+        """Raise ConfigError if views are to be tested apart which are all trained."""
+        if self.views == "all" and self.tested != "novel":
+            raise ConfigError(f"data.tested={self.tested}: has no effect without data.views=azimuth or elevation")
 
     def build(self):
         from ..data.smallnorb import smallnorb

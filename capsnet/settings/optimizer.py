@@ -203,7 +203,7 @@ class Torch(Optimizer):
     )
 
     def make(self, parameters: list, fused: bool) -> Any:
-        from hydra.utils import instantiate
+        from hydra.utils import get_object
         from torch.optim import Optimizer
 
         if self._target_ is None:
@@ -212,7 +212,8 @@ class Torch(Optimizer):
             raise ConfigError("optimizer.arguments.lr: has no effect; set optimizer.lr")
         asked = f"optimizer._target_={self._target_}"
         try:
-            made = instantiate({"_target_": self._target_, **self.arguments}, parameters, lr=self.lr)
+            # Arguments, which a saved config has, stay plain data: Hydra would make objects of those with a _target_.
+            made = get_object(self._target_)(parameters, lr=self.lr, **self.arguments)
         except Exception as error:
             raise ConfigError(f"{asked}: {on_one_line(error.__cause__ or error)[:300]}") from error
         if not isinstance(made, Optimizer):

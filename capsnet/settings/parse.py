@@ -21,6 +21,7 @@ from .config import (
     SINGLE,
     Config,
     check,
+    check_new,
     fields_of,
     known_settings,
     section_class,
@@ -80,6 +81,7 @@ def config_from_omegaconf(composed: DictConfig) -> Config:
     _add_what_suits(values)
     config = _typed_config(values)
     check(config)
+    check_new(config)
     return config
 
 

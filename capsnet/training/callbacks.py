@@ -100,8 +100,8 @@ class EpochLog(Callback):
         else:
             is_measured = measured_by(name) in (None, *measured.metrics)
         if not is_measured:
-            names = measured.compute()
-            if name in names:
+            measured.compute()
+            if name in (names := measured.names):
                 raise ConfigError(
                     f"monitor={name}: is no loss, and no metric says whether higher is better: list it in `also` of the"
                     " dataclass of its metric, or of the task"

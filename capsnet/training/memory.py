@@ -58,7 +58,7 @@ def refuse_too_large(
 def memory_need(network: nn.Module, image_shape: tuple[int, int, int], batch_size: int, images: int) -> Need:
     """What the training of a network needs, found by showing it one image: what the backward pass will be given.
 
-    What is only used in passing is not counted, such as the votes of matrix capsules.
+    An upper bound for matrix capsules: votes of one image are kept, and are counted as if those of all images were.
 
     Args:
         network: of any kind; it stays as it is.

@@ -83,11 +83,12 @@ def _callbacks(config: Config, epoch_log: EpochLog, others: Sequence[Callback]) 
     if (patience := config.early_stopping.patience) is not None:
         if config.trainer.limit_val_batches == 0:  # not in `check`: saved configs with it have to be read
             raise ConfigError(f"early_stopping.patience={patience}: needs validation, but trainer.limit_val_batches=0")
-        monitor, settings = epoch_log.monitor, vars(config.early_stopping)
+        monitor, settings = epoch_log.monitor, dict(vars(config.early_stopping))
         if not monitor.name.startswith("val/"):
             raise ConfigError(f"early_stopping.patience={patience}: goes by validation, but monitor={monitor.name}")
         mode = "min" if monitor.lower_is_better else "max"
-        callbacks.append(EarlyStopping(monitor.name, mode=mode, check_on_train_epoch_end=False, **settings))
+        settings |= {"check_on_train_epoch_end": False, "strict": False}  # a metric may be NaN, and so not measured
+        callbacks.append(EarlyStopping(monitor.name, mode=mode, **settings))
     return callbacks
 
 

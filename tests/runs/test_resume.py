@@ -194,6 +194,21 @@ def test_what_has_ended_a_run_is_what_has_to_be_raised(tmp_path):
     assert resumed(tmp_path, {"trainer.max_steps": "20"})[0].trainer.max_steps == 20
 
 
+def test_what_early_stopping_has_ended_goes_on_with_more_epochs(tmp_path):
+    stops = {**RANDOM, "early_stopping__patience": 1, "early_stopping__min_delta": 1.0}
+    assert train(digits_config(**stops), tmp_path).epochs == 2
+    config, _ = resumed(tmp_path, {"trainer.max_epochs": "6"})
+    assert train(config, tmp_path, resume=True).epochs > 2
+
+
+def test_limits_that_were_reached_together_are_raised_together(tmp_path):
+    train(digits_config(trainer__max_steps=10, trainer__max_epochs=2), tmp_path)
+    for one in ("trainer.max_epochs", "trainer.max_steps"):
+        with pytest.raises(CheckpointError, match=r"set a higher trainer\.max_epochs and trainer\.max_steps"):
+            resumed(tmp_path, {one: "90"})
+    resumed(tmp_path, {"trainer.max_epochs": "4", "trainer.max_steps": "90"})
+
+
 def test_a_run_that_its_number_of_steps_has_ended_may_be_given_more(tmp_path, whole_run):
     steps = 8
     ended = train(digits_config(**RANDOM, trainer__max_steps=steps, trainer__min_epochs=3), tmp_path)

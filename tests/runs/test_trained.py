@@ -13,8 +13,10 @@ from capsnet.data.batches import to_float
 from capsnet.data.digits import Digits
 from capsnet.data.pictures import border
 from capsnet.errors import CheckpointError, DataError
+from capsnet.networks.small_cnn import SmallCNN
 from capsnet.runs import trained
 from capsnet.runs.checkpoints import DATASET_KEY, read_checkpoint
+from capsnet.runs.trained import TrainedModel, TrainingImages
 from capsnet.training.checkpoint_io import AtomicCheckpointIO
 
 
@@ -33,6 +35,14 @@ def test_the_test_images_give_the_accuracy_of_the_evaluation(model, finished_run
     assert model.class_names == tuple("0123456789")
     output = model.network(to_float(images.images[:5]))
     torch.testing.assert_close(found.scores[:5], output.scores.detach(), rtol=1e-5, atol=1e-6)
+
+
+def test_a_network_for_images_of_two_cameras_takes_tensors_and_no_pictures():
+    shape, names = (2, 28, 28), tuple("abcde")
+    model = TrainedModel(SmallCNN(shape, 5), TrainingImages(shape, names, (0.0, 0.0)), logits=True)
+    assert model.predict(torch.rand(3, *shape)).labels.shape == (3,)
+    with pytest.raises(DataError, match="this network's images have 2 channels"):
+        model.predict([np.zeros((28, 28, 3), np.uint8)])
 
 
 def test_every_form_of_the_same_image_gives_the_same_scores(model, images, tmp_path):
