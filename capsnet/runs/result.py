@@ -50,13 +50,18 @@ class RunResult:
         """What else it was trained with than this project's code, by setting: that may differ where settings do not."""
         config = self.config or {}
         callbacks = config.get("callbacks") or {}
-        written = json.dumps(callbacks, sort_keys=True)
+        numbers = {name: _without_words(arguments) for name, arguments in callbacks.items()}  # words name folders
+        written = json.dumps(numbers, sort_keys=True)
         code = {
             "plugin": ((self.plugin or {}).get("sha256") or "")[:8],
             "optimizer._target_": (config.get("optimizer") or {}).get("_target_"),
             "callbacks": callbacks and f"{','.join(sorted(callbacks))} {sha256(written.encode()).hexdigest()[:4]}",
         }
         return {setting: named for setting, named in code.items() if named}
+
+
+def _without_words(arguments: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in arguments.items() if key == "_target_" or not isinstance(value, str)}
 
 
 def read_result(folder: Path) -> RunResult:

@@ -23,7 +23,7 @@ def error_line(done: subprocess.CompletedProcess[str]) -> str:
         ("routing.iter=3", "routing.iter=3: no such key; did you mean routing.iters?"),
         ("routing.iters=0", "routing.iters=0: must be at least 1"),
         ("routing.iters=many", "routing.iters=many: "),
-        ("data=imagenet", "data=imagenet: no such option; choose digits, "),
+        ("data=imagenet", "data=imagenet: no such option; choose cifar10, "),
         ("model=resnet", "model=resnet: no such option; did you mean model=resnet18?"),
         ("experiment=none_such", "experiment=none_such: no such option; choose best, best_2017, best_full, "),
         ("optimizer.lr=.nan", "optimizer.lr=.nan: "),
