@@ -78,7 +78,6 @@ def further_processes(
         ProcessError: one of them has failed.
     """
     started, over = [], threading.Event()
-    failed: list[str] = []
     try:
         for rank in range(1, processes):
             order = {
@@ -101,7 +100,7 @@ def further_processes(
             started.append(process)
             assert process.stdin is not None
             process.stdin.write(json.dumps(order).encode() + b"\n")
-            threading.Thread(target=_terminate_if_it_fails, args=(process, failed, over), daemon=True).start()
+            threading.Thread(target=_terminate_if_it_fails, args=(process, over), daemon=True).start()
             process.stdin.flush()  # and left open: it closes when this process ends, and then the other one exits
         yield
         over.set()
@@ -109,8 +108,12 @@ def further_processes(
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(EXIT_SECONDS)
     except BaseException as error:
-        if failed:
-            raise ProcessError(failed[0]) from error
+        if isinstance(error, RuntimeError):  # it may be the first to notice that another process has gone
+            for process in started:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(1)
+        if codes := [process.returncode for process in started if process.poll()]:
+            raise ProcessError(_failure(codes[0])) from error
         raise
     finally:
         over.set()
@@ -121,13 +124,16 @@ def further_processes(
             torch.distributed.destroy_process_group()  # the next training in this process makes its own
 
 
-def _terminate_if_it_fails(process: subprocess.Popen, failed: list[str], over: threading.Event) -> None:
+def _failure(code: int) -> str:
+    return f"another process of this training failed with exit code {code}, see above"
+
+
+def _terminate_if_it_fails(process: subprocess.Popen, over: threading.Event) -> None:
     if process.wait() == 0 or over.is_set():
         return
-    failed.append(f"another process of this training failed with exit code {process.returncode}, see above")
     os.kill(os.getpid(), signal.SIGTERM)
     if not over.wait(EXIT_SECONDS):  # it is waiting for the process that has failed
-        log.error(failed[0])
+        log.error("%s", _failure(process.returncode))
         os._exit(1)
 
 
