@@ -12,9 +12,12 @@ import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +116,19 @@ def make_k49(root: Path) -> None:
         images = random.integers(0, 256, (len(labels), 28, 28), dtype=np.uint8)
         np.savez_compressed(raw / f"k49-{part}-imgs.npz", images)
         np.savez_compressed(raw / f"k49-{part}-labels.npz", labels)
+
+
+@contextlib.contextmanager
+def http_server(folder: Path) -> Iterator[str]:
+    """The address of a local server of the files in a folder."""
+    quiet = type("Quiet", (SimpleHTTPRequestHandler,), {"log_message": lambda self, *given: None})
+    http = ThreadingHTTPServer(("127.0.0.1", 0), partial(quiet, directory=folder))
+    threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{http.server_port}"
+    finally:
+        http.shutdown()
+        http.server_close()
 
 
 def made_up(shape: tuple[int, ...]) -> np.ndarray:

@@ -48,6 +48,5 @@ class K49Source(IdxSource):
 
 def k49(root: str = "data", download: bool = True, mirror: str | None = None) -> K49Source:
     """270,912 images of 49 hiragana in cursive script, in unbalanced classes (Clanuwat et al. 2018)."""
-    digests = {name: f"md5:{digest}" for name, digest in MD5.items()}
-    release = Release("K49", (SERVER,), tuple(MD5.items()), FILES, digests)
+    release = Release("K49", (SERVER,), tuple(MD5.items()), FILES)
     return K49Source(release, root, download, mirror, CLASS_NAMES, CLASS_CHARACTERS)

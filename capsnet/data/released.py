@@ -37,11 +37,11 @@ class Release(NamedTuple):
     mirrors: Sequence[str]
     """Addresses, which end in a slash."""
     archives: Sequence[tuple[str, str]]
-    """Names, with the md5 of each; those that end in .gz or .zip are unpacked."""
+    """Names, with the md5 of each; those that end in .gz or .zip are unpacked, others are files themselves."""
     files: tuple[Sequence[str], Sequence[str]]
     """Names of the files in them, for training and for testing."""
     digests: Mapping[str, str] = {}
-    """"algorithm:hex digest" of these files, by name, if they are known."""
+    """Of unpacked files, by name, if they are known: the algorithm, a colon, and the digest in hexadecimals."""
 
 
 class ReleasedSource(Source):
@@ -69,6 +69,8 @@ class ReleasedSource(Source):
         self.root, self.may_download = user_path(root), download
         self.mirrors = [mirror.rstrip("/") + "/"] if mirror else list(release.mirrors)
         self.files = [name for part in release.files for name in part]
+        own = {name: f"md5:{md5}" for name, md5 in release.archives if not name.endswith(PACKED)}
+        self.digests = {**own, **release.digests}
         self.raw = self.root / release.name / "raw"
         self.sha256: dict[str, str] = {}
         self.official: bool | None = None
@@ -95,7 +97,7 @@ class ReleasedSource(Source):
         self._parts = self.read(contents)
         self.sha256 = {path.name: hashlib.sha256(content).hexdigest() for path, content in contents.items()}
         differing = {path.name for path, content in contents.items() if not self._may_be_official(path.name, content)}
-        self.official = not differing if self.release.digests else None
+        self.official = not differing if self.digests else None
         if differing:
             found = [
                 f"{name} ({len(part.labels):,})"
@@ -110,7 +112,7 @@ class ReleasedSource(Source):
             )
 
     def _may_be_official(self, name: str, content: bytes) -> bool:
-        algorithm, _, digest = self.release.digests.get(name, "").partition(":")
+        algorithm, _, digest = self.digests.get(name, "").partition(":")
         return not digest or hashlib.new(algorithm, content, usedforsecurity=False).hexdigest() == digest
 
     def train(self) -> LabelledImages:

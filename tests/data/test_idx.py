@@ -9,14 +9,12 @@ import shutil
 import socket
 import struct
 import threading
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import make_kmnist, write_idx
+from conftest import http_server, make_kmnist, write_idx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.datasets import KMNIST
@@ -245,15 +243,8 @@ class TestDownload:
         for name in FILES:
             (folder / f"{name}.gz").write_bytes(gzip.compress((tmp_path / "origin/KMNIST/raw" / name).read_bytes()))
 
-        class Quiet(SimpleHTTPRequestHandler):
-            def log_message(self, *args):
-                pass
-
-        http = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=folder))
-        threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-        yield f"http://127.0.0.1:{http.server_port}", folder
-        http.shutdown()
-        http.server_close()
+        with http_server(folder) as address:
+            yield address, folder
 
     @staticmethod
     def expect(monkeypatch, folder):

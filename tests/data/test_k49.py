@@ -2,14 +2,11 @@
 
 import hashlib
 import shutil
-import threading
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
 import torch
-from conftest import make_k49
+from conftest import http_server, make_k49
 
 from capsnet.data import k49
 from capsnet.errors import DataError
@@ -90,11 +87,8 @@ def test_damaged_files_are_refused_by_name(raw, name, content, message):
 
 
 def test_the_files_are_downloaded_and_checked(raw, tmp_path, monkeypatch):
-    quiet = type("Quiet", (SimpleHTTPRequestHandler,), {"log_message": lambda self, *args: None})
-    http = ThreadingHTTPServer(("127.0.0.1", 0), partial(quiet, directory=raw))
-    threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-    try:
-        asked = {"root": str(tmp_path / "new"), "mirror": f"http://127.0.0.1:{http.server_port}"}
+    with http_server(raw) as address:
+        asked = {"root": str(tmp_path / "new"), "mirror": address}
         source = k49.k49(**asked)
         with pytest.raises(DataError, match="not found or corrupted"):
             source.prepare()
@@ -102,9 +96,6 @@ def test_the_files_are_downloaded_and_checked(raw, tmp_path, monkeypatch):
         monkeypatch.setattr(k49, "MD5", md5_of(raw))
         source = k49.k49(**asked)
         source.prepare()
-    finally:
-        http.shutdown()
-        http.server_close()
     assert len(source.test().labels) == 49
 
 

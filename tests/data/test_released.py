@@ -5,14 +5,11 @@ import hashlib
 import io
 import struct
 import tarfile
-import threading
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
 import torch
-from conftest import make_cifar10, make_smallnorb, make_svhn
+from conftest import http_server, make_cifar10, make_smallnorb, make_svhn
 from scipy.io import loadmat, savemat
 
 from capsnet.data import cifar10, smallnorb, svhn
@@ -65,11 +62,6 @@ def test_damaged_files_are_refused_by_name(raw, damage):
         path.write_bytes(whole)
 
 
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *given):
-        pass
-
-
 def test_the_files_are_downloaded_unpacked_and_checked(raw, name, tmp_path, monkeypatch):
     served = tmp_path / "served"
     served.mkdir()
@@ -89,14 +81,9 @@ def test_the_files_are_downloaded_unpacked_and_checked(raw, name, tmp_path, monk
             (served / f"{path.name}.gz").write_bytes(packed := gzip.compress(path.read_bytes()))
             digests[path.name] = (md5(packed), md5(path.read_bytes()))
         monkeypatch.setattr(smallnorb, "MD5", digests)
-    http = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=served))
-    threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-    try:
-        source = OPEN[name](str(tmp_path / "new"), mirror=f"http://127.0.0.1:{http.server_port}")
+    with http_server(served) as address:
+        source = OPEN[name](str(tmp_path / "new"), mirror=address)
         source.prepare()
-    finally:
-        http.shutdown()
-        http.server_close()
     assert torch.equal(source.test().images, opened(raw).test().images)
     assert source.official is (None if name == "CIFAR10" else True)
     there = {path.name for path in (tmp_path / "new").rglob("*") if path.is_file()}
@@ -189,13 +176,8 @@ def test_an_archive_of_another_version_is_not_unpacked(tmp_path):
     served.mkdir()
     with tarfile.open(served / "cifar-10-binary.tar.gz", "w:gz") as packed:
         packed.addfile(tarfile.TarInfo("cifar-10-batches-bin/test_batch.bin"), io.BytesIO())
-    http = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=served))
-    threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-    try:
-        source = cifar10.cifar10(str(tmp_path / "new"), mirror=f"http://127.0.0.1:{http.server_port}")
+    with http_server(served) as address:
+        source = cifar10.cifar10(str(tmp_path / "new"), mirror=address)
         with pytest.raises(DataError, match="not found or corrupted"):
             source.prepare()
-    finally:
-        http.shutdown()
-        http.server_close()
     assert not [path for path in (tmp_path / "new").rglob("*") if path.is_file()]
