@@ -174,7 +174,7 @@ def _measure_robustness(
     """Measure robustness; write robustness.csv and, if wanted, figures/robustness.png."""
     task, monitor = config.task.build(), config.task.monitor
     batches, loss = test_batches(network, dataset, task), build_loss(config.loss)
-    points = measure_robustness(network, batches, task, loss, monitor, report[monitor], report["epoch"])
+    points = measure_robustness(network, batches, task, loss, monitor, report, report["epoch"])
     write_robustness(folder / ROBUSTNESS_FILE, points)
     if config.figures:
         from . import figures  # loads matplotlib

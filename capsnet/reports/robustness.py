@@ -4,14 +4,14 @@ import csv
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 from tqdm import tqdm
 
 from ..data.batches import Batches
-from ..errors import CheckpointError
+from ..errors import CheckpointError, DivergedError
 from ..files import write_csv
 from ..losses import Loss
 from ..settings.config import COMBINABLE
@@ -33,7 +33,13 @@ class Point(NamedTuple):
 
 
 def measure_robustness(
-    network: nn.Module, batches: Batches, task: Task, loss: Loss, metric: str, unchanged: float, epoch: int | None
+    network: nn.Module,
+    batches: Batches,
+    task: Task,
+    loss: Loss,
+    metric: str,
+    unchanged: dict[str, Any],
+    epoch: int | None,
 ) -> list[Point]:
     """A metric at every level of every distortion, with a progress bar.
 
@@ -43,14 +49,17 @@ def measure_robustness(
         task: what is learned.
         loss: that the network was trained with.
         metric: name of an option of `metrics`, of one that the task adds, or of a loss.
-        unchanged: what was measured on the images as they are.
+        unchanged: what was measured on the images as they are, by name.
         epoch: from which the network is, for the table.
+
+    Raises:
+        DivergedError: at some level, the metric is NaN.
     """
     network.eval()
     points = []
     places = [(distortion, level) for distortion in DISTORTIONS for level in distortion.levels]
     for distortion, level in tqdm(places, desc="robustness", leave=False, disable=None):
-        value = unchanged
+        measured = unchanged
         if level != distortion.unchanged:
             generator = torch.Generator().manual_seed(0)
             outputs = (
@@ -58,8 +67,10 @@ def measure_robustness(
                 for images, targets in batches
             )
             chosen = {metric: COMBINABLE["metrics"][metric]().build()} if metric in COMBINABLE["metrics"] else {}
-            value = score_outputs(outputs, task, task.metrics(chosen), loss).measured[metric]
-        points.append(Point(distortion.name, level, distortion.unit, value, epoch))
+            measured = score_outputs(outputs, task, task.metrics(chosen), loss).measured
+        if metric not in measured:
+            raise DivergedError(f"robustness: {metric} is NaN at {distortion.name}={level:g}")
+        points.append(Point(distortion.name, level, distortion.unit, measured[metric], epoch))
     return points
 
 

@@ -8,7 +8,7 @@ from torch import nn
 from capsnet import MarginLoss, Output
 from capsnet.data.batches import Batches
 from capsnet.data.source import LabelledImages
-from capsnet.errors import CheckpointError
+from capsnet.errors import CheckpointError, DivergedError
 from capsnet.reports.distortions import DISTORTIONS
 from capsnet.reports.robustness import by_distortion, measure_robustness, read_robustness, write_robustness
 from capsnet.tasks.classify import Classify
@@ -73,7 +73,9 @@ def test_accuracy_is_measured_at_every_level_of_every_distortion():
     images = torch.zeros(6, 1, 10, 10, dtype=torch.uint8)
     images[:3, :, 0, 0] = 255
     batches = Batches(LabelledImages(images, torch.tensor([1, 1, 1, 0, 0, 0])), 4)
-    points = measure_robustness(BrightCorner(), batches, Classify(), MarginLoss(), "accuracy", 1.0, epoch=7)
+    points = measure_robustness(
+        BrightCorner(), batches, Classify(), MarginLoss(), "accuracy", {"accuracy": 1.0}, epoch=7
+    )
     curves = by_distortion(points)
     assert {name: tuple(levels) for name, levels in curves.items()} == {
         distortion.name: distortion.levels for distortion in DISTORTIONS
@@ -81,13 +83,15 @@ def test_accuracy_is_measured_at_every_level_of_every_distortion():
     assert curves["rotation"][0] == 1.0
     assert curves["rotation"][45] == 0.5  # the corner has left the image, so all are taken for 0
     assert {point.epoch for point in points} == {7}
+    with pytest.raises(DivergedError, match="robustness: mean_error is NaN at rotation=0"):
+        measure_robustness(BrightCorner(), batches, Classify(), MarginLoss(), "mean_error", {}, epoch=7)
 
 
 class TestFile:
     def test_what_is_written_is_read_again(self, tmp_path):
         images = LabelledImages(torch.zeros(2, 1, 10, 10, dtype=torch.uint8), torch.tensor([0, 1]))
         points = measure_robustness(
-            BrightCorner(), Batches(images, 2), Classify(), MarginLoss(), "accuracy", 0.5, epoch=None
+            BrightCorner(), Batches(images, 2), Classify(), MarginLoss(), "accuracy", {"accuracy": 0.5}, epoch=None
         )
         write_robustness(tmp_path / "robustness.csv", points)
         assert read_robustness(tmp_path / "robustness.csv") == points
