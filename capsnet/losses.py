@@ -123,7 +123,7 @@ class AdaptedLoss(Loss):
 
     Args:
         function: of (output, targets, progress), or of (output, images, labels), where labels under mixup are class
-            probabilities; this one may take weights=None, too, see `Targets.weights`. The name `targets` or `progress`
+            probabilities; this one may take weights=None, too, see `Targets.weights`. The name `images` or `labels`
             tells them apart. It returns named scalars, or the loss alone.
         logits: see `Loss`.
 
@@ -145,7 +145,7 @@ class AdaptedLoss(Loss):
             raise ConfigError(
                 f"loss: must take (output, targets, progress), or (output, images, labels); {takes}"
             ) from None
-        self.takes_targets = names[1:2] == ["targets"] or "progress" in names
+        self.takes_targets = not {"images", "labels"} & set(names)
         self.takes_weights = self.takes_targets or "weights" in names
 
     def __call__(self, output: Output, targets: Targets, progress: Progress = END) -> dict[str, Tensor]:

@@ -59,7 +59,7 @@ def one_hot(labels: Tensor, classes: int) -> Tensor:
     """[...] -> [..., classes], as torch's own, but also in the transforms of `torch.func`, where nothing is checked."""
     if not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active():
         return (labels.unsqueeze(-1) == torch.arange(classes, device=labels.device)).long()
-    return F.one_hot(labels, classes)
+    return F.one_hot(labels.long(), classes)
 
 
 def detached(output: Output) -> Output:

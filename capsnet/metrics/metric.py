@@ -1,5 +1,6 @@
 """What a metric is, and several of them together over the images of an epoch."""
 
+import copy
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -59,13 +60,13 @@ class Measurements:
         """What was measured, once it was computed."""
         self.losses: tuple[str, ...] = ()
         """Which of them are losses."""
-        built = {option: _attributes(metric).items() for option, metric in metrics.items()}
+        built = {option: _attributes(metric) for option, metric in metrics.items()}
         self._counters = {
-            option: [name for name, value in own if type(value) in (int, float) and value == 0]
+            option: [name for name, value in own.items() if type(value) in (int, float) and value == 0]
             for option, own in built.items()
         }
-        self._lists = {
-            option: [name for name, value in own if isinstance(value, list) and not value]
+        self._others = {
+            option: {name: copy.deepcopy(value) for name, value in own.items() if _may_count(value)}
             for option, own in built.items()
         }
         self._sums: Tensor | None = None  # of the losses over the images, and the number of images
@@ -120,12 +121,29 @@ class Measurements:
                 setattr(metric, name, add_up(torch.as_tensor(value).to(self._sums.device, torch.float64)))
             elif isinstance(value, Tensor):
                 setattr(metric, name, add_up(value))
-            elif name in self._lists[option]:
+            elif _may_count(value) and _differ(value, self._others[option].get(name)):
                 raise ConfigError(
-                    f"metrics={option}: keeps a list, {name}, which cannot be added up over processes; keep a tensor"
+                    f"metrics={option}: {name} cannot be added up over processes; keep a tensor, or a number from 0 on"
                 )
 
 
 def _attributes(metric: Any) -> dict[str, Any]:
-    """What a metric keeps; nothing of one with `__slots__`."""
-    return dict(getattr(metric, "__dict__", {}))
+    """What a metric keeps, buffers of a torch module included; nothing of one with `__slots__`."""
+    own = dict(getattr(metric, "__dict__", {}))
+    if not isinstance(metric, torch.nn.Module):
+        return own
+    of_every_module = vars(torch.nn.Module())
+    buffers = dict(metric.named_buffers(recurse=False))
+    return {name: value for name, value in own.items() if name not in of_every_module} | buffers
+
+
+def _may_count(value: Any) -> bool:
+    """Could an attribute hold what a metric counts, and is no tensor?"""
+    return isinstance(value, int | float | list | dict | set) and not isinstance(value, bool)
+
+
+def _differ(value: Any, other: Any) -> bool:
+    try:
+        return bool(value != other)
+    except (RuntimeError, ValueError):  # several tensors or arrays
+        return True

@@ -6,6 +6,7 @@ same choice again. Nothing is measured on GPUs, and in processes that torchrun o
 """
 
 import contextlib
+import copy
 import hashlib
 import json
 import logging
@@ -179,6 +180,7 @@ class Steps:
         extras: Mapping[str, Tensor] = NOTHING,
     ):
         self.module, self.batch, task = module, batch, module.task
+        self.loss = copy.deepcopy(module.loss)  # which may count its calls
         self.worth_fourier = worth_fourier(module.network, torch.zeros(1, *task.image_shape(single_shape)), batch)
         labels = torch.arange(max(batch, num_classes)) % num_classes
         pictures = torch.rand(len(labels), *single_shape, generator=torch.Generator().manual_seed(0))
@@ -236,7 +238,7 @@ class Steps:
         began = time.perf_counter()
         with torch.autocast("cpu", torch.bfloat16, enabled=choice.precision == "bf16-mixed"):
             output = self.module.task.output(self.module.network, images, targets)
-            loss: Tensor = self.module.loss(output, targets, END)["loss"]
+            loss: Tensor = self.loss(output, targets, END)["loss"]
         loss.backward()
         return time.perf_counter() - began
 

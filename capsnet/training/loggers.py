@@ -171,7 +171,8 @@ class StepCurves(Callback):
 
     def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: Any, optimizer: torch.optim.Optimizer) -> None:
         step = trainer.global_step + 1
-        if not trainer.is_global_zero or not trainer.loggers or step % trainer.log_every_n_steps:
+        every = min(trainer.log_every_n_steps, trainer.num_training_batches)  # of a short epoch, the last step
+        if not trainer.is_global_zero or not trainer.loggers or step % every:
             return
         gradients = [weight.grad for weight in pl_module.parameters() if weight.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients).detach()

@@ -274,7 +274,7 @@ class CapsNetModule(pl.LightningModule):
         return self.epoch_metrics
 
     def _finish(self, split: str) -> None:
-        measured = self.measurements[split].compute(self._add_up)
+        measured = self.measurements[split].compute(self._add_up if self.trainer.world_size > 1 else None)
         named = {f"{split}/{name}": value for name, value in measured.items()}
         self.epoch_metrics.update(named)
         # For callbacks; and for the loggers, to which the runner itself writes, at the epoch's last step.

@@ -15,8 +15,8 @@ FORMAT = "%(asctime)s %(levelname)s %(message)s"
 def run_log(path: Path) -> Iterator[Callable[[], None]]:
     """Log to a file as well, from the moment that the function it gives is called.
 
-    Messages from before are then written, too. If it is never called, the file stays as it was. An error that is a bug
-    of the program leaves its traceback in the file.
+    Messages from before are then written, too. If it is never called, the file stays as it was. An error ends the file:
+    its line, or the traceback if it is a bug of the program.
 
     Args:
         path: of train.log.
@@ -36,9 +36,10 @@ def run_log(path: Path) -> Iterator[Callable[[], None]]:
     try:
         yield start
     except Exception as error:
-        if file in root.handlers and not isinstance(error, CapsNetError):
-            trace = (type(error), error, error.__traceback__)
-            file.handle(root.makeRecord(root.name, logging.ERROR, __file__, 0, "failed", (), trace))
+        if file in root.handlers:
+            expected = isinstance(error, CapsNetError)
+            message, trace = (str(error), None) if expected else ("failed", (type(error), error, error.__traceback__))
+            file.handle(root.makeRecord(root.name, logging.ERROR, __file__, 0, message, (), trace))
         raise
     finally:
         root.removeHandler(memory)

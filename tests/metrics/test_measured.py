@@ -1,5 +1,6 @@
 """Claims about the metrics, held against scikit-learn and against sums by hand."""
 
+import copy
 from functools import partial
 
 import pytest
@@ -146,19 +147,40 @@ def test_a_counter_that_became_a_tensor_in_one_process_alone_is_added_up(scored)
     assert of_two_processes(OfClassZero, scores, labels)["found"] == int((labels == 0).sum())
 
 
-def test_a_metric_that_keeps_a_list_is_refused_with_several_processes(scored):
-    class Listing:
+@pytest.mark.parametrize("kept", [[], {}, None, 7])
+def test_a_metric_that_counts_in_anything_but_sums_is_refused_with_several_processes(scored, kept):
+    class Counting:
         def __init__(self):
-            self.scores = []
+            self.kept, self.classes = copy.copy(kept), CLASSES
 
         def update(self, output, targets):
-            self.scores.append(output.scores)
+            if isinstance(self.kept, dict):
+                self.kept["scores"] = output.scores
+            elif isinstance(self.kept, list):
+                self.kept.append(output.scores)
+            else:
+                self.kept = (self.kept or 0) + len(output.scores)
 
         def compute(self):
-            return {"listed": len(self.scores)}
+            return {"counted": self.classes}
 
-    with pytest.raises(ConfigError, match="metrics=mine: keeps a list, scores, which cannot be added up"):
-        of_two_processes(Listing, *scored)
+    with pytest.raises(ConfigError, match="metrics=mine: kept cannot be added up over processes; keep a tensor"):
+        of_two_processes(Counting, *scored)
+
+
+def test_buffers_of_a_metric_that_is_a_torch_module_add_up_over_processes(scored):
+    class Counted(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("images", torch.zeros(()))
+
+        def update(self, output, targets):
+            self.images += len(output.scores)
+
+        def compute(self):
+            return {"images": self.images}
+
+    assert of_two_processes(Counted, *scored)["images"] == IMAGES
 
 
 def test_two_metrics_of_one_name_are_refused(scored):

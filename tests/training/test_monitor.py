@@ -235,3 +235,9 @@ def test_a_plain_function_of_images_and_labels_is_a_loss_too():
     targets = Targets(torch.tensor([1, 2]), torch.ones(2, 1, 3, 3))
     assert AdaptedLoss(plain)(Output(torch.rand(2, 4)), targets)["loss"] == 1 + 3
     assert not AdaptedLoss(plain).takes_weights
+
+
+def test_a_function_with_names_of_its_own_gets_targets_and_progress():
+    targets = Targets(torch.tensor([1, 2]), torch.ones(2, 1, 3, 3))
+    built = AdaptedLoss(lambda out, wanted, done: out.scores.sum() + wanted.labels.sum() + done.step)
+    assert built(Output(torch.zeros(2, 4)), targets, Progress(5, 10, 0, 1))["loss"] == 3 + 5

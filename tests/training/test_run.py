@@ -6,7 +6,7 @@ import shutil
 import pytest
 import pytorch_lightning as pl
 import torch
-from conftest import digits_config, make_folder_of_digits
+from conftest import curves_of, digits_config, make_folder_of_digits
 from torch.nn import functional as F
 
 from capsnet import compose
@@ -66,6 +66,9 @@ def test_a_loss_that_is_not_finite_ends_the_run_at_once_and_keeps_the_checkpoint
     record = read_record(tmp_path)
     assert (record["status"], record["epochs"]) == ("diverged", 1)
     assert read_checkpoint(tmp_path / "checkpoints" / "last.ckpt")["epoch"] == 0
+    assert "epoch 2, step 3 of 5" in (tmp_path / "train.log").read_text().splitlines()[-1]
+    (point,) = curves_of(tmp_path).Scalars("step/loss")
+    assert point.step == 5  # an epoch is shorter than the interval of 10 steps
 
 
 def test_processes_that_the_runner_cannot_start_are_refused(tmp_path):
