@@ -21,12 +21,17 @@ def shown(name: str, value: float | None) -> str:
 
 def is_share(name: str, values: Iterable[float]) -> bool:
     """Are these values of a metric read as percentages? A record does not say, so all in [0, 1] are, but for losses."""
-    return not is_loss(name) and all(0 <= value <= 1 for value in values)
+    no_share = is_loss(name) or name.rpartition("/")[2] in NUMBERS
+    return not no_share and all(0 <= value <= 1 for value in values)
 
 
 def is_loss(name: str) -> bool:
     """Is it what a loss or one of its parts is called?"""
     return name.endswith(("loss", "cross_entropy", "error"))
+
+
+NUMBERS: set[str] = set()
+"""Metrics of the plugin that are best if they are low, such as an angle: never read as percentages."""
 
 
 def whole(value: float | None) -> str:

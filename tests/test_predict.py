@@ -11,6 +11,7 @@ from conftest import make_folder_of_digits, only_run, record_of, run_in_process
 from PIL import Image
 
 from capsnet.data.digits import Digits
+from capsnet.tasks.classify import Classify
 from capsnet.tasks.task import Task
 
 PREDICT = "capsnet.predict"
@@ -52,6 +53,7 @@ def test_a_task_with_several_answers_names_each_with_its_score():
         def answers(self, scores):
             return scores.topk(2, dim=1).indices
 
+    assert Classify().prediction(torch.tensor([0.5]), ("o",)) == {"class": "o", "score": 0.5}
     said = Pairs().prediction(torch.tensor([0.125, 0.75, 0.5]), ("o", "ki", "su"))
     assert said == {"class_1": "ki", "score_1": 0.75, "class_2": "su", "score_2": 0.5}
 

@@ -10,13 +10,14 @@ import torch
 from conftest import DIGITS, only_run, record_of, run_in_process
 
 import capsnet
-from capsnet.errors import CheckpointError, ConfigError
+from capsnet.errors import CheckpointError, ConfigError, PluginError
 from capsnet.lightning import CapsNetModule
 from capsnet.networks.normalization import set_normalization
 from capsnet.runs.folder import BEST_CHECKPOINT
 from capsnet.runs.initial_weights import freeze
 from capsnet.runs.resume import resumed
 from capsnet.scripting import _lines_shown
+from capsnet.settings import CONFIGS
 from capsnet.settings.config import OPTIONS, name_of
 from capsnet.settings.optimizer import Torch
 
@@ -51,7 +52,16 @@ def test_a_file_of_ones_own_in_every_group_changes_an_option(tmp_path):
         assert (config.model.class_dim, config.model.dropout, config.seed) == (12, 0.5, 7)
         assert (name_of("optimizer", config.optimizer), config.optimizer.lr) == ("adamw", 0.5)  # not what suits
         assert name_of("routing", config.routing) == "attention"  # comes with the network
+    (tmp_path / "model/copy.yaml").write_text((CONFIGS / "model/efficient_capsnet.yaml").read_text() + "class_dim: 9\n")
     (tmp_path / "model/empty.yaml").write_text("class_dim: 12\n")
+    assert capsnet.compose("model=copy", config_dirs=[tmp_path]).model.class_dim == 9  # though another file is wrong
+    (tmp_path / "local/default.yaml").write_text("seed: 8\n")
+    assert capsnet.compose(config_dirs=[tmp_path]).seed == 8
+    (tmp_path / "routing/foreign.yaml").write_text("defaults: [warm]\n")
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment/with_plugin.yaml").write_text("# @package _global_\nplugin: mine.py\n")
+    with pytest.raises(PluginError, match=r"plugin=mine\.py: is read only if the command line names it"):
+        capsnet.compose("experiment=with_plugin", config_dirs=[tmp_path])
     with pytest.raises(ConfigError, match="must begin with the option that it changes"):
         capsnet.compose("model=empty", config_dirs=[tmp_path])
 

@@ -23,6 +23,12 @@ def test_a_duration_has_the_units_that_matter(seconds, shown):
     assert text.duration(seconds) == shown
 
 
+def test_a_number_of_a_plugin_that_is_best_if_low_is_no_percentage(monkeypatch):
+    assert text.shown("val/angle", 0.5) == "50.00%"
+    monkeypatch.setattr(text, "NUMBERS", {"angle"})
+    assert (text.shown("val/angle", 0.5), text.shown("val/accuracy", 0.5)) == ("0.5", "50.00%")
+
+
 def test_names_and_values_stand_in_two_columns():
     assert text.aligned({"a": "1", "long": "2"}) == "  a     1\n  long  2"
 

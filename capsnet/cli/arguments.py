@@ -6,11 +6,13 @@ from typing import NamedTuple
 
 from ..errors import CheckpointError, ConfigError
 from ..settings.parse import parse_values
+from ..text import either
 from .hints import advice_for_folder, refuse_flags, refuse_words
 
 WORDS = ("resume", "rerun", "refit")
 SHOWS = ("-c", "--cfg")
 """Hydra's flag that prints the config instead of training."""
+SECTIONS_SHOWN = ("job", "hydra", "all")
 _FLAGS = ("-m", "--multirun", "-r", "--run", "--resolve", "--hydra-help", "--version", "-sc", "--shell-completion")
 _FLAGS_WITH_VALUE = (*SHOWS, "-p", "--package", "-cd", "--config-dir", "-cn", "--config-name", "-i", "--info")
 _MAY_BE_ALONE = ("-i", "--info")
@@ -30,6 +32,8 @@ def hydra_arguments(arguments: list[str]) -> list[str]:
             alone = name in _MAY_BE_ALONE and (not rest or "=" in rest[0])
             if not equals and not alone:
                 value = rest.pop(0) if rest else ""
+            if name in SHOWS and value not in SECTIONS_SHOWN:
+                raise ConfigError(f"{name} {value}: choose {either(SECTIONS_SHOWN)}")
             if name in ("-cd", "--config-dir"):
                 flags.append(f"--config-dir={value}")
             else:

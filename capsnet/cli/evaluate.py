@@ -30,4 +30,4 @@ def main() -> None:
     evaluation = evaluate_checkpoint(checkpoint, run_dir, asked.settings, asked.robustness, asked.shifts)
     print(evaluation_summary(evaluation.report, evaluation.rows))
     if evaluation.robustness:
-        print("", robustness_table(evaluation.robustness), sep="\n")
+        print("", robustness_table(evaluation.robustness, evaluation.metric), sep="\n")

@@ -8,6 +8,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from ..errors import ConfigError
 from ..runs.folder import SWEEP_FILE, removed_unless_started
 from ..settings import CONFIGS
 from ..settings.composing import compose, prepare_hydra, with_quoted_paths
@@ -28,6 +29,8 @@ def train_composed(composed: DictConfig) -> float | None:
         return run_job(composed)
     run_dir = Path(job.runtime.output_dir)
     with one_line_errors(), removed_unless_started(run_dir):
+        if (sweep := job.runtime.choices.get("sweep")) is not None:
+            raise ConfigError(f"sweep={sweep}: add -m, or write  hydra: {{mode: MULTIRUN}}  into its YAML file")
         config = config_from_omegaconf(composed)
         from ..training.run import train  # loads torch, so only if the config is right
 

@@ -78,16 +78,16 @@ class Composition:
 
 
 def with_extras(targets: Targets, extras: Mapping[str, Tensor], rows: Tensor) -> Targets:
-    """What is wanted of a batch, with what else is known of each item's first image, unless a task has said so.
+    """What is wanted of a batch, with what else is known of each item's first image; what a task says counts first.
 
     Args:
         targets: of the batch.
         extras: of all single images, by name.
         rows: of the first images, [batch].
     """
-    if not extras or targets.extras is not None:
+    if not extras:
         return targets
-    return targets._replace(extras={name: values[rows] for name, values in extras.items()})
+    return targets._replace(extras={name: values[rows] for name, values in extras.items()} | (targets.extras or {}))
 
 
 class Batches:

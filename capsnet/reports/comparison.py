@@ -17,7 +17,7 @@ from ..runs.repetitions import SPEEDS, Repetitions, grouped
 from ..runs.result import RunResult
 from ..settings.config import Monitor, leaves, saved_leaves, untrained_keys
 from ..settings.parse import config_from_dict
-from ..text import columns, percent, printable, whole
+from ..text import columns, printable, shown, whole
 from .distortions import DISTORTIONS
 from .robustness import by_distortion, read_robustness
 
@@ -76,7 +76,7 @@ def group_and_label(runs: Sequence[RunResult], monitor: Monitor) -> tuple[list[C
             label,
             group,
             [metrics for run in group.runs if (metrics := read_metrics(run.folder / METRICS_FILE))],
-            [curves for run in group.runs if (curves := _robustness_of(run))],
+            [curves for run in group.runs if (curves := _robustness_of(run, monitor))],
         )
         for group, label in zip(groups, labels, strict=True)
     ]
@@ -121,8 +121,9 @@ def _grouped(
     return grouped([run for run in runs if run.folder in groups], lambda run: groups[run.folder], monitor)
 
 
-def _robustness_of(run: RunResult) -> dict[str, dict[float, float]]:
-    points = read_robustness(run.folder / ROBUSTNESS_FILE)
+def _robustness_of(run: RunResult, monitor: Monitor) -> dict[str, dict[float, float]]:
+    """By what the runs are compared, on distorted images; nothing of a run that is judged by something else."""
+    points = read_robustness(run.folder / ROBUSTNESS_FILE) if run.monitor == monitor.name else []
     if points and points[0].epoch != run.best_epoch:
         log.warning("%s: is not from the best epoch, and is left out", run.folder / ROBUSTNESS_FILE)
         return {}
@@ -184,7 +185,7 @@ def comparison_table(compared: Sequence[ComparisonRow], monitor: Monitor) -> str
     text = columns([head, *rows])
     if any(one.robustness for one in compared):
         distortions = [distortion.name for distortion in DISTORTIONS]
-        means = [[one.label, *(percent(one.mean_under(name)) for name in distortions)] for one in compared]
+        means = [[one.label, *(shown(monitor.name, one.mean_under(name)) for name in distortions)] for one in compared]
         text += "\n\n  on distorted test images, mean over each range: accuracy, or what else the task is judged by\n"
         text += columns([["", *distortions], *means])
     return text

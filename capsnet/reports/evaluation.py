@@ -30,7 +30,7 @@ from ..runs.metrics import read_metrics
 from ..runs.saved_config import warn_of_changed_plugin
 from ..settings.config import Config, Monitor, as_dict, build_loss, build_metrics, leaves, monitor_of, untrained_keys
 from ..tasks.task import Task, Tested
-from ..text import relative
+from ..text import is_loss, relative, shown
 from .averaged_scores import class_scores
 from .distortions import UNITS
 from .robustness import Point, by_distortion, measure_robustness, write_robustness
@@ -53,6 +53,8 @@ class Evaluation(NamedTuple):
     images_per_second: float
     robustness: Sequence[Point] = ()
     """The content of robustness.csv; empty if it was not measured."""
+    metric: str = ""
+    """What robustness.csv has."""
 
 
 def find_checkpoint(run: str | Path | None, checkpoint: str | Path | None) -> tuple[Path, Path]:
@@ -107,7 +109,7 @@ def evaluate_checkpoint(
     evaluation = evaluate(network, dataset, config, folder, checkpoint, epoch, differences, shifts, run_dir)
     if robustness:
         points = _measure_robustness(network, dataset, evaluation.report, config, folder)
-        return evaluation._replace(robustness=points)
+        return evaluation._replace(robustness=points, metric=config.task.monitor)
     return evaluation
 
 
@@ -255,11 +257,12 @@ def evaluate(
     if not math.isfinite(scores.measured["loss"]):
         raise DivergedError(f"{checkpoint}: its loss on the test images is NaN or infinite")
     tested = scores.tested(batches, dataset.class_names, network)
+    of_task = task.report(tested)
     report = {
         "checkpoint": str(checkpoint),
         "epoch": epoch,
         "dataset": {"name": dataset.name, "official": dataset.official, "test": sum(batches.sizes)},
-        **task.report(tested),
+        **of_task,
         **scores.measured,
         "differences": list(differences),
         "config": as_dict(config),
@@ -271,7 +274,10 @@ def evaluate(
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / EVALUATION_FILE, report)
     figures = _draw_figures(task, tested, dataset, metrics, monitor_of(config), folder) if config.figures else {}
-    return Evaluation(report, figures, task.rows(report), scores.images_per_second)
+    if rows := task.rows(report):
+        chosen = {name: value for name, value in scores.measured.items() if name not in of_task and not is_loss(name)}
+        rows = {**rows, **{name.replace("_", " "): shown(name, value) for name, value in chosen.items()}}
+    return Evaluation(report, figures, rows, scores.images_per_second)
 
 
 def measure_scores(
@@ -318,7 +324,10 @@ def _draw_figures(
 
     names = figures.display_names(dataset.class_names, dataset.class_characters)
     drawn = {"curves": figures.curves(metrics, monitor)} if metrics else {}
-    drawn |= task.figures(figures, tested, names, dataset.title)
+    try:
+        drawn |= task.figures(figures, tested, names, dataset.title)
+    except Exception:  # of a task of somebody's own; the test is worth more than its pictures
+        log.exception("The task's figures cannot be drawn")
     folder = folder / FIGURES_FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     return {name: figures.save(figure, folder / f"{name}.png") for name, figure in drawn.items()}

@@ -109,10 +109,10 @@ def by_distortion(points: Iterable[Point]) -> dict[str, dict[float, float]]:
     return {name: levels for name, levels in curves.items() if levels}
 
 
-def robustness_table(points: Sequence[Point]) -> str:
-    """Accuracies as text: for each distortion a line of levels above a line of accuracies."""
+def robustness_table(points: Sequence[Point], metric: str) -> str:
+    """A metric as text: for each distortion a line of levels above a line of what was measured."""
     tables = []
     for name, accuracies in by_distortion(points).items():
         head = [f"{name} ({UNITS[name]})", *(f"{level:g}" for level in accuracies)]
-        tables.append(columns([head, ["", *(shown("accuracy", value) for value in accuracies.values())]]))
+        tables.append(columns([head, ["", *(shown(metric, value) for value in accuracies.values())]]))
     return "\n".join(tables)

@@ -64,14 +64,15 @@ class TrainedModel:
 
         Args:
             images: paths, PIL images or arrays [height, width] or [height, width, 3] of any size, one or a list of
-                them, which are prepared as the training images were; or a tensor [n, *image_shape], uint8 or in [0, 1],
-                which is used as it is. Arrays are uint8 or in [0, 1], too.
+                them, which are prepared as the training images were; or a tensor or array [n, *image_shape], or [n,
+                height, width] of gray ones, which is used as it is. Tensors and arrays are uint8 or in [0, 1].
 
         Raises:
             DataError: a file cannot be read.
             TypeError: it is nothing of all this.
             ValueError: a picture, array or tensor does not have such a form.
         """
+        images = self._as_batch(images)
         if not isinstance(images, Tensor):
             pixels = [self.pixels(image) for image in _listed(images)]
             images = torch.from_numpy(np.stack(pixels)) if pixels else torch.empty(0, *self.image_shape)
@@ -80,6 +81,17 @@ class TrainedModel:
         if images.dtype != torch.uint8 and not (images.is_floating_point() and _in_range(images)):
             raise ValueError(f"expected a tensor of uint8, or of numbers in [0, 1], got {images.dtype}")
         return self.classify(images)
+
+    def _as_batch(self, images: Any) -> Any:
+        """A tensor [n, *image_shape] of what has that shape already, but for the channel of gray images."""
+        if not isinstance(images, np.ndarray | Tensor):
+            return images
+        channels, *size = self.image_shape
+        one_channel_missing = channels == 1 and images.ndim == 3 and list(images.shape[1:]) == size
+        if isinstance(images, np.ndarray) and not one_channel_missing and images.shape[1:] != self.image_shape:
+            return images
+        batch = images if isinstance(images, Tensor) else torch.tensor(images)
+        return batch.unsqueeze(1) if one_channel_missing else batch
 
     def refuse_pictures(self) -> None:
         """Raise DataError if the network's images cannot be pictures, as those of two cameras cannot."""

@@ -144,33 +144,45 @@ def _search_path(override: str) -> list[Path]:
     return folders
 
 
+_unusable: dict[str, str] = {}
+"""Why a person's YAML file is no option, by group/name: said if it is chosen."""
+
+
 def _register_files(folder: Path) -> None:
     """Store the defaults of the options that a person's YAML files change, in the groups of which one is chosen."""
     for group, options in OPTIONS.items():
         for file in sorted((folder / group).glob("*.yaml")):
             if file.stem in options:
                 continue
-            base = _changed_option(file, group)
+            try:
+                base = _changed_option(file, group)
+            except ConfigError as error:
+                _unusable[f"{group}/{file.stem}"] = str(error)
+                continue
             node = {field.name: _default(field) for _, field in fields_of(group, base)}
             ConfigStore.instance().store(group=f"settings/{group}", name=file.stem, node={"name": base, **node})
             _store_suits(group, file.stem, base)
 
 
 def _changed_option(file: Path, group: str) -> str:
-    """The option that a YAML file changes: the one in its defaults list, or that of a file beside it which is there."""
+    """The option that a YAML file changes: the one in its defaults list, or that of a file beside it which is there; or
+    its name, as the project's own files have it."""
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"{file}: cannot be read as YAML ({' '.join(str(error).split())[:200]})") from error
-    included = content.get("defaults", []) if isinstance(content, dict) else []
-    for entry in included if isinstance(included, list) else []:
-        if entry in OPTIONS[group]:
-            return str(entry)
-        beside = file.with_name(f"{entry}.yaml")
-        if isinstance(entry, str) and beside != file and beside.is_file():
+    content = content if isinstance(content, dict) else {}
+    included = content.get("defaults", [])
+    bases = [entry for entry in included if isinstance(entry, str)] if isinstance(included, list) else []
+    for base in [*bases, str(content.get("name"))]:
+        if base in OPTIONS[group]:
+            return base
+        beside = file.with_name(f"{base}.yaml")
+        if beside != file and beside.is_file():
             return _changed_option(beside, group)
+    unknown = next((f"; {base} is none: does it come from a plugin?" for base in bases if base != "_self_"), "")
     first = next(iter(OPTIONS[group]))
-    raise ConfigError(f"{file}: must begin with the option that it changes, as in  defaults: [{first}]")
+    raise ConfigError(f"{file}: must begin with the option that it changes, as in  defaults: [{first}]{unknown}")
 
 
 def _refuse_names_of_presets(plugin: str) -> None:
@@ -306,6 +318,8 @@ def explain_hydra(error: Exception, arguments: Sequence[str]) -> str:
         folder = missing.removeprefix("data/")
         if folder != missing and Path(folder).is_dir():
             return f"data={folder}: no such option; for pictures in a folder, data=folder data.root={folder}"
+        if reason := _unusable.get(missing.removeprefix("settings/").removeprefix("suited/")):
+            return reason
         group, _, option = missing.rpartition("/")
         if not group:
             return f"--config-name={option}: there is no such file"

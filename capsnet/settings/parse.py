@@ -30,6 +30,7 @@ from .config import (
 )
 from .foreign import SECTIONS
 from .hints import CALLBACKS, ELSEWHERE, of_other_projects
+from .plugins import loaded_plugin
 from .setting import AS_SAVED, setting_of
 from .trainer import NO_EFFECT
 
@@ -82,6 +83,8 @@ def config_from_omegaconf(composed: DictConfig) -> Config:
     config = _typed_config(values)
     check(config)
     check_new(config)
+    if config.plugin is not None and loaded_plugin() is None:
+        raise PluginError(f"plugin={config.plugin}: is read only if the command line names it: add it there")
     return config
 
 

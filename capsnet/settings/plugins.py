@@ -6,7 +6,7 @@ import re
 import sys
 import traceback
 import types
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Union, get_args, get_origin, get_type_hints
 
@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 
 from ..errors import PluginError
 from ..files import file_digest, user_path
-from ..text import either, on_one_line
+from ..text import NUMBERS, either, on_one_line
 from .config import ALL_OPTIONS, COMBINABLE, OPTIONS, SHARED, section_class, settings_of
 from .optimizer import Optimizer
 
@@ -76,8 +76,17 @@ def load_plugin(path: str | Path) -> Plugin:
         raise
     for group, additions in options.items():
         ALL_OPTIONS[group].update(additions)
+        NUMBERS.update(name for item in additions.items() for name in _lower_is_better(group, *item))
     _loaded = plugin
     return plugin
+
+
+def _lower_is_better(group: str, name: str, option: Any) -> Iterable[str]:
+    """What an option measures that is best if it is low."""
+    lower = getattr(option, "lower_is_better", ())
+    if group == "metrics":
+        return (name, *getattr(option, "also", ())) if lower else ()
+    return lower if group == "task" else ()
 
 
 def _run(file: Path, named: str | Path) -> Any:

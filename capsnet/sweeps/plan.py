@@ -140,7 +140,9 @@ def continuing_arguments(folder: Path, given: list[str]) -> list[str]:
         raise PluginError(f"{folder}: add {wanted}, which the sweep was started with")
     for override in given:
         if not _is_flag(override) and override not in asked and _group(override) not in ("hydra", *CODE):
-            raise ConfigError(f"{override}: cannot change when a sweep continues; start a new sweep")
+            raise ConfigError(
+                f"{override}: cannot change when a sweep continues; start another, and compare both: capsnet compare"
+            )
     # The same order as at the start: a job is known by its overrides.
     same = [override for override in original if override in settings or override in given]
     flags = [override for override in given if _is_flag(override)]

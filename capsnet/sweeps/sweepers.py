@@ -9,17 +9,19 @@ from typing import Any
 
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep, Transformer
-from omegaconf import DictConfig, OmegaConf, flag_override
+from omegaconf import DictConfig, OmegaConf, flag_override, open_dict
 
 from ..errors import CapsNetError, ConfigError
 from ..files import make_folder, remove_made_folder
 from ..reports.terminal import command
 from ..runs.folder import LOCK_FILE, SWEEP_FILE, locked, new_folder, refuse_foreign_files
 from ..runs.measures import in_words
+from ..settings.composing import without_hydra
 from ..settings.config import OPTIONS, Monitor, monitor_named
-from ..settings.parse import quoted
+from ..settings.parse import config_from_omegaconf, quoted
 from ..text import either, relative
 from .hydra_job import PRUNED, RUNNING_TRIALS
 from .jobs import job_folder, read_job, read_jobs
@@ -101,9 +103,40 @@ class GridSweeper(BasicSweeper):
         if self.batch_index == 0:
             assert self.overrides is not None
             assert self.config is not None
-            jobs = [values_by_key(job) for batch in self.overrides for job in batch]
-            self._plan(Path(self.config.hydra.sweep.dir), len(jobs), differing_keys(jobs))
+            jobs = [list(job) for batch in self.overrides for job in batch]
+            self._refuse_or_name_wrong_settings(jobs)
+            values = list(map(values_by_key, jobs))
+            self._plan(Path(self.config.hydra.sweep.dir), len(jobs), differing_keys(values))
         return super().get_job_batch()
+
+    def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
+        """Nothing: all jobs have been composed when they were planned."""
+
+    def _refuse_or_name_wrong_settings(self, jobs: list[list[str]]) -> None:
+        """Say before the first job starts which ones will fail by their settings.
+
+        Raises:
+            ConfigError: all of them.
+        """
+        wrong: dict[int, ConfigError] = {}
+        of_the_sweep = HydraConfig.instance().cfg
+        try:
+            for number, overrides in enumerate(jobs):
+                composed = self.hydra_context.config_loader.load_sweep_config(self.config, overrides)
+                with open_dict(composed):  # as the launcher does it
+                    composed.hydra.job.id, composed.hydra.job.num = str(number), number
+                    composed.hydra.runtime.output_dir = str(Path(composed.hydra.sweep.dir, composed.hydra.sweep.subdir))
+                HydraConfig.instance().set_config(composed)
+                try:
+                    config_from_omegaconf(without_hydra(composed))
+                except ConfigError as error:
+                    wrong[number] = error
+        finally:
+            HydraConfig.instance().cfg = of_the_sweep
+        if len(wrong) == len(jobs):
+            raise wrong[0]
+        for number, error in wrong.items():
+            print(f"job {number} is going to fail: {error}", flush=True)
 
     def _plan(self, folder: Path, jobs: int, swept: list[str]) -> None:
         """Write and print what the sweep is going to do."""
@@ -158,6 +191,9 @@ class OptunaSweeper(GridSweeper):
         except ImportError as error:
             raise ConfigError("sweep=optuna: needs Optuna: pip install optuna") from error
         optuna.logging.set_verbosity(optuna.logging.WARNING)
+        for key, least in (("trials", 1), ("max_batch_size", 1), ("seed", 0)):
+            if (value := getattr(self, key)) is not None and (not isinstance(value, int) or value < least):
+                raise ConfigError(f"hydra.sweeper.{key}={value}: must be a whole number, at least {least}")
         for key, value, known in (("sampler", self.sampler, SAMPLERS), ("pruner", self.pruner, PRUNERS)):
             if value not in known:
                 raise ConfigError(f"hydra.sweeper.{key}={value}: choose {either(known)}")
@@ -203,7 +239,6 @@ class OptunaSweeper(GridSweeper):
                 study.ask(space)
             asked = study.trials[first : numbers.stop]
             chosen = [overrides_of(trial.params) for trial in asked]
-            self.validate_batch_is_legal(chosen)
             trials_here = {trial.number: optuna.trial.Trial(study, trial._trial_id) for trial in asked}
             RUNNING_TRIALS.update(trials_here if self.pruner != "none" else {})
             returned = self.launcher.launch(chosen, initial_job_idx=first)

@@ -54,9 +54,13 @@ class Classify(Task):
 
     def prediction(self, scores: Tensor, class_names: Sequence[str]) -> dict[str, Any]:
         """The class with the largest score, and the second choice."""
-        (score, second_score), (label, second) = (part.tolist() for part in scores.topk(2))
-        first = {"class": class_names[label], "score": score}
-        return first | {"second_class": class_names[second], "second_score": second_score}
+        best, labels = (part.tolist() for part in scores.topk(min(2, len(class_names))))
+        places = zip(("", "second_"), best, labels, strict=False)
+        return {
+            f"{place}{what}": value
+            for place, score, label in places
+            for what, value in (("class", class_names[label]), ("score", score))
+        }
 
     def metrics(self, chosen: Mapping[str, Any], class_counts: Sequence[int] | None = None) -> dict[str, Any]:
         """Those that were chosen; and balanced accuracy, where classes differ so much that accuracy alone misleads."""
@@ -120,7 +124,7 @@ class Classify(Task):
         sizes = [sum(row) for row in report["confusion"]]
         count, largest = sum(sizes), max(sizes)
         chance = largest / count
-        if report["accuracy"] > chance + STANDARD_ERRORS * math.sqrt(chance * (1 - chance) / count):
+        if len(sizes) == 1 or report["accuracy"] > chance + STANDARD_ERRORS * math.sqrt(chance * (1 - chance) / count):
             return None
         name = report["class_names"][sizes.index(largest)]
         return (
@@ -137,7 +141,7 @@ class Classify(Task):
         wrong = (predicted != true).nonzero().flatten()
         worst = wrong[scores[wrong].argsort(descending=True, stable=True)][: draw.MOST_MISTAKES]
         figures["mistakes"] = draw.mistakes(
-            tested.images(worst.tolist()).cpu(),
+            tested.images(worst.tolist()).cpu() if len(worst) else torch.empty(0, 1, 1, 1),
             *(true[worst], predicted[worst], scores[worst], names, title, (len(wrong), len(true))),
         )
         shown = torch.randperm(len(true), generator=torch.Generator().manual_seed(0))[:SHOWN_RECONSTRUCTIONS]

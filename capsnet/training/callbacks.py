@@ -160,10 +160,11 @@ class EpochLog(Callback):
         return f"{line}  {duration(seconds)}"
 
     def _scores(self, measured: dict[str, float]) -> str:
-        """, 92.10% (balanced_accuracy 91.20%): the monitored metric first."""
+        """, 92.10% (balanced_accuracy 91.20%): the monitored metric first, with its name if it is no percentage."""
         monitored = self.monitor.name.rpartition("/")[2]
         others = [f"{name} {shown(name, value)}" for name, value in measured.items() if name != monitored]
-        first = f", {shown(monitored, measured[monitored])}" if monitored in measured else ""
+        first = shown(monitored, measured[monitored]) if monitored in measured else ""
+        first = f", {first if first.endswith('%') else f'{monitored} {first}'}" if first else ""
         return first + (f" ({', '.join(others)})" if others else "")
 
 

@@ -205,7 +205,21 @@ class CapsNetModule(pl.LightningModule):
         if not isinstance(output, Output):
             name = name_of("model", self.config.model)
             raise ConfigError(f"model={name}: forward must return a capsnet.Output, got {type(output).__name__}")
+        self._refuse_other_shapes(output, len(images))
         return output
+
+    def _refuse_other_shapes(self, output: Output, count: int) -> None:
+        """Raise ConfigError unless scores are [batch, classes] and capsules [batch, classes, dim]."""
+        for what, tensor, dimensions in (("scores", output.scores, ""), ("capsules", output.capsules, ", dim")):
+            if tensor is None or (
+                tensor.ndim == 2 + bool(dimensions) and tensor.shape[:2] == (count, self.num_classes)
+            ):
+                continue
+            parts = ", ".join(
+                f"{group}={name_of(group, getattr(self.config, group))}" for group in ("model", "routing")
+            )
+            wanted = f"[{count}, {self.num_classes}{dimensions}]"
+            raise ConfigError(f"{parts}: gives {what} {list(tensor.shape)}, expected {wanted}, a row for each class")
 
     def validation_step(self, batch: tuple[Tensor, Any], batch_index: int) -> Tensor:
         images, targets = _images_and_targets(batch)

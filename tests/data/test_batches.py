@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from capsnet.augment import Augmentation
-from capsnet.data.batches import Batches, TrainingBatches, epoch_generator
+from capsnet.data.batches import Batches, TrainingBatches, epoch_generator, with_extras
 from capsnet.data.source import LabelledImages
 from capsnet.errors import ConfigError
+from capsnet.output import Targets
 from capsnet.tasks.classify import Classify
 
 COUNT = 50
@@ -247,3 +248,14 @@ def test_what_else_is_known_of_an_image_comes_with_it_in_every_batch():
             assert torch.equal(targets.extras["pose"], split.extras["pose"][targets.labels])
             assert torch.equal(targets.first(1).extras["pose"], targets.extras["pose"][:1])
     assert next(iter(Batches(SPLIT, 8, **shared)))[1].extras is None
+
+
+def test_what_a_task_says_of_an_item_comes_beside_what_the_dataset_knows_and_counts_first():
+    targets = Targets(torch.zeros(2), torch.zeros(2), extras={"angle": torch.ones(2), "pose": torch.ones(2)})
+    known = {"writer": torch.arange(9), "pose": torch.zeros(9)}
+    found = with_extras(targets, known, torch.tensor([4, 7])).extras
+    assert {name: values.tolist() for name, values in found.items()} == {
+        "writer": [4, 7],
+        "pose": [1, 1],
+        "angle": [1, 1],
+    }

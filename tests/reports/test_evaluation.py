@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from capsnet import Output
 from capsnet.errors import CheckpointError, ConfigError
@@ -14,7 +15,7 @@ from capsnet.reports.evaluation import evaluate, evaluate_checkpoint, find_check
 from capsnet.settings.config import OPTIONS
 from capsnet.settings.parse import config_from_dict
 from capsnet.tasks import task
-from capsnet.tasks.classify import SHOWN_RECONSTRUCTIONS, _candidates, _well_drawn
+from capsnet.tasks.classify import SHOWN_RECONSTRUCTIONS, Classify, _candidates, _well_drawn
 
 
 @pytest.fixture
@@ -110,6 +111,47 @@ class WithoutDecoder(Mean):
     def forward(self, images, labels=None):
         capsules = super().forward(images).scores.unsqueeze(2)
         return Output(capsules.norm(dim=-1), capsules)
+
+
+def test_figures_that_cannot_be_drawn_cost_no_test_and_chosen_metrics_are_shown(tmp_path, monkeypatch, caplog):
+    def figures(*arguments):
+        raise ZeroDivisionError("of the task")
+
+    monkeypatch.setattr(Classify, "figures", figures)
+    config = config_from_dict({"data": {"name": "digits"}}, {"metrics": "[accuracy,top3]"})
+    evaluation = evaluate(Mean(), config.data.build(), config, tmp_path, tmp_path / "none.ckpt", epoch=None)
+    assert "ZeroDivisionError: of the task" in caplog.text
+    assert json.loads((tmp_path / "evaluation.json").read_text())["top3"] == evaluation.report["top3"]
+    assert evaluation.rows["top3"] == f"{evaluation.report['top3']:.2%}"
+    assert evaluation.figures == {}
+
+
+class AllRight(Mean):
+    """Has been told the answers."""
+
+    def __init__(self, labels):
+        super().__init__()
+        self.labels = labels
+
+    def forward(self, images, labels=None):
+        mine, self.labels = self.labels.split([len(images), len(self.labels) - len(images)])
+        return Output(F.one_hot(mine, 10).float())
+
+
+def test_a_network_that_makes_no_mistakes_gets_its_figures_and_no_task_composes_no_images(tmp_path, monkeypatch):
+    def compose(task, sample, items, classes):
+        assert len(items["row"])
+        return composed(task, sample, items, classes)
+
+    composed = Classify.compose
+    monkeypatch.setattr(Classify, "compose", compose)
+    config = config_from_dict({"data": {"name": "digits"}})
+    dataset = config.data.build()
+    labels = dataset.read_test_images().labels
+    network = AllRight(torch.cat([labels, labels[:SHOWN_RECONSTRUCTIONS]]))
+    report, figures, *_ = evaluate(network, dataset, config, tmp_path, tmp_path / "none.ckpt", epoch=None)
+    assert report["accuracy"] == 1
+    assert set(figures) == {"confusion", "mistakes"}
 
 
 def test_a_loss_that_names_something_of_the_report_does_not_replace_it(tmp_path, monkeypatch):

@@ -53,7 +53,7 @@ def test_every_form_of_the_same_image_gives_the_same_scores(model, images, tmp_p
     for form in (
         *(path, str(path), [path], Image.open(path), Image.open(path).convert("RGB"), pixels),
         *(pixels / 255, pixels[..., None], np.repeat(pixels[..., None], 3, axis=2), [pixels], pixels[None, ..., None]),
-        to_float(images.images[3:4]),
+        *(to_float(images.images[3:4]), images.images[3], pixels[None], pixels[None, None]),
     ):
         assert torch.equal(model.predict(form).scores, expected)
 
@@ -67,7 +67,7 @@ def test_many_images_are_classified_in_batches_with_the_same_scores(model, image
 
 
 @pytest.mark.parametrize(
-    "wrong", [torch.zeros(1, 1, 20, 20), torch.zeros(1, 28, 28), np.zeros((28, 28, 2), np.uint8), np.full((9, 9), 3.0)]
+    "wrong", [torch.zeros(1, 1, 20, 20), torch.zeros(1, 20, 28), np.zeros((28, 28, 2), np.uint8), np.full((9, 9), 3.0)]
 )
 def test_what_is_no_image_is_a_value_error(model, wrong):
     with pytest.raises(ValueError, match="expected"):

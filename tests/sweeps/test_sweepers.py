@@ -22,9 +22,29 @@ from capsnet.settings.config import OPTIONS
 NETWORKS = [name for name in OPTIONS["model"] if name != "small_capsnet"]  # which is capsnet with other settings
 
 
-def test_all_networks_are_in_the_sweep_of_networks():
+def test_the_sweep_of_networks_has_networks_that_there_are():
     swept = OmegaConf.load(REPO / "configs/sweep/networks.yaml").hydra.sweeper.params.model
-    assert sorted(swept.split(",")) == sorted(NETWORKS)
+    assert set(swept.split(",")) <= set(NETWORKS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("-m", "routing.iters=0,-1"), "routing.iters=0: must be at least 1"),
+        (("--config-dir=mine", "sweep=two"), "sweep=two: add -m, or write  hydra: {mode: MULTIRUN}"),
+        (("sweep=optuna", "hydra.sweeper.trials=0"), "hydra.sweeper.trials=0: must be a whole number, at least 1"),
+        (("sweep=optuna", "hydra.sweeper.seed=x"), "hydra.sweeper.seed=x: must be a whole number, at least 0"),
+    ],
+)
+def test_a_sweep_that_cannot_do_anything_right_does_not_start(tmp_path, arguments, reason):
+    if "sweep=optuna" in arguments:
+        pytest.importorskip("optuna")
+    (tmp_path / "mine/sweep").mkdir(parents=True)
+    (tmp_path / "mine/sweep/two.yaml").write_text("# @package _global_\nhydra: {sweeper: {params: {seed: '1,2'}}}\n")
+    done = run_in_process("train.py", *arguments, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert reason in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
 @pytest.mark.slow
@@ -44,6 +64,7 @@ def test_a_job_that_fails_is_a_row_and_the_others_continue(tmp_path):
     arguments = ("-m", *DIGITS, "routing.iters=0,2", "trainer.max_epochs=1")
     done = run_in_process("train.py", *arguments, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (1, "")
+    assert done.stdout.startswith("job 0 is going to fail: routing.iters=0: must be at least 1")
     folder = only_sweep(tmp_path)
     best, failed = table(folder / "sweep.csv")
     assert (best["job"], best["routing.iters"], best["status"]) == ("1", "2", "completed")
