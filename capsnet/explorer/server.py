@@ -183,7 +183,10 @@ class _Answers:
         image = changed(self._pixels(question), _change(question))
         maps = vote_maps(self.model, image, question["label"])
         if maps is None:
-            raise QuestionError("This network has no routing whose votes could be shown.", 404)
+            raise QuestionError(
+                "This network has no routing whose votes could be shown: an attribute `routing` with a method `steps`.",
+                404,
+            )
         return {"seen": _encoded(image), **_votes_record(maps)}
 
     def _capsule(self, numbers: list[float]) -> Tensor:

@@ -16,6 +16,7 @@ tile. The gradients take the same maps, transposed.
 Axes: f bin, b tile and image, c input channel, o output channel. Tiles are [column, row, ..], since rows come first.
 """
 
+import contextlib
 import functools
 import itertools
 from collections.abc import Iterator
@@ -357,7 +358,7 @@ def worth_fourier(network: nn.Module, image: Tensor, batch: int) -> list[Fourier
     ]
     training = network.training
     try:
-        with torch.no_grad():
+        with torch.no_grad(), contextlib.suppress(Exception):  # a network that fails, fails again where it is used
             network.eval()(image)
     finally:
         network.train(training)

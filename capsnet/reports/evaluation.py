@@ -28,9 +28,19 @@ from ..runs.folder import (
 )
 from ..runs.metrics import read_metrics
 from ..runs.saved_config import warn_of_changed_plugin
-from ..settings.config import Config, Monitor, as_dict, build_loss, build_metrics, leaves, monitor_of, untrained_keys
+from ..settings.config import (
+    Config,
+    Monitor,
+    as_dict,
+    build_loss,
+    build_metrics,
+    leaves,
+    monitor_of,
+    name_of,
+    untrained_keys,
+)
 from ..tasks.task import Task, Tested
-from ..text import is_loss, relative, shown
+from ..text import is_loss, on_one_line, relative, shown
 from .averaged_scores import class_scores
 from .distortions import UNITS
 from .robustness import Point, by_distortion, measure_robustness, write_robustness
@@ -300,6 +310,11 @@ def measure_scores(
         except (TypeError, KeyError, AttributeError) as error:
             log.warning("metrics=%s: needs more than scores, so it is left out here (%s)", name, error)
             del metrics[name]
+    try:
+        task.details(output, targets, False)
+    except (TypeError, KeyError, AttributeError) as error:
+        name = name_of("task", config.task)
+        raise ConfigError(f"task={name}: its details need more than averaged scores ({on_one_line(error)})") from error
     measured = score_outputs(outputs_of_scores(scores, batches), task, metrics)
     return task.report(measured.tested(batches, class_names)) | measured.measured
 

@@ -359,6 +359,8 @@ def unknown_key(override: str) -> str:
     """
     key = override.split("=", 1)[0].lstrip("+~")
     group, _, name = key.partition(".")
+    if group == "hydra":
+        return f"{override}: cannot be set here, only where a run or a sweep begins"
     if group == "trainer" and name in NO_EFFECT:
         return f"{override}: does nothing here, since {NO_EFFECT[name]}"
     if group == "callbacks" and (advice := CALLBACKS.get(name.partition(".")[0])):
@@ -371,7 +373,8 @@ def unknown_key(override: str) -> str:
     known = list(dict.fromkeys(known for known, _ in known_settings()))
     if key in known and name:
         torchs = f"; of optimizer=torch, +optimizer.arguments.{name}=VALUE" if group == "optimizer" else ""
-        return f"{override}: belongs to {group}={either(owners)}, which is not chosen{torchs}"
+        some = "; if some jobs of a sweep have it, sweep those apart, and compare" if "," in override else ""
+        return f"{override}: belongs to {group}={either(owners)}, which is not chosen{torchs}{some}"
     if instead := of_other_projects(key, override.partition("=")[2] or None):
         return f"{override}: no such key; {instead}"
     siblings = [other.partition(".")[2] for other in known if other.startswith(f"{group}.")]

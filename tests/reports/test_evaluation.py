@@ -11,7 +11,8 @@ from torch.nn import functional as F
 
 from capsnet import Output
 from capsnet.errors import CheckpointError, ConfigError
-from capsnet.reports.evaluation import evaluate, evaluate_checkpoint, find_checkpoint
+from capsnet.reports.evaluation import evaluate, evaluate_checkpoint, find_checkpoint, measure_scores
+from capsnet.reports.evaluation import test_batches as batches_of
 from capsnet.settings.config import OPTIONS
 from capsnet.settings.parse import config_from_dict
 from capsnet.tasks import task
@@ -124,6 +125,15 @@ def test_figures_that_cannot_be_drawn_cost_no_test_and_chosen_metrics_are_shown(
     assert json.loads((tmp_path / "evaluation.json").read_text())["top3"] == evaluation.report["top3"]
     assert evaluation.rows["top3"] == f"{evaluation.report['top3']:.2%}"
     assert evaluation.figures == {}
+
+
+def test_a_task_whose_details_need_more_than_scores_says_so_where_scores_are_averaged(monkeypatch):
+    monkeypatch.setattr(Classify, "details", lambda task, output, targets, logits: output.extras["angle"])
+    config = config_from_dict({"data": {"name": "digits"}})
+    dataset = config.data.build()
+    batches = batches_of(Mean(), dataset, Classify())
+    with pytest.raises(ConfigError, match="task=classify: its details need more than averaged scores"):
+        measure_scores(torch.rand(360, 10), batches, Classify(), config, dataset.class_names)
 
 
 class AllRight(Mean):

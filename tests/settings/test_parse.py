@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 from capsnet.errors import ConfigError, PluginError
 from capsnet.settings.config import as_dict
 from capsnet.settings.data import Digits
-from capsnet.settings.parse import config_from_dict, config_from_omegaconf, parse_values
+from capsnet.settings.parse import config_from_dict, config_from_omegaconf, parse_values, unknown_key
 from capsnet.settings.routing import Attention, Dynamic, Uniform
 from capsnet.settings.trainer import NO_EFFECT
 
@@ -67,6 +67,9 @@ def test_a_setting_of_another_option_is_said_to_belong_there():
     expected = "routing.leaky=true: belongs to routing=dynamic, which is not chosen"
     assert refusal({"routing": {"name": "uniform"}}, {"routing.leaky": "true"}) == expected
     assert refusal({}, {"routing": "uniform", "routing.leaky": "true"}) == expected
+    assert unknown_key("routing.leaky=true,false").endswith(
+        "not chosen; if some jobs of a sweep have it, sweep those apart, and compare"
+    )
     saved = {"data": {"name": "digits", "root": "x"}}
     assert "data.root=x: belongs to data=kmnist, k49, mnist, " in refusal(saved)
 

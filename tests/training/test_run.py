@@ -9,7 +9,7 @@ import torch
 from conftest import curves_of, digits_config, make_folder_of_digits
 from torch.nn import functional as F
 
-from capsnet import compose
+from capsnet import CapsNet, Output, compose
 from capsnet.errors import ConfigError, DivergedError
 from capsnet.files import read_json
 from capsnet.runs.checkpoints import read_checkpoint
@@ -69,6 +69,27 @@ def test_a_loss_that_is_not_finite_ends_the_run_at_once_and_keeps_the_checkpoint
     assert "epoch 2, step 3 of 5" in (tmp_path / "train.log").read_text().splitlines()[-1]
     (point,) = curves_of(tmp_path).Scalars("step/loss")
     assert point.step == 5  # an epoch is shorter than the interval of 10 steps
+
+
+@pytest.mark.parametrize(
+    ("forward", "error"),
+    [
+        (lambda network, images, labels=None: images.scores, AttributeError),
+        (lambda network, images, labels=None: Output(torch.zeros(len(images), 16)), ConfigError),
+        (lambda network, images, labels=None: Output(torch.zeros(len(images), 10), torch.zeros(9, 9, 9)), ConfigError),
+    ],
+)
+def test_a_network_that_fails_or_gives_another_shape_leaves_a_record_that_says_so(
+    tmp_path, monkeypatch, forward, error
+):
+    monkeypatch.setattr(CapsNet, "forward", forward)
+    with pytest.raises(error) as raised:
+        train(digits_config(), tmp_path)
+    record = read_record(tmp_path)
+    assert record["status"] == "failed"
+    assert str(raised.value) in record["reason"]
+    if error is ConfigError:
+        assert str(raised.value).startswith("model=capsnet, routing=dynamic: gives ")
 
 
 def test_processes_that_the_runner_cannot_start_are_refused(tmp_path):
