@@ -24,20 +24,34 @@ if TYPE_CHECKING:
     from .networks.capsnet import CapsNet as CapsNet
     from .networks.conv_capsules import Capsules as Capsules
     from .networks.conv_capsules import ConvCapsules as ConvCapsules
+    from .networks.conv_capsules import adjust_layers as adjust_layers
     from .networks.efficient_capsnet import EfficientCapsNet as EfficientCapsNet
     from .networks.matrix_capsnet import MatrixCapsNet as MatrixCapsNet
+    from .networks.matrix_capsnet import MatrixPrimaryCapsules as MatrixPrimaryCapsules
     from .networks.res_capsnet import ResCapsNet as ResCapsNet
     from .output import Output as Output
     from .output import Targets as Targets
+    from .routing.attention import AttentionRouting as AttentionRouting
     from .routing.attention import attention_routing as attention_routing
+    from .routing.dynamic import DynamicRouting as DynamicRouting
     from .routing.dynamic import dynamic_routing as dynamic_routing
+    from .routing.em import EMRouting as EMRouting
     from .routing.em import em_routing as em_routing
+    from .routing.inverted import InvertedMatrixRouting as InvertedMatrixRouting
+    from .routing.inverted import InvertedRouting as InvertedRouting
     from .routing.inverted import inverted_routing as inverted_routing
     from .routing.matrices import LayerVotes as LayerVotes
     from .routing.matrices import MatrixRouting as MatrixRouting
     from .routing.matrices import Routed as Routed
+    from .routing.self_routing import SelfRouting as SelfRouting
     from .routing.self_routing import self_routing as self_routing
     from .routing.squash import squash as squash
+    from .routing.static import StaticRouting as StaticRouting
+    from .routing.steps import RoutingStep as RoutingStep
+    from .routing.transformation import TransformationMatrices as TransformationMatrices
+    from .routing.uniform import UniformMatrixRouting as UniformMatrixRouting
+    from .routing.uniform import UniformRouting as UniformRouting
+    from .routing.vb import VariationalBayesRouting as VariationalBayesRouting
     from .routing.vb import vb_routing as vb_routing
     from .runs.saving import save as save
     from .runs.trained import load as load
@@ -45,29 +59,47 @@ if TYPE_CHECKING:
     from .settings.composing import compose as compose
     from .settings.optimizer import Optimizer as Optimizer
     from .settings.setting import setting as setting
+    from .tasks.classify import Classify as Classify
     from .tasks.task import Task as Task
+    from .tasks.task import Tested as Tested
 
 _MODULES = {
     "CapsNet": ".networks.capsnet",
     "EfficientCapsNet": ".networks.efficient_capsnet",
     "ResCapsNet": ".networks.res_capsnet",
     "MatrixCapsNet": ".networks.matrix_capsnet",
+    "MatrixPrimaryCapsules": ".networks.matrix_capsnet",
     "Capsules": ".networks.conv_capsules",
     "ConvCapsules": ".networks.conv_capsules",
+    "adjust_layers": ".networks.conv_capsules",
     "Output": ".output",
     "Targets": ".output",
     "Task": ".tasks.task",
+    "Tested": ".tasks.task",
+    "Classify": ".tasks.classify",
     "Source": ".data.source",
     "LabelledImages": ".data.source",
+    "DynamicRouting": ".routing.dynamic",
     "dynamic_routing": ".routing.dynamic",
+    "UniformMatrixRouting": ".routing.uniform",
+    "UniformRouting": ".routing.uniform",
+    "StaticRouting": ".routing.static",
+    "AttentionRouting": ".routing.attention",
     "attention_routing": ".routing.attention",
-    "em_routing": ".routing.em",
-    "vb_routing": ".routing.vb",
+    "InvertedMatrixRouting": ".routing.inverted",
+    "InvertedRouting": ".routing.inverted",
     "inverted_routing": ".routing.inverted",
+    "EMRouting": ".routing.em",
+    "em_routing": ".routing.em",
+    "VariationalBayesRouting": ".routing.vb",
+    "vb_routing": ".routing.vb",
+    "SelfRouting": ".routing.self_routing",
     "self_routing": ".routing.self_routing",
     "squash": ".routing.squash",
-    "MatrixRouting": ".routing.matrices",
+    "RoutingStep": ".routing.steps",
+    "TransformationMatrices": ".routing.transformation",
     "LayerVotes": ".routing.matrices",
+    "MatrixRouting": ".routing.matrices",
     "Routed": ".routing.matrices",
     "margin_loss": ".losses",
     "MarginLoss": ".losses",

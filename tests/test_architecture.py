@@ -11,6 +11,7 @@ import pytest
 import torch
 from conftest import REPO
 
+import capsnet
 from capsnet import dynamic_routing, margin_loss
 
 PACKAGE = REPO / "capsnet"
@@ -101,6 +102,13 @@ def test_the_margin_loss_can_be_copied_out_of_the_project():
     exec(compile(ast.Module(copied, []), "copied", "exec"), names)
     lengths, labels = torch.rand(4, 3), torch.tensor([0, 1, 2, 2])
     assert torch.equal(names["margin_loss"](lengths, labels), margin_loss(lengths, labels))
+
+
+def test_every_name_of_the_library_can_be_imported_and_is_known_to_type_checkers():
+    assert all(hasattr(capsnet, name) for name in capsnet.__all__)
+    tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
+    (block,) = (node for node in tree.body if isinstance(node, ast.If))
+    assert sorted(alias.asname for line in block.body for alias in line.names) == sorted(capsnet.__all__)
 
 
 def loaded_by(code: str, *packages: str) -> set[str]:

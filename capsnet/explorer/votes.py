@@ -62,7 +62,8 @@ def vote_maps(model: TrainedModel, image: Tensor, label: int) -> VoteMaps | None
         label: the class.
 
     Returns:
-        None if the network has no routing, or one without a method `steps`.
+        None if the network has no routing, or one without a method `steps`; or one of matrices that does not say what
+        votes count.
     """
     network = model.network
     if hasattr(network, "class_routing"):
@@ -85,10 +86,12 @@ def vote_maps(model: TrainedModel, image: Tensor, label: int) -> VoteMaps | None
 
 
 @torch.no_grad()
-def _matrix_vote_maps(network: Any, image: Tensor, label: int) -> VoteMaps:
+def _matrix_vote_maps(network: Any, image: Tensor, label: int) -> VoteMaps | None:
     """The votes of the second convolutional capsules for a class."""
     classes, window, found = network.layers[-1], network.window(), []
     for votes, routed in network.class_routing(image[None]):
+        if routed.coupling is None:
+            return None
         score = network.classes(classes.as_map(routed.poses, routed.activations))[1][0, label]
         coupling, activations = (
             one.view(-1, *classes.windows.size) for one in (routed.coupling[0, 0, label], votes.activations[0, 0])

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from ..routing.matrices import LayerVotes, MatrixRouting, Routed
@@ -18,6 +19,7 @@ SIDE = 4  # rows and columns of a pose
 POSE = SIDE * SIDE
 COORDINATES = (SIDE - 1, 2 * SIDE - 1)
 """Numbers of a flattened pose to which a child's row and column are added: the first two of the right column."""
+RANDOM_IMAGES = 2  # by whose capsules first weights are adjusted
 
 
 class Capsules(NamedTuple):
@@ -168,3 +170,34 @@ class ConvCapsules(nn.Module):
     def flat(self, parents: Capsules | None) -> Tensor | None:
         """Poses of parents as routings have them, [batch, positions, types, 16]."""
         return None if parents is None else parents.poses.flatten(4).flatten(2, 3).transpose(1, 2)
+
+
+@torch.no_grad()
+def adjust_layers(layers: Sequence[ConvCapsules]) -> None:
+    """Let the routing of each layer adjust its first weights, and the running statistics of its normalizations, to
+    what random capsules make of it.
+
+    Args:
+        layers: one after the other; the parents of each are the children of the next.
+    """
+    norms = {
+        norm: norm.momentum
+        for layer in layers
+        for norm in layer.modules()
+        if isinstance(norm, _BatchNorm) and norm.track_running_stats
+    }
+    if not norms and all(type(layer.routing).adjust is MatrixRouting.adjust for layer in layers):
+        return
+    for norm in norms:
+        norm.momentum = 1.0
+    first = layers[0]
+    sides = [side - 2 * first.padding for side in first.windows.size]
+    generator = torch.Generator().manual_seed(0)
+    poses = torch.randn(RANDOM_IMAGES, first.in_types, *sides, SIDE, SIDE, generator=generator)
+    capsules = Capsules(poses, torch.randn(poses.shape[:4], generator=generator).sigmoid())
+    for layer in layers:
+        layer.routing.adjust(layer.layer_votes(capsules))
+        capsules = layer(capsules)
+    for norm, momentum in norms.items():
+        norm.momentum = momentum
+        norm.num_batches_tracked.zero_()

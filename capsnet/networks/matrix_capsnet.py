@@ -5,19 +5,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..output import Output
 from ..routing.em import EMRouting
-from ..routing.matrices import LayerVotes, MatrixRouting, Routed
+from ..routing.matrices import LayerVotes, Routed
 from .capsule_network import check_shape
-from .conv_capsules import POSE, SIDE, Capsules, ConvCapsules
+from .conv_capsules import POSE, SIDE, Capsules, ConvCapsules, adjust_layers
 from .decoder import DECODERS
 from .window import Window, reach, window_of
 
 STEM_KERNEL = 5
 KERNEL = 3  # of the convolutional capsules
-RANDOM_IMAGES = 2  # by whose capsules first weights are adjusted
 STRIDES = (2, 1)  # of the two layers of convolutional capsules
 
 
@@ -124,30 +122,7 @@ class MatrixCapsNet(nn.Module):
         self.layers = nn.ModuleList([first, second, classes])
         self.classifier = None if own else nn.Linear(POSE, 1)
         self.decoder = None if decoder is None else DECODERS[decoder](num_classes, POSE, self.image_shape, dropout)
-        self._adjust(primary_capsules, sides)
-
-    @torch.no_grad()
-    def _adjust(self, types: int, sides: list[int]) -> None:
-        """Let the routing of each layer adjust its first weights, and the running statistics of its normalizations, to
-        what random primary capsules make of it."""
-        norms = {
-            norm: norm.momentum
-            for norm in self.layers.modules()
-            if isinstance(norm, _BatchNorm) and norm.track_running_stats
-        }
-        if not norms and all(type(layer.routing).adjust is MatrixRouting.adjust for layer in self.layers):
-            return
-        for norm in norms:
-            norm.momentum = 1.0
-        generator = torch.Generator().manual_seed(0)
-        poses = torch.randn(RANDOM_IMAGES, types, *sides, SIDE, SIDE, generator=generator)
-        capsules = Capsules(poses, torch.randn(poses.shape[:4], generator=generator).sigmoid())
-        for layer in self.layers:
-            layer.routing.adjust(layer.layer_votes(capsules))
-            capsules = layer(capsules)
-        for norm, momentum in norms.items():
-            norm.momentum = momentum
-            norm.num_batches_tracked.zero_()
+        adjust_layers([first, second, classes])
 
     @property
     def routing(self) -> nn.Module:

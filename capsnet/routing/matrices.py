@@ -30,8 +30,9 @@ class Routed(NamedTuple):
     """[batch, positions, types, dim]."""
     activations: Tensor
     """[batch, positions, types]."""
-    coupling: Tensor
-    """What each vote counted in the last iteration, [batch, positions, types, children]."""
+    coupling: Tensor | None = None
+    """What each vote counted in the last iteration, [batch, positions, types, children]; only the explorer shows it.
+    None: it shows nothing."""
 
 
 class MatrixRouting(nn.Module):

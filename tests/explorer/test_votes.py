@@ -89,6 +89,23 @@ def test_networks_without_routing_or_places_say_so(image):
     assert [step.push_map for step in found.steps] == [None, None]
 
 
+class Silent(capsnet.MatrixRouting):
+    """A routing of matrices that does not say what votes count."""
+
+    def __init__(self, children, types, dim):
+        super().__init__()
+
+    def forward(self, votes, iters=None):
+        poses = votes.votes.mean(4)
+        return capsnet.Routed(poses, poses.mean(3).sigmoid())
+
+
+def test_a_routing_of_matrices_need_not_say_what_votes_count(image):
+    model = trained(capsnet.MatrixCapsNet((1, 28, 28), 5, routing=Silent))
+    assert model.predict(image[None]).scores.shape == (1, 5)
+    assert vote_maps(model, image, 2) is None
+
+
 class OwnWithPlaces(torch.nn.Module):
     """A network of one's own that says where its capsules look."""
 
