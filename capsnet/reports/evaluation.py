@@ -308,7 +308,7 @@ def measure_scores(
         try:
             copy.deepcopy(metric).update(output, targets)
         except (TypeError, KeyError, AttributeError) as error:
-            log.warning("metrics=%s: needs more than scores, so it is left out here (%s)", name, error)
+            log.warning("%s: needs more than scores, so it is left out here (%s)", name, error)
             del metrics[name]
     try:
         task.details(output, targets, False)
