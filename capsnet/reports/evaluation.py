@@ -35,12 +35,13 @@ from ..settings.config import (
     build_loss,
     build_metrics,
     leaves,
+    measured_by,
     monitor_of,
     name_of,
     untrained_keys,
 )
 from ..tasks.task import Task, Tested
-from ..text import is_loss, on_one_line, relative, shown
+from ..text import on_one_line, relative, shown
 from .averaged_scores import class_scores
 from .distortions import UNITS
 from .robustness import Point, by_distortion, measure_robustness, write_robustness
@@ -263,7 +264,8 @@ def evaluate(
     network.float()
     task, loss = config.task.build(), build_loss(config.loss)
     batches = test_batches(network, dataset, task)
-    scores = score(network, batches, task, loss, task.metrics(build_metrics(config)))
+    chosen = build_metrics(config)
+    scores = score(network, batches, task, loss, task.metrics(chosen))
     if not math.isfinite(scores.measured["loss"]):
         raise DivergedError(f"{checkpoint}: its loss on the test images is NaN or infinite")
     tested = scores.tested(batches, dataset.class_names, network)
@@ -284,9 +286,10 @@ def evaluate(
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / EVALUATION_FILE, report)
     figures = _draw_figures(task, tested, dataset, metrics, monitor_of(config), folder) if config.figures else {}
-    if rows := task.rows(report):
-        chosen = {name: value for name, value in scores.measured.items() if name not in of_task and not is_loss(name)}
-        rows = {**rows, **{name.replace("_", " "): shown(name, value) for name, value in chosen.items()}}
+    if rows := dict(task.rows(report)):
+        for name, value in scores.measured.items():
+            if name not in of_task and (measured_by(name) in chosen or name == config.task.monitor):
+                rows.setdefault(name.replace("_", " "), shown(name, value))
     return Evaluation(report, figures, rows, scores.images_per_second)
 
 
