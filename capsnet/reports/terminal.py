@@ -106,12 +106,19 @@ def _outcomes(results: RunRecord) -> dict[str, str]:
     }
 
 
-def command(script: str, argument: str) -> str:
-    """What to type to run one of the project's programs from here, with the plugin if there is one."""
+def command(script: str, argument: str, recorded_plugin: str | None = None) -> str:
+    """What to type to run one of the project's programs from here, with the plugin if there is one.
+
+    Args:
+        script: train.py or evaluate.py.
+        argument: for it.
+        recorded_plugin: the path of the plugin that a run was trained with, if none is loaded.
+    """
     file = Path(__file__).parents[2] / script
     words = [argument]
-    if plugin := loaded_plugin():
-        words.append(f"plugin={relative(plugin.path)}")
+    plugin = loaded_plugin()
+    if path := plugin.path if plugin else recorded_plugin and Path(recorded_plugin):
+        words.append(f"plugin={relative(path)}")
     own = [_program("python"), shlex.quote(relative(file))] if file.exists() else ["capsnet", Path(script).stem]
     return " ".join([*own, *map(shlex.quote, words)])
 

@@ -115,7 +115,8 @@ def _best(settings: list[Repetitions[Job]], swept: list[str], keys: list[str], m
     """The best setting, and its first job: the luckiest seed says less about it."""
     first, job = settings[0].spread(monitor.name), settings[0].completed[0]
     means = [measured.mean for setting in settings if (measured := setting.spread(monitor.name))]
-    folder, evaluate = relative(job.folder), command("evaluate.py", f"run={relative(job.folder)}")
+    folder = relative(job.folder)
+    evaluate = command("evaluate.py", f"run={folder}", (job.plugin or {}).get("path"))
     if (equal := means.count(first.mean)) > 1:
         best = f"{equal} settings are equally good, {in_words(monitor.name)} {shown(monitor.name, first.mean)}"
         return [f"  no best    {best}"]

@@ -71,7 +71,7 @@ def _draw_curves(axes: Axes, training: Mapping[str, Sequence[Metrics]], column: 
 
 
 def _caption(training: Mapping[str, Sequence[Metrics]], measured: bool) -> str:
-    sentences = []
+    sentences = ["Scaled to what comes after the first quarter of the epochs."]
     if any(len(runs) > 1 for runs in training.values()):
         sentences.append("Lines: mean over seeds, as far as all of them go; bands: standard deviation.")
     if measured:
