@@ -123,8 +123,8 @@ class AdaptedLoss(Loss):
 
     Args:
         function: of (output, targets, progress), or of (output, images, labels), where labels under mixup are class
-            probabilities; this one may take weights=None, too, see `Targets.weights`. The name `images` or `labels`
-            tells them apart. It returns named scalars, or the loss alone.
+            probabilities; this one may take weights=None, too, see `Targets.weights`. The names `images` and
+            `labels`, or `inputs` and `targets`, tell it from the other. It returns named scalars, or the loss alone.
         logits: see `Loss`.
 
     Raises:
@@ -145,7 +145,8 @@ class AdaptedLoss(Loss):
             raise ConfigError(
                 f"loss: must take (output, targets, progress), or (output, images, labels); {takes}"
             ) from None
-        self.takes_targets = not {"images", "labels"} & set(names)
+        plain = {"images", "inputs", "labels"} & set(names[1:3])
+        self.takes_targets = not plain or names[1:2] == ["targets"] or "progress" in names
         self.takes_weights = self.takes_targets or "weights" in names
 
     def __call__(self, output: Output, targets: Targets, progress: Progress = END) -> dict[str, Tensor]:

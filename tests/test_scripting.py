@@ -55,9 +55,12 @@ def test_a_file_of_ones_own_in_every_group_changes_an_option(tmp_path):
     (tmp_path / "model/copy.yaml").write_text((CONFIGS / "model/efficient_capsnet.yaml").read_text() + "class_dim: 9\n")
     (tmp_path / "model/empty.yaml").write_text("class_dim: 12\n")
     assert capsnet.compose("model=copy", config_dirs=[tmp_path]).model.class_dim == 9  # though another file is wrong
-    (tmp_path / "local/default.yaml").write_text("seed: 8\n")
-    assert capsnet.compose(config_dirs=[tmp_path]).seed == 8
     (tmp_path / "routing/foreign.yaml").write_text("defaults: [warm]\n")
+    with pytest.raises(ConfigError, match="routing=warm: no such option"):
+        capsnet.compose("routing=foreign", config_dirs=[tmp_path])
+    (tmp_path / "model/circle.yaml").write_text("defaults: [circle_2]\n")
+    (tmp_path / "model/circle_2.yaml").write_text("defaults: [circle]\n")
+    assert capsnet.compose("model=copy", config_dirs=[tmp_path]).model.class_dim == 9
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment/with_plugin.yaml").write_text("# @package _global_\nplugin: mine.py\n")
     with pytest.raises(PluginError, match=r"plugin=mine\.py: is read only if the command line names it"):

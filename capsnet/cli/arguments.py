@@ -33,7 +33,7 @@ def hydra_arguments(arguments: list[str]) -> list[str]:
             if not equals and not alone:
                 value = rest.pop(0) if rest else ""
             if name in SHOWS and value not in SECTIONS_SHOWN:
-                raise ConfigError(f"{name} {value}: choose {either(SECTIONS_SHOWN)}")
+                raise ConfigError(f"{name}: say what to show, {either(SECTIONS_SHOWN)}")
             if name in ("-cd", "--config-dir"):
                 flags.append(f"--config-dir={value}")
             else:

@@ -184,8 +184,7 @@ class _Answers:
         maps = vote_maps(self.model, image, question["label"])
         if maps is None:
             raise QuestionError(
-                "This network has no routing whose votes could be shown: an attribute `routing` with a method `steps`.",
-                404,
+                "This network has no attribute `routing` with a method `steps`, or its routing gives no coupling.", 404
             )
         return {"seen": _encoded(image), **_votes_record(maps)}
 

@@ -1,10 +1,10 @@
 """What a metric is, and several of them together over the images of an epoch."""
 
-import copy
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -65,8 +65,8 @@ class Measurements:
             option: [name for name, value in own.items() if type(value) in (int, float) and value == 0]
             for option, own in built.items()
         }
-        self._others = {
-            option: {name: copy.deepcopy(value) for name, value in own.items() if _may_count(value)}
+        self._empty = {
+            option: [name for name, value in own.items() if isinstance(value, list | dict | set) and not value]
             for option, own in built.items()
         }
         self._sums: Tensor | None = None  # of the losses over the images, and the number of images
@@ -121,7 +121,7 @@ class Measurements:
                 setattr(metric, name, add_up(torch.as_tensor(value).to(self._sums.device, torch.float64)))
             elif isinstance(value, Tensor):
                 setattr(metric, name, add_up(value))
-            elif _may_count(value) and _differ(value, self._others[option].get(name)):
+            elif isinstance(value, np.ndarray | np.number) or (name in self._empty[option] and value):
                 raise ConfigError(
                     f"metrics={option}: {name} cannot be added up over processes; keep a tensor, or a number from 0 on"
                 )
@@ -135,15 +135,3 @@ def _attributes(metric: Any) -> dict[str, Any]:
     of_every_module = vars(torch.nn.Module())
     buffers = dict(metric.named_buffers(recurse=False))
     return {name: value for name, value in own.items() if name not in of_every_module} | buffers
-
-
-def _may_count(value: Any) -> bool:
-    """Could an attribute hold what a metric counts, and is no tensor?"""
-    return isinstance(value, int | float | list | dict | set) and not isinstance(value, bool)
-
-
-def _differ(value: Any, other: Any) -> bool:
-    try:
-        return bool(value != other)
-    except (RuntimeError, ValueError):  # several tensors or arrays
-        return True

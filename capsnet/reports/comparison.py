@@ -11,11 +11,11 @@ import numpy as np
 from ..errors import CheckpointError, ConfigError
 from ..files import write_csv
 from ..runs.folder import METRICS_FILE, ROBUSTNESS_FILE
-from ..runs.measures import heading_of, measured_names, shown_names
+from ..runs.measures import heading_of, measured_names, part_of, shown_names
 from ..runs.metrics import read_metrics
 from ..runs.repetitions import SPEEDS, Repetitions, grouped
 from ..runs.result import RunResult
-from ..settings.config import Monitor, leaves, saved_leaves, untrained_keys
+from ..settings.config import OPTIONS, Monitor, leaves, saved_leaves, untrained_keys
 from ..settings.parse import config_from_dict
 from ..text import columns, printable, shown, whole
 from .distortions import DISTORTIONS
@@ -76,7 +76,7 @@ def group_and_label(runs: Sequence[RunResult], monitor: Monitor) -> tuple[list[C
             label,
             group,
             [metrics for run in group.runs if (metrics := read_metrics(run.folder / METRICS_FILE))],
-            [curves for run in group.runs if (curves := _robustness_of(run, monitor))],
+            [curves for run in group.runs if (curves := _robustness_of(run, judged_by(groups[0])))],
         )
         for group, label in zip(groups, labels, strict=True)
     ]
@@ -121,9 +121,19 @@ def _grouped(
     return grouped([run for run in runs if run.folder in groups], lambda run: groups[run.folder], monitor)
 
 
-def _robustness_of(run: RunResult, monitor: Monitor) -> dict[str, dict[float, float]]:
-    """By what the runs are compared, on distorted images; nothing of a run that is judged by something else."""
-    points = read_robustness(run.folder / ROBUSTNESS_FILE) if run.monitor == monitor.name else []
+def judged_by(runs: Repetitions[RunResult]) -> str:
+    """What robustness.csv has of runs: what their task is judged by."""
+    first = runs.runs[0]
+    task = OPTIONS["task"].get(((first.config or {}).get("task") or {}).get("name"))
+    return part_of(first.monitor) if task is None else task.monitor
+
+
+def _robustness_of(run: RunResult, metric: str) -> dict[str, dict[float, float]]:
+    """A metric on distorted images; nothing of a run whose task is judged by another one."""
+    points = read_robustness(run.folder / ROBUSTNESS_FILE)
+    if points and judged_by(Repetitions([run])) != metric:
+        log.warning("%s: is not about %s, and is left out", run.folder / ROBUSTNESS_FILE, metric)
+        return {}
     if points and points[0].epoch != run.best_epoch:
         log.warning("%s: is not from the best epoch, and is left out", run.folder / ROBUSTNESS_FILE)
         return {}
@@ -185,8 +195,9 @@ def comparison_table(compared: Sequence[ComparisonRow], monitor: Monitor) -> str
     text = columns([head, *rows])
     if any(one.robustness for one in compared):
         distortions = [distortion.name for distortion in DISTORTIONS]
-        means = [[one.label, *(shown(monitor.name, one.mean_under(name)) for name in distortions)] for one in compared]
-        text += "\n\n  on distorted test images, mean over each range: accuracy, or what else the task is judged by\n"
+        metric = judged_by(compared[0].runs)
+        means = [[one.label, *(shown(metric, one.mean_under(name)) for name in distortions)] for one in compared]
+        text += f"\n\n  on distorted test images, mean over each range: {heading_of(metric)}\n"
         text += columns([["", *distortions], *means])
     return text
 

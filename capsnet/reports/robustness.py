@@ -53,7 +53,7 @@ def measure_robustness(
         epoch: from which the network is, for the table.
 
     Raises:
-        DivergedError: at some level, the metric is NaN.
+        DivergedError: at some level, the metric is NaN or infinite.
     """
     network.eval()
     points = []
@@ -69,7 +69,7 @@ def measure_robustness(
             chosen = {metric: COMBINABLE["metrics"][metric]().build()} if metric in COMBINABLE["metrics"] else {}
             measured = score_outputs(outputs, task, task.metrics(chosen), loss).measured
         if metric not in measured:
-            raise DivergedError(f"robustness: {metric} is NaN at {distortion.name}={level:g}")
+            raise DivergedError(f"robustness: {metric} is NaN or infinite at {distortion.name}={level:g}")
         points.append(Point(distortion.name, level, distortion.unit, measured[metric], epoch))
     return points
 

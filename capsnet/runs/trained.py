@@ -90,8 +90,11 @@ class TrainedModel:
         one_channel_missing = channels == 1 and images.ndim == 3 and list(images.shape[1:]) == size
         if isinstance(images, np.ndarray) and not one_channel_missing and images.shape[1:] != self.image_shape:
             return images
-        batch = images if isinstance(images, Tensor) else torch.tensor(images)
-        return batch.unsqueeze(1) if one_channel_missing else batch
+        if isinstance(images, np.ndarray):
+            if images.dtype != np.uint8 and images.dtype.kind != "f":
+                raise ValueError(f"expected an array of uint8, or of numbers in [0, 1], got {images.dtype}")
+            images = torch.from_numpy(np.array(images, images.dtype.newbyteorder("=")))
+        return images.unsqueeze(1) if one_channel_missing else images
 
     def refuse_pictures(self) -> None:
         """Raise DataError if the network's images cannot be pictures, as those of two cameras cannot."""

@@ -119,12 +119,13 @@ def prepare_hydra(overrides: Sequence[str], config_dirs: Sequence[str | Path] = 
         if value == "null" and (CONFIGS / key).is_dir():
             instead = f"write {key}=none" if "none" in option_names(key) else "leave it out"
             raise ConfigError(f"{override}: {instead}")
-        if override.startswith("plugin=") and override != "plugin=null":
-            load_plugin(override.partition("=")[2].strip("'\""))
+        if key == "plugin" and value != "null":
+            load_plugin(value.strip("'\""))
             _refuse_names_of_presets(override)
         if override.lstrip("+").startswith("hydra.searchpath="):
             folders += _search_path(override)
     _register_options()
+    _unusable.clear()
     for folder in folders:
         _register_files(folder)
 
@@ -154,19 +155,21 @@ def _register_files(folder: Path) -> None:
         for file in sorted((folder / group).glob("*.yaml")):
             if file.stem in options:
                 continue
-            try:
-                base = _changed_option(file, group)
-            except ConfigError as error:
-                _unusable[f"{group}/{file.stem}"] = str(error)
+            if (base := _changed_option(file, group)) is None:
+                first = next(iter(options))
+                _unusable[f"{group}/{file.stem}"] = (
+                    f"{file}: must begin with the option that it changes, as in  defaults: [{first}]"
+                )
                 continue
             node = {field.name: _default(field) for _, field in fields_of(group, base)}
             ConfigStore.instance().store(group=f"settings/{group}", name=file.stem, node={"name": base, **node})
             _store_suits(group, file.stem, base)
 
 
-def _changed_option(file: Path, group: str) -> str:
+def _changed_option(file: Path, group: str, included_by: tuple[Path, ...] = ()) -> str | None:
     """The option that a YAML file changes: the one in its defaults list, or that of a file beside it which is there; or
-    its name, as the project's own files have it."""
+    its name, as the project's own files have it. None if it says none. Raises ConfigError if the file cannot be read.
+    """
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -178,11 +181,9 @@ def _changed_option(file: Path, group: str) -> str:
         if base in OPTIONS[group]:
             return base
         beside = file.with_name(f"{base}.yaml")
-        if beside != file and beside.is_file():
-            return _changed_option(beside, group)
-    unknown = next((f"; {base} is none: does it come from a plugin?" for base in bases if base != "_self_"), "")
-    first = next(iter(OPTIONS[group]))
-    raise ConfigError(f"{file}: must begin with the option that it changes, as in  defaults: [{first}]{unknown}")
+        if beside not in (file, *included_by) and beside.is_file():
+            return _changed_option(beside, group, (file, *included_by))
+    return None
 
 
 def _refuse_names_of_presets(plugin: str) -> None:

@@ -373,7 +373,8 @@ def unknown_key(override: str) -> str:
     known = list(dict.fromkeys(known for known, _ in known_settings()))
     if key in known and name:
         torchs = f"; of optimizer=torch, +optimizer.arguments.{name}=VALUE" if group == "optimizer" else ""
-        some = "; if some jobs of a sweep have it, sweep those apart, and compare" if "," in override else ""
+        swept = re.search(r"=[^\[{'\"]*,", override)
+        some = "; if some jobs of a sweep have it, sweep those apart, and compare" if swept else ""
         return f"{override}: belongs to {group}={either(owners)}, which is not chosen{torchs}{some}"
     if instead := of_other_projects(key, override.partition("=")[2] or None):
         return f"{override}: no such key; {instead}"

@@ -126,7 +126,9 @@ class Trainer:
     benchmark: bool | None = _trained(None, "let cuDNN time its algorithms and choose the fastest")
     detect_anomaly: bool | None = _trained(None, "name the operation that made a NaN; slow")
     profiler: str | None = _where(None, "simple, advanced or pytorch")
-    log_every_n_steps: int = _where(10, "optimizer steps from one point of the curves by step to the next", at_least=1)
+    log_every_n_steps: int = _where(
+        10, "optimizer steps from one point of the curves by step to the next, at most an epoch", at_least=1
+    )
     enable_progress_bar: bool = _where(True, "show a progress bar in a terminal")
     inference_mode: bool | None = _trained(None, "validate in inference mode rather than no_grad")
 

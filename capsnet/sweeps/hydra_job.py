@@ -130,7 +130,7 @@ def record_interruption(run_dir: Path) -> None:
 def _load_plugin_of(overrides: list[str]) -> None:
     """A job may run in another process than the command, and then has to read the command's plugin itself."""
     for override in overrides:
-        if override.startswith("plugin="):
+        if override.lstrip("+").startswith("plugin="):
             load_plugin(override.partition("=")[2].strip("'\""))
 
 

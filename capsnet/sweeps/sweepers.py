@@ -13,6 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep, Transformer
 from omegaconf import DictConfig, OmegaConf, flag_override, open_dict
+from omegaconf.errors import OmegaConfBaseException
 
 from ..errors import CapsNetError, ConfigError
 from ..files import make_folder, remove_made_folder
@@ -22,7 +23,7 @@ from ..runs.measures import in_words
 from ..settings.composing import without_hydra
 from ..settings.config import OPTIONS, Monitor, monitor_named
 from ..settings.parse import config_from_omegaconf, quoted
-from ..text import either, relative
+from ..text import either, on_one_line, relative
 from .hydra_job import PRUNED, RUNNING_TRIALS
 from .jobs import job_folder, read_job, read_jobs
 from .killed_workers import Persistent
@@ -116,12 +117,18 @@ class GridSweeper(BasicSweeper):
         """Say before the first job starts which ones will fail by their settings.
 
         Raises:
-            ConfigError: all of them.
+            ConfigError: all of them; or there are none.
         """
-        wrong: dict[int, ConfigError] = {}
+        if not jobs:
+            raise ConfigError("this sweep has no jobs")
+        assert self.config is not None
+        done = {job.number for job in read_jobs(Path(self.config.hydra.sweep.dir)) if job.status in NOT_REPEATED}
+        wrong: dict[int, Exception] = {}
         of_the_sweep = HydraConfig.instance().cfg
         try:
             for number, overrides in enumerate(jobs):
+                if number in done:
+                    continue
                 composed = self.hydra_context.config_loader.load_sweep_config(self.config, overrides)
                 with open_dict(composed):  # as the launcher does it
                     composed.hydra.job.id, composed.hydra.job.num = str(number), number
@@ -129,14 +136,15 @@ class GridSweeper(BasicSweeper):
                 HydraConfig.instance().set_config(composed)
                 try:
                     config_from_omegaconf(without_hydra(composed))
-                except ConfigError as error:
-                    wrong[number] = error
+                except Exception as error:  # what is no CapsNetError is a bug of a plugin's: it may fail in the job
+                    if not isinstance(error.__cause__, OmegaConfBaseException):  # a job may know what ${...} means
+                        wrong[number] = error
         finally:
             HydraConfig.instance().cfg = of_the_sweep
-        if len(wrong) == len(jobs):
+        if len(wrong) == len(jobs) and isinstance(wrong[0], CapsNetError):
             raise wrong[0]
         for number, error in wrong.items():
-            print(f"job {number} is going to fail: {error}", flush=True)
+            print(f"job {number} is going to fail: {on_one_line(error)}", flush=True)
 
     def _plan(self, folder: Path, jobs: int, swept: list[str]) -> None:
         """Write and print what the sweep is going to do."""

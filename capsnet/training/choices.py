@@ -6,7 +6,6 @@ same choice again. Nothing is measured on GPUs, and in processes that torchrun o
 """
 
 import contextlib
-import copy
 import hashlib
 import json
 import logging
@@ -26,7 +25,7 @@ from ..files import make_folder, read_json, write_json
 from ..losses import END
 from ..networks.fourier import FourierConv2d, choose_fourier, worth_fourier
 from ..runs.provenance import processor_name, versions
-from ..settings.config import Config, as_dict
+from ..settings.config import Config, as_dict, build_loss
 from ..settings.plugins import loaded_plugin
 from ..settings.trainer import Trainer
 from .allocation import freed_memory_kept
@@ -180,7 +179,7 @@ class Steps:
         extras: Mapping[str, Tensor] = NOTHING,
     ):
         self.module, self.batch, task = module, batch, module.task
-        self.loss = copy.deepcopy(module.loss)  # which may count its calls
+        self.loss = build_loss(module.config.loss)  # that of the training may count its calls
         self.worth_fourier = worth_fourier(module.network, torch.zeros(1, *task.image_shape(single_shape)), batch)
         labels = torch.arange(max(batch, num_classes)) % num_classes
         pictures = torch.rand(len(labels), *single_shape, generator=torch.Generator().manual_seed(0))
@@ -198,9 +197,8 @@ class Steps:
                 if len(times) >= 2 and time.perf_counter() - began > SECONDS:
                     break
                 self.compute_as(choice)
-                with contextlib.suppress(
-                    Exception
-                ):  # a plugin's may lack a precision; other errors come again in training
+                # A plugin's network or loss may lack a precision; other errors come again in training.
+                with contextlib.suppress(Exception):
                     took = round(1e3 * self._seconds(choice) / self.batch, 3)
                     times[str(choice)] = min(took, times.get(str(choice), took))
         return times

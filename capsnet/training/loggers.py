@@ -1,6 +1,7 @@
 """What the runner gives to the Trainer's loggers: the config, curves by epoch and by step, figures, the outcome."""
 
 import io
+import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -171,7 +172,8 @@ class StepCurves(Callback):
 
     def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: Any, optimizer: torch.optim.Optimizer) -> None:
         step = trainer.global_step + 1
-        every = min(trainer.log_every_n_steps, trainer.num_training_batches)  # of a short epoch, the last step
+        batches = trainer.accumulate_grad_batches  # of a step
+        every = math.ceil(min(trainer.log_every_n_steps * batches, trainer.num_training_batches) / batches)
         if not trainer.is_global_zero or not trainer.loggers or step % every:
             return
         gradients = [weight.grad for weight in pl_module.parameters() if weight.grad is not None]

@@ -219,7 +219,7 @@ class CapsNetModule(pl.LightningModule):
                 f"{group}={name_of(group, getattr(self.config, group))}" for group in ("model", "routing")
             )
             wanted = f"[{count}, {self.num_classes}{dimensions}]"
-            raise ConfigError(f"{parts}: gives {what} {list(tensor.shape)}, expected {wanted}, a row for each class")
+            raise ConfigError(f"{parts}: gives {what} {list(tensor.shape)}, expected {wanted}")
 
     def validation_step(self, batch: tuple[Tensor, Any], batch_index: int) -> Tensor:
         images, targets = _images_and_targets(batch)
@@ -333,6 +333,7 @@ def _images_and_targets(batch: tuple[Tensor, Any]) -> tuple[Tensor, Targets]:
     if extras and not (len(extras) == 1 and isinstance(extras[0], dict)):
         raise ConfigError("a batch must be (images, labels), or these and one dictionary of tensors, targets.extras")
     images = _in_unit_range(images)
+    wanted = wanted if wanted.is_floating_point() else wanted.long()
     return images, Targets(wanted, images, extras=extras[0] if extras else None)
 
 

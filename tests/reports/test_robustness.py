@@ -83,8 +83,26 @@ def test_accuracy_is_measured_at_every_level_of_every_distortion():
     assert curves["rotation"][0] == 1.0
     assert curves["rotation"][45] == 0.5  # the corner has left the image, so all are taken for 0
     assert {point.epoch for point in points} == {7}
-    with pytest.raises(DivergedError, match="robustness: mean_error is NaN at rotation=0"):
-        measure_robustness(BrightCorner(), batches, Classify(), MarginLoss(), "mean_error", {}, epoch=7)
+
+
+class WithoutNumber(Classify):
+    """Measures an angle that is no number."""
+
+    def metrics(self, chosen, class_counts=None):
+        class Angle:
+            def update(self, output, targets):
+                pass
+
+            def compute(self):
+                return {"angle": float("nan")}
+
+        return {"angle": Angle()}
+
+
+def test_a_metric_that_is_no_number_on_distorted_images_is_said_to_be_none():
+    batches = Batches(LabelledImages(torch.zeros(2, 1, 10, 10, dtype=torch.uint8), torch.tensor([0, 1])), 2)
+    with pytest.raises(DivergedError, match=r"robustness: angle is NaN or infinite at rotation="):
+        measure_robustness(BrightCorner(), batches, WithoutNumber(), MarginLoss(), "angle", {"angle": 1.0}, epoch=7)
 
 
 class TestFile:

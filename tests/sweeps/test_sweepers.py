@@ -27,10 +27,41 @@ def test_the_sweep_of_networks_has_networks_that_there_are():
     assert set(swept.split(",")) <= set(NETWORKS)
 
 
+def test_what_only_a_job_knows_and_a_bug_of_a_plugin_stop_no_sweep(tmp_path):
+    (tmp_path / "fussy.py").write_text(FUSSY)
+    fussy = ("plugin=fussy.py", "loss=fussy", "loss.weight=1,5", "figures=false")
+    later = ("+hydra.job.env_set.LABEL=mine", "loss.label=${oc.env:LABEL}", "trainer.max_epochs=1")
+    done = run_in_process("train.py", "-m", *DIGITS, *fussy, *later, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (1, "")
+    rows = table(only_sweep(tmp_path) / "sweep.csv")
+    assert {row["loss.weight"]: row["status"] for row in rows} == {"1": "completed", "5": "failed"}
+    assert "five is too much" in next(row["reason"] for row in rows if row["status"] == "failed")
+
+
+FUSSY = """
+from dataclasses import dataclass
+
+@dataclass
+class Fussy:
+    weight: int = 1
+    label: str = ""
+
+    def check(self):
+        if self.weight == 5:
+            raise ValueError("five is too much")
+
+    def build(self):
+        return lambda output, images, labels: self.weight * output.scores.square().mean()
+
+OPTIONS = {"loss": {"fussy": Fussy}}
+"""
+
+
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
         (("-m", "routing.iters=0,-1"), "routing.iters=0: must be at least 1"),
+        (("-m", "seed=range(3,3)"), "this sweep has no jobs"),
         (("--config-dir=mine", "sweep=two"), "sweep=two: add -m, or write  hydra: {mode: MULTIRUN}"),
         (("sweep=optuna", "hydra.sweeper.trials=0"), "hydra.sweeper.trials=0: must be a whole number, at least 1"),
         (("sweep=optuna", "hydra.sweeper.seed=x"), "hydra.sweeper.seed=x: must be a whole number, at least 0"),
