@@ -125,11 +125,11 @@ def outcome(make, *arguments):
         return str(error)
 
 
-@pytest.mark.parametrize("name", OPTIONS["model"])
 def test_numbers_of_parameters_are_documented_of_networks_that_there_are():
     assert set(PARAMETERS) <= set(OPTIONS["model"])
 
 
+@pytest.mark.parametrize("name", OPTIONS["model"])
 class TestNetworks:
     @pytest.mark.parametrize("shape", SHAPES)
     def test_gives_a_score_per_class_and_what_output_describes(self, name, shape):
