@@ -183,9 +183,8 @@ class _Answers:
         image = changed(self._pixels(question), _change(question))
         maps = vote_maps(self.model, image, question["label"])
         if maps is None:
-            raise QuestionError(
-                "This network has no attribute `routing` with a method `steps`, or its routing gives no coupling.", 404
-            )
+            needed = "an attribute `routing` with a method `steps`, or routings of matrices that give `coupling`"
+            raise QuestionError(f"This network has no routing whose votes could be shown: {needed}.", 404)
         return {"seen": _encoded(image), **_votes_record(maps)}
 
     def _capsule(self, numbers: list[float]) -> Tensor:
