@@ -71,12 +71,13 @@ def group_and_label(runs: Sequence[RunResult], monitor: Monitor) -> tuple[list[C
     if len({run.monitor for run in runs}) > 1:
         log.warning("these runs chose their best epochs by different metrics; they are sorted by %s", monitor.name)
     differing, labels = _distinguished([settings[group.runs[0].folder] for group in groups])
+    metric = judged_by(groups[0].runs[0])
     compared = [
         ComparisonRow(
             label,
             group,
             [metrics for run in group.runs if (metrics := read_metrics(run.folder / METRICS_FILE))],
-            [curves for run in group.runs if (curves := _robustness_of(run, judged_by(groups[0])))],
+            [curves for run in group.runs if (curves := _robustness_of(run, metric))],
         )
         for group, label in zip(groups, labels, strict=True)
     ]
@@ -121,17 +122,16 @@ def _grouped(
     return grouped([run for run in runs if run.folder in groups], lambda run: groups[run.folder], monitor)
 
 
-def judged_by(runs: Repetitions[RunResult]) -> str:
-    """What robustness.csv has of runs: what their task is judged by."""
-    first = runs.runs[0]
-    task = OPTIONS["task"].get(((first.config or {}).get("task") or {}).get("name"))
-    return part_of(first.monitor) if task is None else task.monitor
+def judged_by(run: RunResult) -> str:
+    """What robustness.csv has of a run: what its task is judged by."""
+    task = OPTIONS["task"].get(((run.config or {}).get("task") or {}).get("name"))
+    return part_of(run.monitor) if task is None else task.monitor
 
 
 def _robustness_of(run: RunResult, metric: str) -> dict[str, dict[float, float]]:
     """A metric on distorted images; nothing of a run whose task is judged by another one."""
     points = read_robustness(run.folder / ROBUSTNESS_FILE)
-    if points and judged_by(Repetitions([run])) != metric:
+    if points and judged_by(run) != metric:
         log.warning("%s: is not about %s, and is left out", run.folder / ROBUSTNESS_FILE, metric)
         return {}
     if points and points[0].epoch != run.best_epoch:
@@ -195,7 +195,7 @@ def comparison_table(compared: Sequence[ComparisonRow], monitor: Monitor) -> str
     text = columns([head, *rows])
     if any(one.robustness for one in compared):
         distortions = [distortion.name for distortion in DISTORTIONS]
-        metric = judged_by(compared[0].runs)
+        metric = judged_by(compared[0].runs.runs[0])
         means = [[one.label, *(shown(metric, one.mean_under(name)) for name in distortions)] for one in compared]
         text += f"\n\n  on distorted test images, mean over each range: {heading_of(metric)}\n"
         text += columns([["", *distortions], *means])

@@ -116,9 +116,8 @@ def command(script: str, argument: str, recorded_plugin: str | None = None) -> s
     """
     file = Path(__file__).parents[2] / script
     words = [argument]
-    plugin = loaded_plugin()
-    if path := plugin.path if plugin else recorded_plugin and Path(recorded_plugin):
-        words.append(f"plugin={relative(path)}")
+    if path := loaded.path if (loaded := loaded_plugin()) else recorded_plugin:
+        words.append(f"plugin={relative(Path(path))}")
     own = [_program("python"), shlex.quote(relative(file))] if file.exists() else ["capsnet", Path(script).stem]
     return " ".join([*own, *map(shlex.quote, words)])
 

@@ -26,7 +26,7 @@ from .config import ALL_OPTIONS, COMBINABLE, OPTIONS, Config, fields_of, setting
 from .foreign import SECTIONS
 from .hints import CALLBACKS
 from .parse import config_from_omegaconf, explain, flat, options_hint, quoted
-from .plugins import load_plugin
+from .plugins import load_plugin, named_plugin
 
 PATH_KEYS = ("data.root", "data.cache", "data.labels", "plugin", "init")
 """Whose values are no code to Hydra, but for a sweep's commas."""
@@ -119,8 +119,8 @@ def prepare_hydra(overrides: Sequence[str], config_dirs: Sequence[str | Path] = 
         if value == "null" and (CONFIGS / key).is_dir():
             instead = f"write {key}=none" if "none" in option_names(key) else "leave it out"
             raise ConfigError(f"{override}: {instead}")
-        if key == "plugin" and value != "null":
-            load_plugin(value.strip("'\""))
+        if (plugin := named_plugin(override)) is not None:
+            load_plugin(plugin)
             _refuse_names_of_presets(override)
         if override.lstrip("+").startswith("hydra.searchpath="):
             folders += _search_path(override)

@@ -162,17 +162,18 @@ def monitor_named(monitor: str | None, task: Any) -> Monitor:
     full = f"{split or 'val'}/{name}"
     if (metric := measured_by(name)) is not None:
         return Monitor(full, getattr(COMBINABLE["metrics"][metric], "lower_is_better", False))
-    if name in _names(task.monitor, task):
+    if name in names_measured(task.monitor, task):
         return Monitor(full, name in getattr(task, "lower_is_better", ()))
     return Monitor(full, lower_is_better=True, unknown=True)
 
 
 def measured_by(name: str) -> str | None:
     """The metric, of all options, that measures this name: its own, or one of those in its class's attribute `also`."""
-    return next((own for own, option in COMBINABLE["metrics"].items() if name in _names(own, option)), None)
+    return next((own for own, option in COMBINABLE["metrics"].items() if name in names_measured(own, option)), None)
 
 
-def _names(own: str, option: Any) -> tuple[str, ...]:
+def names_measured(own: str, option: Any) -> tuple[str, ...]:
+    """What an option of a metric or a task measures: its own name, and those in its class's attribute `also`."""
     return (own, *getattr(option, "also", ()))
 
 

@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from ..errors import PluginError
 from ..files import file_digest, user_path
 from ..text import NUMBERS, either, on_one_line
-from .config import ALL_OPTIONS, COMBINABLE, OPTIONS, SHARED, section_class, settings_of
+from .config import ALL_OPTIONS, COMBINABLE, OPTIONS, SHARED, names_measured, section_class, settings_of
 from .optimizer import Optimizer
 
 BUILDERS = ("build", "build_matrices")  # a routing of matrices may have the second one only
@@ -81,11 +81,17 @@ def load_plugin(path: str | Path) -> Plugin:
     return plugin
 
 
+def named_plugin(override: str) -> str | None:
+    """The file that an override names, if it is plugin=FILE."""
+    key, _, value = override.lstrip("+").partition("=")
+    return value.strip("'\"") if key == "plugin" and value != "null" else None
+
+
 def _lower_is_better(group: str, name: str, option: Any) -> Iterable[str]:
     """What an option measures that is best if it is low."""
     lower = getattr(option, "lower_is_better", ())
     if group == "metrics":
-        return (name, *getattr(option, "also", ())) if lower else ()
+        return names_measured(name, option) if lower else ()
     return lower if group == "task" else ()
 
 

@@ -19,7 +19,7 @@ from ..runs.saved_config import saved_config
 from ..settings.config import Config, monitor_of
 from ..settings.foreign import instantiated
 from ..settings.parse import config_from_omegaconf
-from ..settings.plugins import load_plugin
+from ..settings.plugins import load_plugin, named_plugin
 from ..text import relative
 from ..training.launch_environment import started_by_launcher
 from .plan import NOT_REPEATED, as_typed, job_label, without_code
@@ -130,8 +130,8 @@ def record_interruption(run_dir: Path) -> None:
 def _load_plugin_of(overrides: list[str]) -> None:
     """A job may run in another process than the command, and then has to read the command's plugin itself."""
     for override in overrides:
-        if override.lstrip("+").startswith("plugin="):
-            load_plugin(override.partition("=")[2].strip("'\""))
+        if (plugin := named_plugin(override)) is not None:
+            load_plugin(plugin)
 
 
 def _share_machine(config: Config, number: int) -> None:

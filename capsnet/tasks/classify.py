@@ -54,13 +54,11 @@ class Classify(Task):
 
     def prediction(self, scores: Tensor, class_names: Sequence[str]) -> dict[str, Any]:
         """The class with the largest score, and the second choice."""
+        said: dict[str, Any] = {}
         best, labels = (part.tolist() for part in scores.topk(min(2, len(class_names))))
-        places = zip(("", "second_"), best, labels, strict=False)
-        return {
-            f"{place}{what}": value
-            for place, score, label in places
-            for what, value in (("class", class_names[label]), ("score", score))
-        }
+        for place, score, label in zip(("", "second_"), best, labels, strict=False):
+            said |= {f"{place}class": class_names[label], f"{place}score": score}
+        return said
 
     def metrics(self, chosen: Mapping[str, Any], class_counts: Sequence[int] | None = None) -> dict[str, Any]:
         """Those that were chosen; and balanced accuracy, where classes differ so much that accuracy alone misleads."""

@@ -762,7 +762,7 @@ if (!about.dimensions) {
   for (const slider of byId("dimensions").querySelectorAll("input")) slider.disabled = true;
 }
 byId("walk").hidden = byId("between").hidden = !about.decoder;
-if (!about.routing) unable("votes", "This network has no routing (its attribute of that name), so there are no votes to show.");
+if (!about.routing) unable("votes", "This network has no routing that the page can find, so there are no votes to show.");
 if (!about.samples) {
   byId("samples-note").textContent = `There are no test images to choose from: ${about.whyNoSamples}`;
   byId("sample-class").parentElement.parentElement.hidden = true;
